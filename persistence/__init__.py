@@ -1,0 +1,1 @@
+"""Stores, recordings and the writer that keeps them off the tick."""

@@ -1,0 +1,1 @@
+"""The server: composition root, the tick loop, replication, sessions and the web edge."""

@@ -1,0 +1,1 @@
+"""The separate web process: pages, tokens and live views of a match."""

@@ -1,0 +1,1 @@
+"""Static worlds from real files: import, cache, pictures."""

@@ -1,0 +1,1 @@
+"""Sample games that use only the public plug-in calls."""

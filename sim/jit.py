@@ -1,0 +1,253 @@
+"""The only door to numba: one set of flags, one cache, one warm-up list.
+
+Flags. `nogil` on, `fastmath` off (results must be the same on every IEEE machine), `error_model="numpy"`, on-disk
+cache on. `HITREG_BOUNDSCHECK=1` compiles every kernel with bounds checks (into a cache of its own);
+`NUMBA_DISABLE_JIT=1` runs kernels as plain Python, for coverage and debugging.
+
+Cache. numba's own on-disk cache notices an edit of the file a kernel stands in, but not of a helper kernel in another
+file. So each module's kernels live in a directory named by a digest of that module's source and of all first-party
+modules it imports, directly or not, and of this file.
+
+Warm-up. A kernel is declared with the signature of its arguments; `warm_up` compiles (or loads) all that are
+registered, with progress, and `seal` then refuses further specialisations, so that a mistyped call is an error at
+once and never a compile of seconds in the middle of a match.
+"""
+
+import ast
+import ctypes
+import hashlib
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import llvmlite.binding
+import numba
+from numba import prange
+from numba.core import sigutils, types
+
+__all__ = [
+    "BOUNDS_CHECKED",
+    "cache_root",
+    "declared_kernels",
+    "external",
+    "kernel",
+    "prange",
+    "seal",
+    "set_threads",
+    "source_digest",
+    "warm_up",
+]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+BOUNDS_CHECKED = os.environ.get("HITREG_BOUNDSCHECK", "0") == "1"
+PACKAGES = ("sim", "net", "persistence", "server", "tools")
+CACHE_DIRECTORIES_MAX = 256  # oldest are removed beyond this
+
+_declared: list[tuple[Any, str]] = []
+_all: list[Any] = []
+_digests: dict[str, str] = {}
+
+
+def cache_root() -> Path:
+    """The directory under which compiled kernels are kept: `$HITREG_CACHE_DIR` or `~/.cache/hitreg`."""
+    root = os.environ.get("HITREG_CACHE_DIR")
+    return (Path(root) if root else Path.home() / ".cache" / "hitreg") / "kernels"
+
+
+def _imported(source: bytes, module: str) -> set[str]:
+    """First-party modules that a module's source imports."""
+    package = module.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(filter(None, [package.rsplit(".", node.level - 1)[0], base]))
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+def _source(module: str) -> bytes | None:
+    """The source of a first-party module, or None where the name is not a module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin).read_bytes()
+
+
+def source_digest(*modules: str) -> str:
+    """Digest of the sources of `modules` and of every first-party module they rest on.
+
+    Args:
+        modules: Dotted names of importable modules.
+
+    Returns:
+        32 hexadecimal digits; equal if and only if the sources are the same.
+    """
+    key = " ".join(sorted(modules))
+    if key in _digests:
+        return _digests[key]
+    sources: dict[str, bytes] = {}
+    pending = {*modules, __name__}
+    while pending:
+        name = pending.pop()
+        source = _source(name)
+        if name in sources or source is None:
+            continue
+        sources[name] = source
+        pending |= _imported(source, name) - set(sources)
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(sources):
+        digest.update(f"{name}\0{len(sources[name])}\0".encode() + sources[name])
+    _digests[key] = digest.hexdigest()
+    return _digests[key]
+
+
+def _prune(root: Path) -> None:
+    """Bounds the cache: the directories least recently written go first."""
+    entries = sorted((path for path in root.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for path in entries[: max(0, len(entries) - CACHE_DIRECTORIES_MAX)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _cache_directory(module: str) -> Path:
+    """The cache directory of one module's kernels, made on first use."""
+    mode = "checked-" if BOUNDS_CHECKED else ""
+    directory = cache_root() / f"{mode}{module}-{source_digest(module)[:16]}"
+    if not directory.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        _prune(directory.parent)
+    return directory
+
+
+def _compile(function: FunctionT, signature: str | None, *, parallel: bool, inline: bool) -> FunctionT:
+    cached = not numba.config.DISABLE_JIT
+    if cached:
+        numba.config.CACHE_DIR = str(_cache_directory(function.__module__))
+    dispatcher: Any = numba.njit(
+        nogil=True,
+        cache=cached,
+        fastmath=False,
+        error_model="numpy",
+        boundscheck=BOUNDS_CHECKED,
+        parallel=parallel,
+        inline="always" if inline else "never",
+    )(function)
+    _all.append(dispatcher)
+    if signature is not None:
+        _declared.append((dispatcher, signature))
+    return dispatcher  # type: ignore[no-any-return]
+
+
+@overload
+def kernel(declaration: FunctionT, /) -> FunctionT: ...
+@overload
+def kernel(
+    declaration: str | None = None, /, *, parallel: bool = False, inline: bool = False
+) -> Callable[[FunctionT], FunctionT]: ...
+def kernel(
+    declaration: FunctionT | str | None = None, /, *, parallel: bool = False, inline: bool = False
+) -> FunctionT | Callable[[FunctionT], FunctionT]:
+    """Compile a function over arrays and scalars, without the interpreter lock.
+
+    `@kernel` alone marks a helper that only other kernels call. `@kernel("(f8[:,::1], i8)")` declares the argument
+    types of an entry point, in numba's notation, and puts it on the warm-up list.
+
+    Args:
+        declaration: Argument types as a tuple in numba's notation (`f8[:,::1]` is a C-contiguous 2-D float64 array).
+        parallel: Whether `prange` loops run on several threads (`set_threads`). Element-wise work only.
+        inline: Whether numba inlines the function into its callers before type inference.
+
+    Returns:
+        The compiled function, callable as the original.
+    """
+    if callable(declaration):
+        return _compile(declaration, None, parallel=parallel, inline=inline)
+    signature = declaration
+
+    def decorate(function: FunctionT) -> FunctionT:
+        return _compile(function, signature, parallel=parallel, inline=inline)
+
+    return decorate
+
+
+def external(symbol: str, signature: str, *, address: int | None = None) -> Any:
+    """A C function that kernels can call, and that does not spoil their on-disk cache.
+
+    Args:
+        symbol: Name of the C function; libc's are found by name.
+        signature: Return and argument types in numba's notation, such as `"i4(i4, u8, u4)"`; pointers as `u8`
+            (an integer address) or `voidptr`.
+        address: Where the function is, for libraries that are not in the process's global symbol table.
+    """
+    if address is not None:
+        llvmlite.binding.add_symbol(symbol, address)
+    if numba.config.DISABLE_JIT:
+        return _plain_external(symbol, signature, address)
+    arguments, result = sigutils.normalize_signature(signature)
+    return types.ExternalFunction(symbol, numba.core.typing.signature(result, *arguments))
+
+
+def _plain_external(symbol: str, signature: str, address: int | None) -> Any:
+    """The same function through ctypes, for runs with the compiler switched off."""
+    arguments, result = sigutils.normalize_signature(signature)
+    as_ctypes = numba.core.typing.ctypes_utils.to_ctypes
+    prototype = ctypes.CFUNCTYPE(as_ctypes(result), *(as_ctypes(argument) for argument in arguments), use_errno=True)
+    if address is None:
+        return prototype((symbol, ctypes.CDLL(None, use_errno=True)))
+    return prototype(address)
+
+
+def declared_kernels() -> list[str]:
+    """Dotted names of the kernels on the warm-up list, in the order of declaration."""
+    return [f"{dispatcher.__module__}.{dispatcher.__name__}" for dispatcher, _ in _declared]
+
+
+def warm_up(progress: Callable[[int, int, str], None] | None = None) -> int:
+    """Compile, or load from the cache, every declared kernel of the modules imported so far.
+
+    Args:
+        progress: Called before each kernel with (done, total, name).
+
+    Returns:
+        How many kernels had to be compiled because the cache did not have them.
+    """
+    compiled = 0
+    if numba.config.DISABLE_JIT:
+        return compiled
+    for done, (dispatcher, signature) in enumerate(_declared):
+        if progress is not None:
+            progress(done, len(_declared), f"{dispatcher.__module__}.{dispatcher.__name__}")
+        arguments, _ = sigutils.normalize_signature(signature)
+        dispatcher.compile(arguments)
+        compiled += sum(dispatcher.stats.cache_misses.values())
+    return compiled
+
+
+def seal() -> None:
+    """Refuse any specialisation that warm-up did not make: a call with other types raises TypeError from now on."""
+    if not numba.config.DISABLE_JIT:
+        for dispatcher, _ in _declared:
+            dispatcher.disable_compile()
+
+
+def set_threads(count: int) -> None:
+    """Set how many threads `prange` loops use; results never depend on it.
+
+    Args:
+        count: From 1 to the number of cores numba started with.
+
+    Raises:
+        ValueError: `count` is out of range.
+    """
+    numba.set_num_threads(count)

@@ -1,0 +1,1 @@
+"""Naive twins: the slow, obviously right version of every kernel."""
