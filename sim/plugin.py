@@ -1,0 +1,171 @@
+"""What a game package declares, through one registration object.
+
+A game is a function `game(registration: Registration) -> None`, found by the entry point group `hitreg.games` or named
+as `package.module:function`. It may call `kind`, `system`, `event`, `message`, `action` and `setting`, in any order;
+`freeze` then checks the whole and gives the `GameSpec` that a `World` is made of. Nothing here is private to the
+sample games: they use these calls and nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sim.errors import DeclarationError
+from sim.events import EVENT_KINDS_MAX
+from sim.pipeline import System, order_systems
+from sim.schema import NAME_PATTERN, ActionSpec, Component, MessageSpec
+
+__all__ = ["CORE_EVENTS", "Game", "GameSpec", "Kind", "Registration"]
+
+KINDS_MAX = 64
+MESSAGES_MAX = 256
+
+CORE_EVENTS = ("joined", "left")
+"""Kinds of events that the session layer understands. `joined`: actor = the player's entity, value = the ticket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of entity: a table of its own.
+
+    Attributes:
+        name: Name of the table.
+        components: What each entity has.
+        capacity: Greatest number alive at once; when full, a spawn is refused with TableFullError.
+        controlled: Whether players control entities of this kind; exactly one kind of a game does.
+        replicated: Whether clients are told of entities of this kind.
+    """
+
+    name: str
+    components: tuple[type[Component], ...]
+    capacity: int
+    controlled: bool = False
+    replicated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GameSpec:
+    """A checked game: kinds and numbered events in the order of registration, systems in the order they run."""
+
+    name: str
+    version: str
+    kinds: tuple[Kind, ...]
+    systems: tuple[System, ...]
+    events: tuple[str, ...]
+    messages: tuple[MessageSpec, ...]
+    actions: tuple[ActionSpec, ...]
+    settings: tuple[tuple[str, str], ...]
+
+    @property
+    def controlled(self) -> Kind:
+        """The kind that players control."""
+        return next(kind for kind in self.kinds if kind.controlled)
+
+    def event(self, name: str) -> int:
+        """Number of an event kind.
+
+        Raises:
+            DeclarationError: The game has not declared it.
+        """
+        if name not in self.events:
+            raise DeclarationError(f"game {self.name!r} declares no event {name!r}; it has {', '.join(self.events)}")
+        return self.events.index(name)
+
+    def action(self, name: str) -> int:
+        """Number of an action.
+
+        Raises:
+            DeclarationError: The game has not declared it.
+        """
+        for number, spec in enumerate(self.actions):
+            if spec.name == name:
+                return number
+        raise DeclarationError(f"game {self.name!r} declares no action {name!r}")
+
+
+class Registration:
+    """Collects one game's declarations."""
+
+    def __init__(self, name: str, version: str = "1") -> None:
+        self.name = name
+        self.version = version
+        self._kinds: list[Kind] = []
+        self._systems: list[System] = []
+        self._events: list[str] = list(CORE_EVENTS)
+        self._messages: list[MessageSpec] = []
+        self._actions: list[ActionSpec] = []
+        self._settings: dict[str, str] = {}
+
+    def kind(
+        self,
+        name: str,
+        *components: type[Component],
+        capacity: int,
+        controlled: bool = False,
+        replicated: bool = True,
+    ) -> None:
+        """Declare a kind of entity."""
+        self._new("kind", name, [kind.name for kind in self._kinds], KINDS_MAX)
+        if len({component.component_name for component in components}) != len(components) or not components:
+            raise DeclarationError(f"kind {name!r}: give each component once, and at least one")
+        self._kinds.append(Kind(name, components, capacity, controlled=controlled, replicated=replicated))
+
+    def system(self, *systems: System) -> None:
+        """Declare systems. Those of one call run in the order given; `after` and `before` place them among others."""
+        for system in systems:
+            if any(system.name == known.name for known in self._systems):
+                raise DeclarationError(f"system {system.name!r} is declared twice")
+            self._systems.append(system)
+
+    def event(self, *names: str) -> None:
+        """Declare kinds of events."""
+        for name in names:
+            self._new("event", name, self._events, EVENT_KINDS_MAX)
+            self._events.append(name)
+
+    def message(self, spec: MessageSpec) -> None:
+        """Declare a message between server and clients."""
+        self._new("message", spec.name, [known.name for known in self._messages], MESSAGES_MAX)
+        self._messages.append(spec)
+
+    def action(self, spec: ActionSpec) -> None:
+        """Declare a request of clients that becomes a recorded command."""
+        self._new("action", spec.name, [known.name for known in self._actions], MESSAGES_MAX)
+        self._actions.append(spec)
+
+    def setting(self, name: str, value: str) -> None:
+        """Publish a fact about the game, such as its weapons' names, for tools and pages."""
+        self._settings[name] = value
+
+    def freeze(self) -> GameSpec:
+        """Check everything and fix the order of the systems.
+
+        Raises:
+            DeclarationError: Not exactly one kind is controlled.
+            PipelineError: The order of two systems that touch the same data is ambiguous, or names are unknown.
+        """
+        controlled = [kind.name for kind in self._kinds if kind.controlled]
+        if len(controlled) != 1:
+            raise DeclarationError(
+                f"game {self.name!r} must have exactly one kind with controlled=True, it has {controlled or 'none'}"
+            )
+        return GameSpec(
+            name=self.name,
+            version=self.version,
+            kinds=tuple(self._kinds),
+            systems=order_systems(self._systems),
+            events=tuple(self._events),
+            messages=tuple(self._messages),
+            actions=tuple(self._actions),
+            settings=tuple(sorted(self._settings.items())),
+        )
+
+    def _new(self, what: str, name: str, known: list[str], most: int) -> None:
+        if not NAME_PATTERN.fullmatch(name):
+            raise DeclarationError(f"{what} name {name!r}: use lower-case snake case, at most 32 letters")
+        if name in known:
+            raise DeclarationError(f"game {self.name!r} declares {what} {name!r} twice")
+        if len(known) >= most:
+            raise DeclarationError(f"game {self.name!r} declares more than {most} of {what}")
+
+
+Game = Callable[[Registration], None]
