@@ -1,0 +1,30 @@
+"""What can go wrong in the server package: every error it raises on purpose derives from `ServerError`."""
+
+__all__ = ["MapError", "ServerError"]
+
+VALUE_SHOWN_MAX = 80
+
+
+class ServerError(Exception):
+    """Base of all errors of the server package; the message is one line for a person."""
+
+
+class MapError(ServerError):
+    """A map that cannot be used: the message names the file, the field, its value and what to do about it.
+
+    Args:
+        source: The file, or the name under which the map was asked for.
+        field: Which part of it is wrong.
+        value: What was found there.
+        remedy: What would be right, or what to do.
+    """
+
+    def __init__(self, source: object, field: str, value: object, remedy: str) -> None:
+        shown = " ".join(str(value).split())
+        if len(shown) > VALUE_SHOWN_MAX:
+            shown = shown[:VALUE_SHOWN_MAX] + "…"
+        super().__init__(f"{source}: {field} = {shown}: {remedy}")
+        self.source = str(source)
+        self.field = field
+        self.value = value
+        self.remedy = remedy
