@@ -1,7 +1,7 @@
 """Commands: the only way into the world. One `Commands` object holds all that enters one tick.
 
-Inputs are dense: one row per slot of the controlled table, of which `has_input` says whether it holds one. Joins, leaves
-and actions are few and kept as lists, bounded by `DISCRETE_MAX` per tick: the caller keeps the rest for the next tick.
+Inputs are dense: one row per slot of the controlled table; `has_input` says whether a row holds one. Joins, leaves and
+actions are few and kept as lists, bounded by `DISCRETE_MAX` per tick: the caller keeps the rest for the next tick.
 
 `encode` gives the bytes that a recording keeps (msgpack; rows of absent inputs are left out) and `decode` the same
 commands again, so that a recorded match replays exactly.
@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from sim.arrays import Bool, I8, I16, U8, U16
+from sim.arrays import I8, I16, U8, U16, Bool
 from sim.errors import CommandError
 
 __all__ = ["DISCRETE_MAX", "NAME_BYTES_MAX", "Action", "Button", "Commands", "Join", "Leave"]

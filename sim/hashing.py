@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sim.arrays import AnyArray, U8, U64
+from sim.arrays import U8, U64, AnyArray
 from sim.jit import kernel
 
 __all__ = ["hash_bytes", "hash_columns"]
@@ -22,14 +22,14 @@ ROTATE_DOWN = np.uint64(33)
 
 
 @kernel
-def _mix(lane: int, word: int) -> int:
+def _mix(lane: np.uint64, word: np.uint64) -> np.uint64:
     lane = lane + word * PRIME_2
     lane = (lane << ROTATE_UP) | (lane >> ROTATE_DOWN)
     return lane * PRIME_1
 
 
 @kernel("(u8[::1], u1[::1], u8)")
-def hash_words(words: U64, tail: U8, seed: int) -> int:
+def hash_words(words: U64, tail: U8, seed: np.uint64) -> np.uint64:
     """Hash of 64-bit words and of fewer than eight bytes after them, continued from `seed`."""
     a = seed + PRIME_1 + PRIME_2
     b = seed + PRIME_2

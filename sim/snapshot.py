@@ -1,15 +1,17 @@
 """Capture, restore and hash a whole world, and tell whether two builds have the same layout.
 
-A capture is msgpack: format, layout hash, tick, seed, tick rate, and per table its occupied range, generations, queue of
-free slots and the columns' bytes up to the high-water mark. Rows above it hold defaults, as do freed rows, so equal
-worlds give equal captures and equal hashes.
+A capture is msgpack: format, layout hash, tick, seed, and per table its occupied range, generations, queue of free
+slots and the columns' bytes up to the high-water mark. Rows above it hold defaults, as do freed rows, so equal
+worlds give equal captures and hashes.
 """
 
 import hashlib
+from typing import Any
 
 import msgpack
 import numpy as np
 
+from sim.arrays import AnyArray
 from sim.errors import SnapshotError
 from sim.hashing import hash_bytes, hash_columns
 from sim.table import Table
@@ -22,7 +24,7 @@ CAPTURE_BYTES_MAX = 1 << 30
 
 
 def layout_hash(world: World) -> str:
-    """32 hexadecimal digits of everything that gives bytes their meaning: kinds, columns, events, actions, tick rate."""
+    """32 hexadecimal digits of all that gives bytes their meaning: kinds, columns, events, actions, tick rate."""
     lines = [table.describe() for table in world.tables.values()]
     game = world.game
     lines += [f"{game.name} {game.version} {world.tick_hz} Hz", repr(game.events), repr(game.actions)]
@@ -30,8 +32,8 @@ def layout_hash(world: World) -> str:
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
-def _bookkeeping(table: Table) -> list[np.ndarray[tuple[int], np.dtype[np.generic]]]:
-    return [table.ids[: table.high_water], table.generation[: table.high_water], table.free_queue]
+def _bookkeeping(table: Table, high_water: int) -> list[AnyArray]:
+    return [table.ids[:high_water], table.generation[:high_water], table.free_queue]
 
 
 def state_hash(world: World) -> int:
@@ -39,7 +41,7 @@ def state_hash(world: World) -> int:
     total = hash_bytes(np.array([world.tick, world.seed], np.int64).view(np.uint8))
     for table in world.tables.values():
         numbers = np.array([table.high_water, table.free_head, table.live_count], np.int64)
-        total = hash_columns([numbers, *_bookkeeping(table)], total)
+        total = hash_columns([numbers, *_bookkeeping(table, table.high_water)], total)
         for kind, component in table.components.items():
             total = hash_columns((getattr(component, name)[: table.high_water] for name in kind.columns), total)
     return total
@@ -55,7 +57,7 @@ def capture(world: World) -> bytes:
             for name in kind.columns
         ]
         numbers = (table.high_water, table.free_head, table.live_count)
-        tables.append((numbers, [array.tobytes() for array in _bookkeeping(table)], columns))
+        tables.append((numbers, [array.tobytes() for array in _bookkeeping(table, table.high_water)], columns))
     packed: bytes = msgpack.packb([CAPTURE_FORMAT, layout_hash(world), world.tick, world.seed, tables])
     return packed
 
@@ -66,8 +68,10 @@ def restore(world: World, data: bytes) -> None:
     Raises:
         SnapshotError: The bytes are no capture, or of another layout or seed; the world is as it was.
     """
+    if len(data) > CAPTURE_BYTES_MAX:
+        raise SnapshotError(f"a captured state of {len(data)} bytes is beyond the maximum of {CAPTURE_BYTES_MAX}")
     try:
-        kind, layout, tick, seed, tables = msgpack.unpackb(data, max_buffer_size=CAPTURE_BYTES_MAX)
+        kind, layout, tick, seed, tables = msgpack.unpackb(data)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise SnapshotError(f"these {len(data)} bytes are no captured state: {error}") from error
     if kind != CAPTURE_FORMAT or layout != layout_hash(world) or seed != world.seed:
@@ -82,17 +86,17 @@ def restore(world: World, data: bytes) -> None:
     world.events.clear()
 
 
-def _targets(table: Table, high_water: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
-    arrays = [table.ids[:high_water], table.generation[:high_water], table.free_queue]
+def _targets(table: Table, high_water: int) -> list[AnyArray]:
+    arrays = _bookkeeping(table, high_water)
     for kind, component in table.components.items():
         arrays += [getattr(component, name)[:high_water] for name in kind.columns]
     return arrays
 
 
-def _checked(table: Table, content: object) -> tuple[tuple[int, int, int], list[bytes]]:
+def _checked(table: Table, content: Any) -> tuple[tuple[int, int, int], list[bytes]]:
     """The content of one table, its sizes proven before anything is written."""
     try:
-        (high_water, free_head, live_count), bookkeeping, columns = content  # type: ignore[misc]
+        (high_water, free_head, live_count), bookkeeping, columns = content
         arrays = [*bookkeeping, *columns]
         sizes = [array.nbytes for array in _targets(table, high_water)]
         fits = 0 <= live_count <= high_water <= table.capacity and 0 <= free_head < table.capacity

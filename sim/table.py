@@ -14,11 +14,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from sim.arrays import Bool, I32, I64, U32, U64
+from sim.arrays import I32, I64, U32, U64, Bool
 from sim.errors import DeclarationError, StaleIdError, TableFullError
 from sim.schema import Component
 
-__all__ = ["GENERATION_BITS", "NO_ENTITY", "SLOT_BITS", "Table", "id_generation", "id_slot", "id_zone", "make_id"]
+__all__ = [
+    "GENERATION_BITS",
+    "NO_ENTITY",
+    "SLOT_BITS",
+    "Table",
+    "id_generation",
+    "id_slot",
+    "id_zone",
+    "make_id",
+]
 
 SLOT_BITS = 24
 GENERATION_BITS = 28
@@ -61,7 +70,13 @@ class Table:
     """
 
     def __init__(
-        self, name: str, components: Iterable[type[Component]], *, capacity: int, slot_base: int = 0, zone: int = 0
+        self,
+        name: str,
+        components: Iterable[type[Component]],
+        *,
+        capacity: int,
+        slot_base: int = 0,
+        zone: int = 0,
     ) -> None:
         if not 0 < capacity <= SLOT_MAX or slot_base + capacity > SLOT_MAX or not 0 <= zone <= ZONE_MAX:
             raise DeclarationError(
@@ -121,9 +136,7 @@ class Table:
         self.live_count += 1
         self.live[slot] = True
         self.high_water = max(self.high_water, slot + 1)
-        self.ids[slot] = make_id(
-            zone=self.zone, generation=int(self.generation[slot]), slot=self.slot_base + slot
-        )
+        self.ids[slot] = make_id(zone=self.zone, generation=int(self.generation[slot]), slot=self.slot_base + slot)
         self._live_slots = None
         return slot
 

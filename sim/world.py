@@ -36,7 +36,14 @@ class World:
     """
 
     def __init__(
-        self, game: GameSpec, world_map: WorldMap, geometry: "Geometry", *, tick_hz: int = 60, seed: int = 1, zone: int = 0
+        self,
+        game: GameSpec,
+        world_map: WorldMap,
+        geometry: "Geometry",
+        *,
+        tick_hz: int = 60,
+        seed: int = 1,
+        zone: int = 0,
     ) -> None:
         """Make an empty world.
 
@@ -76,7 +83,9 @@ class World:
             DeclarationError: The game has no such kind.
         """
         if name not in self.tables:
-            raise DeclarationError(f"game {self.game.name!r} has no entity kind {name!r}; it has {', '.join(self.tables)}")
+            raise DeclarationError(
+                f"game {self.game.name!r} has no entity kind {name!r}; it has {', '.join(self.tables)}"
+            )
         return self.tables[name]
 
     def step(self, commands: Commands, probe: Probe | None = None) -> None:

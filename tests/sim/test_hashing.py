@@ -20,7 +20,7 @@ def test_any_changed_bit_and_any_length_changes_the_hash(data: bytes, draw: st.D
 
 
 def test_the_hash_is_the_same_in_every_process() -> None:
-    assert hash_bytes(np.arange(77, dtype=np.uint8)) == 0
+    assert hash_bytes(np.arange(77, dtype=np.uint8)) == 4772439669050683228
 
 
 def test_swapped_lanes_change_the_hash() -> None:

@@ -1,10 +1,12 @@
 """Declarations that could not work are refused where they stand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from sim.errors import DeclarationError
-from sim.schema import ActionSpec, Component, Field, FieldType, MessageSpec, Wire, column
+from sim.schema import ActionSpec, Column, Component, Field, FieldType, MessageSpec, Wire, column
 
 
 def test_a_component_needs_a_good_name_and_a_column() -> None:
@@ -25,14 +27,16 @@ def test_a_column_without_a_table_says_so() -> None:
         Lone.x.__get__(object.__new__(Lone), Lone)
 
 
-@pytest.mark.parametrize("options", [{"bits": 0}, {"bits": 33}, {"bits": 8, "step": 0.0}, {"bits": 8, "role": "colour"}])
+@pytest.mark.parametrize(
+    "options", [{"bits": 0}, {"bits": 33}, {"bits": 8, "step": 0.0}, {"bits": 8, "role": "colour"}]
+)
 def test_impossible_quantisation_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(DeclarationError, match="bits must be"):
         Wire(**options)  # type: ignore[arg-type]
 
 
 def test_layout_text_changes_with_every_property_of_a_column() -> None:
-    variants = [
+    variants: list[Column[Any]] = [
         column(np.int32),
         column(np.int64),
         column(np.int32, shape=(2,)),

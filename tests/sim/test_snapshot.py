@@ -1,11 +1,11 @@
 """Capture, restore, hash."""
 
 import msgpack
+import numpy as np
 import pytest
 
-from sim.commands import Action, Join, Leave
+from sim.commands import Action, Commands, Join, Leave
 from sim.errors import CommandError, SnapshotError
-from sim.commands import Commands
 from sim.plugin import Registration
 from sim.snapshot import capture, layout_hash, restore, state_hash
 from sim.world import World
@@ -52,7 +52,8 @@ def test_every_bit_of_state_changes_the_hash() -> None:
     world = toy_world()
     play(world, 5)
     seen = {state_hash(world)}
-    world.players[Drift].position[0, 2] += 1e-300
+    position = world.players[Drift].position
+    position[0, 2] = np.nextafter(position[0, 2], 99.0)
     seen.add(state_hash(world))
     world.players[Purse].coins[1] += 1
     seen.add(state_hash(world))
@@ -68,7 +69,11 @@ def test_layout_hash_tells_another_game_or_rate() -> None:
         declare(registration)
         registration.kind("crate", Drift, capacity=1)
 
-    layouts = {layout_hash(toy_world()), layout_hash(toy_world(tick_hz=30)), layout_hash(toy_world(declare_game=more))}
+    layouts = {
+        layout_hash(toy_world()),
+        layout_hash(toy_world(tick_hz=30)),
+        layout_hash(toy_world(declare_game=more)),
+    }
     assert len(layouts) == 3
 
 
