@@ -67,7 +67,7 @@ def _near(points: F64, a: int, b: int) -> bool:
     dx = points[a, 0] - points[b, 0]
     dy = points[a, 1] - points[b, 1]
     dz = points[a, 2] - points[b, 2]
-    return dx * dx + dy * dy + dz * dz <= MERGE_EPSILON * MERGE_EPSILON
+    return bool(dx * dx + dy * dy + dz * dz <= MERGE_EPSILON * MERGE_EPSILON)
 
 
 @kernel
@@ -95,7 +95,7 @@ def _tidy(points: F64, count: int) -> int:
 @kernel
 def _same_plane(planes: F64, a: int, b: int) -> bool:
     along = planes[a, 0] * planes[b, 0] + planes[a, 1] * planes[b, 1] + planes[a, 2] * planes[b, 2]
-    return along > SAME_NORMAL and abs(planes[a, 3] - planes[b, 3]) < SAME_DISTANCE
+    return bool(along > SAME_NORMAL and abs(planes[a, 3] - planes[b, 3]) < SAME_DISTANCE)
 
 
 @kernel("(f8[:,::1], i8[::1], i8[::1], i8[::1], f8[:,:,::1], f8[:,::1], i8[::1])")

@@ -60,8 +60,10 @@ def shader_contents(shaders: Records) -> U16:
 def _surface_bits(shaders: Records) -> U16:
     """`Contents` bits that a side's own shader adds to those of its brush."""
     flags = shaders["surface"]
-    sky = np.where(flags & SURFACE_SKY != 0, np.uint16(Contents.SKY), np.uint16(0))
-    return sky | np.where(flags & SURFACE_SLICK != 0, np.uint16(Contents.SLICK), np.uint16(0))
+    bits = np.zeros(len(shaders), dtype=np.uint16)
+    for source, target in ((SURFACE_SKY, Contents.SKY), (SURFACE_SLICK, Contents.SLICK)):
+        bits |= np.where(flags & source != 0, np.uint16(target), np.uint16(0))
+    return bits
 
 
 def _fans(point_count: I64) -> tuple[I32, I64]:

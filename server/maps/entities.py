@@ -92,12 +92,12 @@ def parse_entities(text: str, source: str) -> list[dict[str, str]]:
     current: dict[str, str] | None = None
     key: str | None = None
     for match in TOKENS.finditer(text):
-        token = match.group(0)
-        if token.startswith("//"):
+        word = match.group(0)
+        if word.startswith("//"):
             continue
-        if token == "{" and current is None:
+        if word == "{" and current is None:
             current = {}
-        elif token == "}" and current is not None and key is None:
+        elif word == "}" and current is not None and key is None:
             entities.append(current)
             current = None
         elif match.group(1) is not None and current is not None:
@@ -107,7 +107,7 @@ def parse_entities(text: str, source: str) -> list[dict[str, str]]:
                 current[key] = match.group(1)
                 key = None
         else:
-            raise MapError(source, f"entity {len(entities)}", token, 'expected { "key" "value" … }; damaged file')
+            raise MapError(source, f"entity {len(entities)}", word, 'expected { "key" "value" … }; damaged file')
         if len(entities) > ENTITIES_MAX or (current is not None and len(current) > ENTITY_KEYS_MAX):
             raise MapError(
                 source, "entities", len(entities), f"at most {ENTITIES_MAX} of {ENTITY_KEYS_MAX} keys are allowed"
@@ -177,7 +177,7 @@ def _items(entities: Sequence[Entity], floors: FloorFinder) -> list[ItemPoint]:
 
 
 def launch_velocity(start: F64, apex: F64) -> F64 | None:
-    """The velocity [m/s] that carries a body from `start` to its highest point at `apex` [m], or None if it is not higher.
+    """The velocity [m/s] that takes a body from `start` to its highest point at `apex` [m]; None where it is not higher.
 
     After AimAtTarget in id Software's g_trigger.c.
     """

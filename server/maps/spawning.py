@@ -22,7 +22,7 @@ LEVEL_TOLERANCE_M = 0.35
 
 
 def _candidates(corner: F64, area: F64) -> F64:
-    """Points spread evenly over triangles by area: a low-discrepancy sequence, so the same map gives the same points."""
+    """Points spread evenly over triangles by area; a low-discrepancy sequence, so a map always gives the same ones."""
     edge = np.cumsum(area)
     step = (np.arange(CANDIDATES) + 0.5) / CANDIDATES
     chosen = np.searchsorted(edge, step * edge[-1]).clip(0, len(area) - 1)
@@ -40,11 +40,11 @@ def _room(point: F64, floors: FloorFinder, corner: F64) -> bool:
     for turn in range(RING):
         angle = turn * math.tau / RING
         around = point + np.array([math.cos(angle), math.sin(angle), 0.0]) * BODY_RADIUS_M
-        floor = floors.below(around + [0.0, 0.0, LEVEL_TOLERANCE_M], reach=2.0 * LEVEL_TOLERANCE_M)
+        floor = floors.below(around + np.array([0.0, 0.0, LEVEL_TOLERANCE_M]), reach=2.0 * LEVEL_TOLERANCE_M)
         if floor is None:
             return False
-    low = point + [-BODY_RADIUS_M, -BODY_RADIUS_M, LEVEL_TOLERANCE_M]
-    high = point + [BODY_RADIUS_M, BODY_RADIUS_M, BODY_HEIGHT_M]
+    low = point + np.array([-BODY_RADIUS_M, -BODY_RADIUS_M, LEVEL_TOLERANCE_M])
+    high = point + np.array([BODY_RADIUS_M, BODY_RADIUS_M, BODY_HEIGHT_M])
     boxes = corner.min(axis=1), corner.max(axis=1)
     near = corner[((boxes[0] <= high) & (boxes[1] >= low)).all(axis=1)]
     return not _any_overlap(near, (low + high) / 2.0, (high - low) / 2.0)
