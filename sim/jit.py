@@ -24,9 +24,13 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import llvmlite.binding
+import llvmlite.ir
 import numba
+import numpy as np
 from numba import prange
-from numba.core import sigutils, types
+from numba.core import cgutils, sigutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 __all__ = [
     "BOUNDS_CHECKED",
@@ -34,6 +38,7 @@ __all__ = [
     "declared_kernels",
     "external",
     "kernel",
+    "local_i64",
     "prange",
     "seal",
     "set_threads",
@@ -206,6 +211,35 @@ def _plain_external(symbol: str, signature: str, address: int | None) -> Any:
     if address is None:
         return prototype((symbol, ctypes.CDLL(None, use_errno=True)))
     return prototype(address)
+
+
+def _plain_local_i64(count: int) -> Any:
+    return np.zeros(count, np.int64)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]  # numba has no types
+def _compiled_local_i64(_typing: Any, count: Any) -> Any:
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    length = count.literal_value
+    array_type = types.Array(types.int64, 1, "C")
+
+    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        block = llvmlite.ir.ArrayType(llvmlite.ir.IntType(64), length)
+        pointer = cgutils.alloca_once(builder, block, name="local")
+        array = make_array(array_type)(context, builder)
+        data = builder.bitcast(pointer, llvmlite.ir.IntType(64).as_pointer())
+        size = context.get_constant(types.intp, 8)
+        shape = [context.get_constant(types.intp, length)]
+        populate_array(array, data=data, shape=shape, strides=[size], itemsize=size, meminfo=None)
+        return array._getvalue()
+
+    return array_type(count), generate
+
+
+# `local_i64(N)` in a kernel: an int64 array of N (a constant) elements on the machine stack, so that a traversal has
+# scratch of its own in every thread without an allocation. Its content starts undefined; it must not leave the kernel.
+local_i64: Any = _plain_local_i64 if numba.config.DISABLE_JIT else _compiled_local_i64
 
 
 def declared_kernels() -> list[str]:

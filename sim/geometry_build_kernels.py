@@ -1,0 +1,184 @@
+"""Building the hierarchy: a binary tree by binned surface-area heuristic, over the boxes of the triangles.
+
+Source: Wald, "On fast Construction of SAH-based Bounding Volume Hierarchies" (2007). The result depends on nothing but
+the triangles: bins, ties and the order inside a leaf are fixed.
+"""
+
+import numpy as np
+
+from sim.arrays import F64, I32, I64
+from sim.jit import kernel
+
+__all__ = ["BINS", "DEPTH_MAX", "build_binary", "triangle_boxes"]
+
+BINS = 16
+DEPTH_SAH = (
+    36  # deeper nodes are halved by count, which bounds the depth by DEPTH_SAH + log2(TRIANGLES_MAX) < DEPTH_MAX
+)
+DEPTH_MAX = 60
+INTERSECT_COST = 0.7  # of a triangle, in units of the cost of visiting a node
+
+
+@kernel("(f8[:,::1], i4[:,::1], f8[:,::1], f8[:,::1])")
+def triangle_boxes(vertices: F64, triangles: I32, out_corners: F64, out_boxes: F64) -> None:
+    """Corners (n, 9) and boxes (n, 6: low x y z, high x y z) of triangles."""
+    for triangle in range(len(triangles)):
+        for axis in range(3):
+            low, high = np.inf, -np.inf
+            for which in range(3):
+                value = vertices[triangles[triangle, which], axis]
+                out_corners[triangle, 3 * which + axis] = value
+                low, high = min(low, value), max(high, value)
+            out_boxes[triangle, axis] = low
+            out_boxes[triangle, 3 + axis] = high
+
+
+@kernel
+def _clear_box(box: F64) -> None:
+    for axis in range(3):
+        box[axis] = np.inf
+        box[3 + axis] = -np.inf
+
+
+@kernel
+def _grow_box(box: F64, by: F64) -> None:
+    for axis in range(3):
+        box[axis] = min(box[axis], by[axis])
+        box[3 + axis] = max(box[3 + axis], by[3 + axis])
+
+
+@kernel
+def _half_area(box: F64) -> float:
+    x, y, z = box[3] - box[0], box[4] - box[1], box[5] - box[2]
+    return x * y + y * z + z * x if x >= 0.0 else 0.0
+
+
+@kernel
+def _bin_of(box: F64, axis: int, low: float, scale: float) -> int:
+    """Which bin the middle of a box falls into."""
+    return min(int((box[axis] + box[3 + axis] - low) * scale), BINS - 1)
+
+
+@kernel
+def _fill_bins(boxes: F64, order: I32, first: int, count: int, middle: F64, counts: I64, bins: F64) -> None:
+    """Count the triangles of each bin of each axis, and grow the bins' boxes; `middle` bounds the doubled middles."""
+    for axis in range(3):
+        for which in range(BINS):
+            counts[axis, which] = 0
+            _clear_box(bins[axis, which])
+        width = middle[3 + axis] - middle[axis]
+        if not width > 0.0:
+            continue
+        scale = BINS / width
+        for place in range(first, first + count):
+            box = boxes[order[place]]
+            which = _bin_of(box, axis, middle[axis], scale)
+            counts[axis, which] += 1
+            _grow_box(bins[axis, which], box)
+
+
+@kernel
+def _best_split(counts: I64, bins: F64, middle: F64, right_area: F64, box: F64) -> tuple[int, int, float]:
+    """The axis and the last bin of the left side with the least area-weighted count; axis −1 where none divides."""
+    best_axis, best_bin, best_cost = -1, -1, np.inf
+    for axis in range(3):
+        if not middle[3 + axis] > middle[axis]:
+            continue
+        _clear_box(box)
+        for which in range(BINS - 1, 0, -1):
+            _grow_box(box, bins[axis, which])
+            right_area[which] = _half_area(box)
+        _clear_box(box)
+        left, total = 0, np.sum(counts[axis])
+        for which in range(BINS - 1):
+            _grow_box(box, bins[axis, which])
+            left += counts[axis, which]
+            if left in (0, total):
+                continue
+            cost = _half_area(box) * left + right_area[which + 1] * (total - left)
+            if cost < best_cost:
+                best_axis, best_bin, best_cost = axis, which, cost
+    return best_axis, best_bin, best_cost
+
+
+@kernel
+def _partition(
+    boxes: F64, order: I32, spare: I32, first: int, count: int, middle: F64, axis: int, last_left: int
+) -> int:
+    """Divide a range of `order` stably at a bin boundary; returns how many went left."""
+    scale = BINS / (middle[3 + axis] - middle[axis])
+    left, right = 0, 0
+    for place in range(first, first + count):
+        triangle = order[place]
+        if _bin_of(boxes[triangle], axis, middle[axis], scale) <= last_left:
+            order[first + left] = triangle
+            left += 1
+        else:
+            spare[right] = triangle
+            right += 1
+    for place in range(right):
+        order[first + left + place] = spare[place]
+    return left
+
+
+@kernel
+def _range_bounds(boxes: F64, order: I32, first: int, count: int, box: F64, middle: F64) -> None:
+    """The box of a range of triangles, and the box of their doubled middles."""
+    _clear_box(box)
+    _clear_box(middle)
+    for place in range(first, first + count):
+        current = boxes[order[place]]
+        _grow_box(box, current)
+        for axis in range(3):
+            value = current[axis] + current[3 + axis]
+            middle[axis] = min(middle[axis], value)
+            middle[3 + axis] = max(middle[3 + axis], value)
+
+
+@kernel("(f8[:,::1], i8, i4[::1], f8[:,::1], i4[:,::1], i4[::1])")
+def build_binary(boxes: F64, leaf_max: int, order: I32, bounds: F64, links: I32, spare: I32) -> int:
+    """Build the tree; children of a node stand side by side, the root is node 0.
+
+    Args:
+        boxes: Triangle boxes [m], shape (n, 6), n ≥ 1.
+        leaf_max: Most triangles in a leaf.
+        order: Output: triangle numbers, leaf by leaf, shape (n,).
+        bounds: Output: node boxes [m], shape (2n, 6).
+        links: Output: inner node: its children; leaf: −1 − first place in `order`, and the count. Shape (2n, 2).
+        spare: Scratch, shape (n,).
+
+    Returns:
+        The number of nodes.
+    """
+    counts = np.empty((3, BINS), np.int64)  # a build may allocate: it runs once, before the first tick
+    bins = np.empty((3, BINS, 6), np.float64)
+    middle, box, right_area = np.empty(6), np.empty(6), np.empty(BINS)
+    stack = np.empty((2 * DEPTH_MAX, 4), np.int64)
+    for triangle in range(len(boxes)):
+        order[triangle] = triangle
+    stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = 0, 0, len(boxes), 0
+    pending, nodes = 1, 1
+    while pending > 0:
+        pending -= 1
+        node, first, count, depth = stack[pending, 0], stack[pending, 1], stack[pending, 2], stack[pending, 3]
+        _range_bounds(boxes, order, first, count, bounds[node], middle)
+        axis, last_left, cost = -1, -1, np.inf
+        if count > 1 and depth < DEPTH_SAH:
+            _fill_bins(boxes, order, first, count, middle, counts, bins)
+            axis, last_left, cost = _best_split(counts, bins, middle, right_area, box)
+        area = _half_area(bounds[node])
+        if count <= leaf_max and not INTERSECT_COST * cost + area < INTERSECT_COST * area * count:
+            links[node, 0], links[node, 1] = -1 - first, count
+            continue
+        left = count // 2
+        if axis >= 0:
+            left = _partition(boxes, order, spare, first, count, middle, axis, last_left)
+        links[node, 0], links[node, 1] = nodes, nodes + 1
+        for side in range(2):
+            stack[pending, 0] = nodes + 1 - side
+            stack[pending, 1] = first + left if side == 0 else first
+            stack[pending, 2] = count - left if side == 0 else left
+            stack[pending, 3] = depth + 1
+            pending += 1
+        nodes += 2
+    return nodes
