@@ -1,0 +1,153 @@
+"""The snapshot payload: its layout, and the table of the fields that are replicated.
+
+All integers are little-endian. A payload travels in one netcode payload packet, at most `PAYLOAD_BYTES` long:
+
+    header   u8 type = 1, u8 flags = 0, u16 sequence, u32 tick, u32 input tick (newest input of the client that is
+             applied), i16 lead (how early the newest command arrived, 1/16 tick; negative: late), u8 target lead
+             [ticks], u8 owner bytes n ≤ 128
+    owner    n bytes: the client's own predicted state, not compressed
+    leaves   u8 count, then that many u8: slot (low 7 bits); bit 7: the entity is gone from the world
+    bitmap   u8 m ≤ 16, then m bytes: bit i of byte j set = a record for slot 8 j + i follows
+    records  one per set bit, in ascending order of slot, each of whole bytes
+    events   u8 count, then that many
+
+A record is a bit stream (net/bits_kernels.py) in whole bytes. Byte 0: bits 0–5 age, bit 6 moved, bit 7 more.
+
+    age 0    full state: 24 bits slot and exp-Golomb(8) generation and exp-Golomb(4) zone of the entity id, then every
+             field raw; moved and more are 0
+    age > 0  delta against the state of this slot in the snapshot `age` ticks older, which the client acknowledged.
+             moved: three residuals of position against position + velocity·age of the baseline (`predict`).
+             more: a bit, if set three residuals of velocity; a bit per field after these six, and for each set bit
+             its residual, in exp-Golomb of the field's order, or raw where that is not below its width.
+             Three residuals: 3 bits code order, then three exp-Golomb. All residuals are folded (zigzag), modulo the
+             width of the field.
+
+A record depends on entity, age and tick only, so it is encoded once and shared by all clients that need it.
+
+An event: u8 age [ticks before the snapshot], u8 parts (1 actor, 2 target, 4 vector, 8 value), then LEB128 numbers:
+kind; position x, y, z, folded, 1/`EVENT_POSITION_SCALE` m; actor and target as three numbers each (slot,
+generation, zone); vector x, y, z, folded, 1/`EVENT_VECTOR_SCALE`; value, folded.
+
+The client takes snapshots in ascending order of sequence only; an older or repeated one is dropped and never
+acknowledged. So an acknowledged snapshot is one whose every record the client holds, and leaving and entering of a
+slot cannot be seen in the wrong order. Quake III's snapshots (Book 2005, id's code/server/sv_snapshot.c) and
+Tribes' scoped ghosts (Frohnmayer and Gift 2000) are the models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from net.errors import NetError
+from net.snapshots_kernels import MOTION_FIELDS
+from sim.arrays import I64
+
+__all__ = [
+    "EVENT_POSITION_SCALE",
+    "EVENT_VECTOR_SCALE",
+    "FIELDS_MAX",
+    "HEADER_BYTES",
+    "OWNER_BYTES_MAX",
+    "PAYLOAD_BYTES",
+    "SLOTS",
+    "SNAPSHOT_TYPE",
+    "FieldSpec",
+    "FieldTable",
+]
+
+PAYLOAD_BYTES = 1200
+HEADER_BYTES = 16
+OWNER_BYTES_MAX = 128
+SLOTS = 128
+SNAPSHOT_TYPE = 1
+FIELDS_MAX = 32
+FIELD_BITS_MAX = 32
+EVENT_POSITION_SCALE = 64.0
+EVENT_VECTOR_SCALE = 256.0
+VELOCITY_SCALE_MAX = 1 << 24
+ORDER_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One replicated number: value = integer · `step`.
+
+    `bits` from 1 to 32 is its width; `order` the exp-Golomb order of its residual (None: half the width less one,
+    or raw for four bits and fewer; not below `bits`: raw).
+    """
+
+    name: str
+    bits: int
+    signed: bool
+    step: float = 1.0
+    order: int | None = None
+
+
+class FieldTable:
+    """The fields of every replicated entity: position x, y, z, velocity x, y, z, then up to 26 others.
+
+    Attributes:
+        fields: As given.
+        table: Width, sign and code order per field, shape (fields, 3), int64; what kernels take.
+        velocity_scale: Position units per velocity unit and tick, times 65,536.
+    """
+
+    def __init__(self, fields: Sequence[FieldSpec], *, tick_hz: float) -> None:
+        """Check the fields and derive what the kernels need.
+
+        Args:
+            fields: In wire order; position and velocity first, each axis with one step and signed.
+            tick_hz: Simulation ticks per second.
+
+        Raises:
+            NetError: A field is out of its limits, or the motion is not first.
+        """
+        _check(fields, tick_hz)
+        self.fields = tuple(fields)
+        rows = [(f.bits, int(f.signed), _order(f)) for f in fields]
+        self.table: I64 = np.array(rows, dtype=np.int64)
+        scale = fields[MOTION_FIELDS - 1].step / fields[0].step / tick_hz
+        self.velocity_scale = round(scale * 65536)
+        if not 0 <= self.velocity_scale < VELOCITY_SCALE_MAX:
+            raise NetError(
+                f"fields: velocity step {fields[3].step} is {scale:g} position steps a tick; keep it below 256"
+            )
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def index(self, name: str) -> int:
+        """The place of the field called `name`.
+
+        Raises:
+            NetError: There is none.
+        """
+        for i, field in enumerate(self.fields):
+            if field.name == name:
+                return i
+        raise NetError(f"fields: no field is called {name!r}; there are {', '.join(f.name for f in self.fields)}")
+
+
+def _order(field: FieldSpec) -> int:
+    if field.order is not None:
+        return field.order
+    return field.bits if field.bits <= 4 else min(field.bits // 2 - 1, ORDER_MAX)
+
+
+def _check(fields: Sequence[FieldSpec], tick_hz: float) -> None:
+    """Refuse a table that the record layout cannot carry."""
+    if not MOTION_FIELDS <= len(fields) <= FIELDS_MAX:
+        raise NetError(f"fields: {len(fields)} given; position and velocity and up to 26 others are needed")
+    if not 1.0 <= tick_hz <= 1000.0:
+        raise NetError(f"fields: tick_hz {tick_hz} is not from 1 to 1000")
+    for field in fields:
+        if not 1 <= field.bits <= FIELD_BITS_MAX:
+            raise NetError(f"fields: {field.name} has {field.bits} bits; give it 1 to {FIELD_BITS_MAX}")
+        if not 0.0 < field.step < float("inf"):
+            raise NetError(f"fields: {field.name} has step {field.step}; give it a positive number")
+        if field.order is not None and not 0 <= field.order <= max(ORDER_MAX, field.bits):
+            raise NetError(f"fields: {field.name} has order {field.order}; give it 0 to {ORDER_MAX}, or its width")
+    for group in (fields[:3], fields[3:MOTION_FIELDS]):
+        if len({field.step for field in group}) != 1 or not all(field.signed for field in group):
+            raise NetError(f"fields: {', '.join(f.name for f in group)} must be signed and share one step")
