@@ -1,0 +1,373 @@
+"""What every client is told: relevance, baselines, budgets and packets, for all clients of a zone at once.
+
+A tick, in this order:
+
+    acknowledge(…)   the acknowledgements of the commands that came
+    fields[…] = …    the quantised state (`quantise_vectors`, or plain assignment of integers), then commit(tick, ids)
+    push_events(…)   what happened
+    refresh(…)       choose what is relevant, for a share of the clients
+    encode(…)        snapshots of the clients that are due, into `payload` and `length`
+
+Payload layout and loss safety: net/snapshots.py. The encode-once scheme: a record depends on entity, baseline tick and
+tick only, so it is encoded when the first client needs it and copied for the others.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from net.snapshots import (
+    EVENT_POSITION_SCALE,
+    EVENT_VECTOR_SCALE,
+    OWNER_BYTES_MAX,
+    PAYLOAD_BYTES,
+    SLOTS,
+    FieldTable,
+)
+from net.snapshots_kernels import AGE_MASK, quantise_scalars, quantise_vectors
+from server.errors import ServerError
+from server.relevance_kernels import (
+    BY_RANGE,
+    EVERYONE,
+    HIDDEN,
+    NO_BASELINE,
+    OWNER_ONLY,
+    build_cells,
+    refresh,
+)
+from server.replication_kernels import (
+    COUNTERS,
+    EVENT_BYTES_MAX,
+    RECORD_BYTES_MAX,
+    acknowledge,
+    assemble,
+    commit,
+    push_events,
+)
+from sim.arrays import F64, I16, I32, I64, U8, U16, U32, U64
+
+__all__ = ["BUDGET_MIN", "BY_RANGE", "EVERYONE", "HIDDEN", "OWNER_ONLY", "Replication", "ReplicationLimits"]
+
+BUDGET_MIN = 768  # header, owner, all leaves, bitmap and the largest record always fit
+SENT_RING = 64
+CELLS_SIDE = 64
+ARENA_MAX = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationLimits:
+    """The named limits of replication, and what happens beyond each (all counted in `Replication.counts`).
+
+    Attributes:
+        relevant: Entities a client is told of; beyond, the nearest (`relevant_cut`).
+        range_enter_m, range_exit_m: An entity becomes relevant within the first, and ceases beyond the second.
+        refresh_ticks: Each client's relevance is chosen anew every so many ticks.
+        interval_ticks: A snapshot every so many ticks, unless set otherwise per client.
+        budget_bytes: Most bytes of a snapshot; beyond, the least urgent records wait (`records_deferred`).
+        event_bytes: Most bytes of events in a snapshot; beyond, they wait (`events_deferred`), at most 63 ticks
+            (`events_lost`).
+        event_range_m: Events farther away are not told, except to their actor and target.
+        events: Events kept for clients that have not had a snapshot since; the oldest give way (`events_lost`).
+        history_ticks: Ticks that can serve as baselines, a power of two up to 64; without an acknowledgement for so
+            long, full records are sent.
+        arena_bytes: Encoded records of one tick; beyond, further ones wait (`arena_full`).
+    """
+
+    relevant: int = 64
+    range_enter_m: float = 120.0
+    range_exit_m: float = 135.0
+    refresh_ticks: int = 8
+    interval_ticks: int = 2
+    budget_bytes: int = 1150
+    event_bytes: int = 256
+    event_range_m: float = 150.0
+    events: int = 4096
+    history_ticks: int = 32
+    arena_bytes: int = ARENA_MAX
+
+    def __post_init__(self) -> None:
+        """Refuses what the layouts cannot carry."""
+        bounds = {
+            "relevant": (self.relevant, 1, SLOTS),
+            "refresh_ticks": (self.refresh_ticks, 1, 1000),
+            "interval_ticks": (self.interval_ticks, 1, 1000),
+            "budget_bytes": (self.budget_bytes, BUDGET_MIN, PAYLOAD_BYTES),
+            "event_bytes": (self.event_bytes, 0, PAYLOAD_BYTES),
+            "events": (self.events, 1, 1 << 20),
+            "arena_bytes": (self.arena_bytes, RECORD_BYTES_MAX, ARENA_MAX),
+        }
+        for name, (value, low, high) in bounds.items():
+            if not low <= value <= high:
+                raise ServerError(f"replication: {name} = {value}: give it {low} to {high}")
+        if self.history_ticks not in {8, 16, 32, 64}:
+            raise ServerError(f"replication: history_ticks = {self.history_ticks}: give it 8, 16, 32 or 64")
+        if not 0.0 < self.range_enter_m <= self.range_exit_m < 1e5 or not 0.0 <= self.event_range_m < 1e6:
+            raise ServerError(
+                f"replication: range_enter_m = {self.range_enter_m}, range_exit_m = {self.range_exit_m}: give them"
+                " 0 < enter ≤ exit < 100,000"
+            )
+
+
+class Replication:
+    """Snapshots for all clients of a zone; one instance lives on the tick thread.
+
+    Attributes:
+        fields: Quantised state to be filled before `commit`, shape (entities, fields), int32.
+        rule: Who may be told of an entity: BY_RANGE, EVERYONE, OWNER_ONLY or HIDDEN, shape (entities,), uint8.
+        owner: Client that owns it, −1 none, int32. importance: 1 to 255, uint8; 16 is usual.
+        view: Where each client listens and looks from [m], shape (clients, 3), float64.
+        own_id: Each client's own entity, which its owner section carries instead of a record, uint64; 0: none.
+        interval, budget: Ticks per snapshot and bytes of it, per client, int32.
+        input_tick, lead_q4, target_lead: Header values per client, uint32, int16, uint8.
+        owner_section, owner_bytes: Owner section per client, shape (clients, 128), uint8, and its length, uint8.
+        payload: The snapshots of this tick, shape (clients, 1200), uint8; length: their bytes, int32, 0: not due.
+        counters: One per name of `COUNTERS`, int64; `counts()` names them.
+    """
+
+    def __init__(
+        self, fields: FieldTable, *, clients: int, entities: int, limits: ReplicationLimits | None = None
+    ) -> None:
+        """Allocate all that replication will ever use.
+
+        Args:
+            fields: What is replicated of every entity.
+            clients: Capacity.
+            entities: Capacity; rows are the entity table's.
+            limits: See `ReplicationLimits`.
+
+        Raises:
+            ServerError: A capacity is out of range.
+        """
+        if not 1 <= clients <= 16384 or not 1 <= entities < 1 << 20:
+            raise ServerError(f"replication: {clients} clients and {entities} entities: at most 16,384 and 1,048,575")
+        self.limits = limits or ReplicationLimits()
+        self.table, self.clients, self.entities = fields, clients, entities
+        self._allocate_entities()
+        self._allocate_clients()
+        self._allocate_scratch()
+        self.counters: I64 = np.zeros(len(COUNTERS), dtype=np.int64)
+
+    def _allocate_entities(self) -> None:
+        entities, count, ring = self.entities, len(self.table), self.limits.history_ticks
+        self.fields: I32 = np.zeros((entities, count), dtype=np.int32)
+        self.rule: U8 = np.zeros(entities, dtype=np.uint8)
+        self.owner: I32 = np.full(entities, -1, dtype=np.int32)
+        self.importance: U8 = np.full(entities, 16, dtype=np.uint8)
+        self._world = (
+            np.zeros(entities, dtype=np.uint64),
+            np.zeros(entities, dtype=np.int32),
+            np.zeros((ring, entities, count), dtype=np.int32),
+            np.full(ring, -1, dtype=np.int32),
+        )
+        self._records = (
+            self.table.table,
+            np.zeros(self.limits.arena_bytes, dtype=np.uint8),
+            np.zeros((AGE_MASK + 1, entities), dtype=np.int64),
+            np.array([0, self.table.velocity_scale, ring - ring // 4], dtype=np.int64),
+        )
+        events = self.limits.events
+        self._events = (
+            np.zeros((events, EVENT_BYTES_MAX), dtype=np.uint8),
+            np.zeros(events, dtype=np.int32),
+            np.zeros(events, dtype=np.int32),
+            np.zeros(events, dtype=np.uint64),
+            np.zeros(events, dtype=np.uint64),
+            np.zeros((events, 3)),
+            np.zeros(1, dtype=np.int64),
+        )
+
+    def _allocate_clients(self) -> None:
+        clients = self.clients
+        self.view: F64 = np.zeros((clients, 3))
+        self.own_id: U64 = np.zeros(clients, dtype=np.uint64)
+        self.interval: I32 = np.full(clients, self.limits.interval_ticks, dtype=np.int32)
+        self.budget: I32 = np.full(clients, self.limits.budget_bytes, dtype=np.int32)
+        self.input_tick: U32 = np.zeros(clients, dtype=np.uint32)
+        self.lead_q4: I16 = np.zeros(clients, dtype=np.int16)
+        self.target_lead: U8 = np.zeros(clients, dtype=np.uint8)
+        self.owner_section: U8 = np.zeros((clients, OWNER_BYTES_MAX), dtype=np.uint8)
+        self.owner_bytes: U8 = np.zeros(clients, dtype=np.uint8)
+        self.payload: U8 = np.zeros((clients, PAYLOAD_BYTES), dtype=np.uint8)
+        self.length: I32 = np.zeros(clients, dtype=np.int32)
+        self._active: U8 = np.zeros(clients, dtype=np.uint8)
+        self._at_once: U8 = np.zeros(clients, dtype=np.uint8)
+        self._sequence: I32 = np.zeros(clients, dtype=np.int32)
+        self._last_tick: I32 = np.full(clients, -1, dtype=np.int32)
+        self._cursor: I64 = np.zeros(clients, dtype=np.int64)
+        self._slots = (
+            np.zeros((clients, SLOTS), dtype=np.int32),
+            np.zeros((clients, SLOTS), dtype=np.uint64),
+            np.zeros((clients, SLOTS), dtype=np.uint8),
+            np.full((clients, SLOTS), NO_BASELINE, dtype=np.int32),
+            np.zeros((clients, SLOTS), dtype=np.int32),
+            np.zeros((clients, SLOTS), dtype=np.int32),
+        )
+        self._sent = (
+            np.full((clients, SENT_RING), -1, dtype=np.int32),
+            np.zeros((clients, SENT_RING), dtype=np.int32),
+            np.zeros((clients, SENT_RING, 2), dtype=np.uint64),
+            np.zeros((clients, SENT_RING, 2), dtype=np.uint64),
+        )
+
+    def _allocate_scratch(self) -> None:
+        entities = self.entities
+        self._viewers = (self._active, self._at_once, self.view, self.own_id)
+        self._clients = (
+            self._active,
+            self.interval,
+            self.budget,
+            self.own_id,
+            self.view,
+            self._sequence,
+            self._last_tick,
+            self._cursor,
+        )
+        self._heads = (self.input_tick, self.lead_q4, self.target_lead, self.owner_section, self.owner_bytes)
+        self._cells = (
+            np.zeros(CELLS_SIDE * CELLS_SIDE + 1, dtype=np.int32),
+            np.zeros(entities, dtype=np.int32),
+            np.zeros(entities, dtype=np.int32),
+            np.zeros(entities, dtype=np.int32),
+        )
+        self._frame: F64 = np.array([0.0, 0.0, 1.0, CELLS_SIDE])
+        self._choice = (
+            np.zeros(entities, dtype=np.int32),
+            np.zeros(entities, dtype=np.int64),
+            np.zeros(SLOTS, dtype=np.uint8),
+        )
+        self._draft = (
+            np.zeros(SLOTS, dtype=np.int32),
+            np.zeros(SLOTS, dtype=np.int32),
+            np.zeros(SLOTS, dtype=np.int32),
+            np.zeros(SLOTS, dtype=np.int64),
+            np.zeros(SLOTS, dtype=np.uint8),
+            np.zeros(PAYLOAD_BYTES, dtype=np.uint8),
+        )
+
+    def join(self, client: int, *, own_id: int = 0) -> None:
+        """Begin to tell `client` of the world, from nothing; its relevance is chosen at the next `refresh`.
+
+        Raises:
+            ServerError: `client` is not a client number.
+        """
+        if not 0 <= client < self.clients:
+            raise ServerError(f"replication: client {client} is not from 0 to {self.clients - 1}")
+        self.leave(client)
+        self.own_id[client] = own_id
+        self.interval[client] = self.limits.interval_ticks
+        self.budget[client] = self.limits.budget_bytes
+        self._cursor[client] = self._events[6][0]
+        self._active[client] = self._at_once[client] = 1
+
+    def leave(self, client: int) -> None:
+        """Forget `client`: no more snapshots for it."""
+        self._active[client] = self.length[client] = 0
+        self.own_id[client] = self.owner_bytes[client] = self.input_tick[client] = 0
+        self._sequence[client] = 0
+        self._last_tick[client] = -1
+        self._slots[2][client] = 0
+        self._sent[0][client] = -1
+
+    def quantise_vectors(self, name: str, values: F64) -> int:
+        """Quantise a column of vectors into `fields`, saturating.
+
+        Args:
+            name: First of the three fields.
+            values: In the fields' unit, shape (entities, 3), float64.
+
+        Returns:
+            How many numbers were out of range.
+        """
+        first = self.table.index(name)
+        return quantise_vectors(values, 1.0 / self.table.fields[first].step, first, self.table.table, self.fields)
+
+    def quantise_scalars(self, name: str, values: F64) -> int:
+        """As `quantise_vectors`, for one field; values of shape (entities,), float64."""
+        field = self.table.index(name)
+        return quantise_scalars(values, 1.0 / self.table.fields[field].step, field, self.table.table, self.fields)
+
+    def commit(self, tick: int, entity_id: U64) -> None:
+        """Make `fields` the state of `tick`, which is above all before; ids of shape (entities,), uint64, 0: absent.
+
+        Raises:
+            ServerError: `tick` does not come after the last one.
+        """
+        if not int(self._world[3].max()) < tick < 1 << 31 or tick < 1:
+            raise ServerError(f"replication: tick {tick} does not follow {self._world[3].max()}")
+        commit(tick, entity_id, self.fields, self._world)
+
+    def acknowledge(self, client: I32, sequence: I32, mask: U32) -> int:
+        """Take the acknowledgements of a batch of commands, off the wire: any values, at worst counted.
+
+        Args:
+            client: Whose each is, int32, each from 0 to clients − 1.
+            sequence: Newest snapshot taken, 0 to 65,535, int32.
+            mask: Bit i: snapshot sequence − 1 − i was taken too, uint32.
+
+        Returns:
+            How many packets were acknowledged for the first time.
+        """
+        return acknowledge(client, sequence, mask, self._clients, self._slots, self._sent, self.counters)
+
+    def push_events(
+        self, tick: int, kind: U16, actor: U64, target: U64, position: F64, vector: F64, value: I64
+    ) -> None:
+        """Hand over the events of a tick, in columns; each client hears of them in its next snapshot."""
+        scale = (EVENT_POSITION_SCALE, EVENT_VECTOR_SCALE)
+        push_events(tick, kind, actor, target, position, vector, value, scale, self._events)
+
+    def refresh(self, tick: int, position: F64) -> int:
+        """Choose what is relevant to each client whose turn it is; after `commit`.
+
+        Args:
+            tick: Now.
+            position: Of all entities [m], shape (entities, 3), float64.
+
+        Returns:
+            How many clients were refreshed.
+        """
+        limits = self.limits
+        entities = (self._world[0], position, self.rule, self.owner, self.importance)
+        others = build_cells(entities, limits.range_exit_m, self._cells, self._frame)
+        return refresh(
+            tick,
+            limits.refresh_ticks,
+            limits.relevant,
+            (limits.range_enter_m**2, limits.range_exit_m**2),
+            others,
+            self._viewers,
+            entities,
+            self._cells,
+            self._frame,
+            self._choice,
+            (self._slots, self._sent),
+            self.counters,
+        )
+
+    def encode(self, tick: int) -> int:
+        """Write the snapshots of all clients that are due into `payload` and `length`; how many.
+
+        A client is due when (client + tick) mod interval is 0, which spreads clients over ticks.
+        """
+        return assemble(
+            tick,
+            (self.limits.event_range_m**2, float(self.limits.event_bytes)),
+            self._clients,
+            self._heads,
+            (self._slots, self._sent),
+            self._world,
+            self._records,
+            self._events,
+            self._draft,
+            (self.payload, self.length),
+            self.counters,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """The counters by name, since the start."""
+        return {name: int(value) for name, value in zip(COUNTERS, self.counters, strict=True)}
+
+    def relevant(self, client: int) -> U64:
+        """The ids of the entities that `client` is told of now, ascending."""
+        live = self._slots[2][client] == 1
+        return np.sort(self._slots[1][client][live])
