@@ -32,6 +32,8 @@ __all__ = ["Access", "Pipeline", "Probe", "Step", "System", "chain", "order_syst
 
 ComponentT = TypeVar("ComponentT", bound=Component)
 
+ServiceT = TypeVar("ServiceT")
+
 Resource = type[Component] | str
 """A component (its columns in every table), or a table's name (which of its slots are occupied)."""
 
@@ -123,6 +125,18 @@ class Access:
         if table not in self._system.writes:
             raise self._refuse(f"spawning in table {table!r}", "writes")
         return self.world.table(table)
+
+    def service(self, kind: type[ServiceT], make: Callable[[], ServiceT]) -> ServiceT:
+        """An object that systems share, such as a broadphase or a queue that lives within a tick; made on first use.
+
+        It is not part of the state: what is in it at the end of a tick must not matter to the next.
+        """
+        services = self.world.services
+        if kind not in services:
+            services[kind] = make()
+        found = services[kind]
+        assert isinstance(found, kind)
+        return found
 
     def event(self, name: str) -> int:
         """Number of an event that the system declares to emit."""

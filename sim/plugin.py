@@ -19,8 +19,9 @@ __all__ = ["CORE_EVENTS", "Game", "GameSpec", "Kind", "Registration"]
 KINDS_MAX = 64
 MESSAGES_MAX = 256
 
-CORE_EVENTS = ("joined", "left")
-"""Kinds of events that the session layer understands. `joined`: actor = the player's entity, value = the ticket."""
+CORE_EVENTS = ("joined", "left", "refused")
+"""Kinds of events that the session layer understands. `joined`: actor = the player's entity, value = the ticket;
+`left`: actor = the former entity; `refused`: value = the ticket of a join for which there was no room."""
 
 
 @dataclass(frozen=True, slots=True)

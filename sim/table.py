@@ -120,43 +120,59 @@ class Table:
             self._live_slots.flags.writeable = False
         return self._live_slots
 
-    def allocate(self) -> int:
-        """Take the slot that has been free for the longest, its columns filled with their defaults.
+    def allocate_many(self, count: int) -> I32:
+        """Take the slots that have been free for the longest, their columns filled with their defaults.
 
         Returns:
-            The slot within this table.
+            The slots within this table in the order they were taken, shape (count,), int32.
 
         Raises:
-            TableFullError: No slot is free; nothing has changed.
+            TableFullError: Fewer than `count` slots are free; nothing has changed.
         """
-        if self.live_count == self.capacity:
-            raise TableFullError(f"table {self.name!r} is full at {self.capacity}; raise its capacity")
-        slot = int(self.free_queue[self.free_head])
-        self.free_head = (self.free_head + 1) % self.capacity
-        self.live_count += 1
-        self.live[slot] = True
-        self.high_water = max(self.high_water, slot + 1)
-        self.ids[slot] = make_id(zone=self.zone, generation=int(self.generation[slot]), slot=self.slot_base + slot)
+        if count > self.capacity - self.live_count:
+            raise TableFullError(
+                f"table {self.name!r} has {self.capacity - self.live_count} of {self.capacity} slots free, {count} "
+                f"are wanted; raise the capacity of the kind"
+            )
+        slots: I32 = self.free_queue[(self.free_head + np.arange(count)) % self.capacity]
+        self.free_head = (self.free_head + count) % self.capacity
+        self.live_count += count
+        self.live[slots] = True
+        if count:
+            self.high_water = max(self.high_water, int(slots.max()) + 1)
+        generations = self.generation[slots].astype(np.uint64) << np.uint64(SLOT_BITS)
+        zone = np.uint64(self.zone << (SLOT_BITS + GENERATION_BITS))
+        self.ids[slots] = zone | generations | (slots + self.slot_base).astype(np.uint64)
         self._live_slots = None
-        return slot
+        return slots
 
-    def free(self, slot: int) -> None:
-        """Give a slot back: its id is stale from now on and its columns hold their defaults.
+    def free_many(self, slots: I32) -> None:
+        """Give slots back: their ids are stale from now on and their columns hold their defaults.
 
         Raises:
-            StaleIdError: The slot is not occupied.
+            StaleIdError: One is not occupied or named twice; nothing has changed.
         """
-        if not 0 <= slot < self.capacity or not self.live[slot]:
-            raise StaleIdError(f"table {self.name!r}: slot {slot} is not occupied, so it cannot be freed")
-        self.live[slot] = False
-        self.ids[slot] = NO_ENTITY
-        self.generation[slot] = self.generation[slot] % GENERATION_MAX + 1
+        inside = (slots >= 0) & (slots < self.capacity)
+        if not inside.all() or not self.live[slots].all() or len(np.unique(slots)) != len(slots):
+            raise StaleIdError(f"table {self.name!r}: slots {slots.tolist()} are not all occupied, or not distinct")
+        self.live[slots] = False
+        self.ids[slots] = NO_ENTITY
+        self.generation[slots] = self.generation[slots] % GENERATION_MAX + 1
         for component in self.components.values():
             for name, declared in component.columns.items():
-                getattr(component, name)[slot] = declared.default
-        self.free_queue[(self.free_head + self.capacity - self.live_count) % self.capacity] = slot
-        self.live_count -= 1
+                getattr(component, name)[slots] = declared.default
+        tail = self.free_head + self.capacity - self.live_count
+        self.free_queue[(tail + np.arange(len(slots))) % self.capacity] = slots
+        self.live_count -= len(slots)
         self._live_slots = None
+
+    def allocate(self) -> int:
+        """Take one slot; see `allocate_many`."""
+        return int(self.allocate_many(1)[0])
+
+    def free(self, slot: int) -> None:
+        """Give one slot back; see `free_many`."""
+        self.free_many(np.array([slot], np.int32))
 
     def touch(self) -> None:
         """Forget what was derived from the columns, after they were replaced as a whole."""

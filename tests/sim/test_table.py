@@ -81,7 +81,7 @@ def test_null_foreign_and_other_zone_ids_are_not_found(entity: int) -> None:
 def test_a_full_table_refuses_and_stays_as_it_was() -> None:
     table = make_table(1)
     table.allocate()
-    with pytest.raises(TableFullError, match="'player' is full at 1"):
+    with pytest.raises(TableFullError, match="'player' has 0 of 1 slots free, 1 are wanted"):
         table.allocate()
     assert table.live_count == 1
 
@@ -92,6 +92,26 @@ def test_freeing_twice_is_refused() -> None:
     table.free(slot)
     with pytest.raises(StaleIdError):
         table.free(slot)
+
+
+def test_many_at_once_do_what_one_by_one_does() -> None:
+    one, many = make_table(6), make_table(6)
+    assert many.allocate_many(4).tolist() == [one.allocate() for _ in range(4)]
+    for slot in (3, 1):
+        one.free(slot)
+    many.free_many(np.array([3, 1], np.int32))
+    assert many.allocate_many(4).tolist() == [one.allocate() for _ in range(4)] == [4, 5, 3, 1]
+    assert many.ids.tolist() == one.ids.tolist()
+    with pytest.raises(TableFullError):
+        many.allocate_many(1)
+
+
+def test_freeing_a_slot_twice_in_one_call_is_refused_and_changes_nothing() -> None:
+    table = make_table()
+    table.allocate_many(2)
+    with pytest.raises(StaleIdError, match="distinct"):
+        table.free_many(np.array([0, 0], np.int32))
+    assert table.live_count == 2
 
 
 def test_generations_wrap_around_zero() -> None:
