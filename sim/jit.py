@@ -38,6 +38,7 @@ __all__ = [
     "declared_kernels",
     "external",
     "kernel",
+    "llvm_function",
     "local_i64",
     "prange",
     "seal",
@@ -240,6 +241,48 @@ def _compiled_local_i64(_typing: Any, count: Any) -> Any:
 # `local_i64(N)` in a kernel: an int64 array of N (a constant) elements on the machine stack, so that a traversal has
 # scratch of its own in every thread without an allocation. Its content starts undefined; it must not leave the kernel.
 local_i64: Any = _plain_local_i64 if numba.config.DISABLE_JIT else _compiled_local_i64
+
+
+def llvm_function(name: str, source: str, plain: FunctionT, *, returns: str) -> FunctionT:
+    """A function given as LLVM assembly, for the few inner loops that need vectors spelled out.
+
+    It is linked into each kernel that calls it, inlined there, and kept in that kernel's on-disk cache. The source
+    should use LLVM's own vector operations, not those of one processor: LLVM lowers them for the machine it runs on.
+
+    Args:
+        name: Name of the function in `source`, unique in the process.
+        source: A module in LLVM assembly, without target lines, that defines the function with linkage `weak_odr`
+            (linkonce would be dropped before it is needed) and the attribute `alwaysinline`. Arrays arrive as `ptr`
+            to their first element (pass contiguous ones), integers as `i64`, other numbers as they are.
+        plain: The same function in Python: its specification, its types, and what runs with the compiler off.
+        returns: Return type in numba's notation.
+
+    Returns:
+        The function, callable from kernels only (from anywhere, where the compiler is off).
+    """
+    if numba.config.DISABLE_JIT:
+        return plain
+    result = sigutils.normalize_signature(f"{returns}()")[1]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values = []
+        for kind, value in zip(signature.args[0], cgutils.unpack_tuple(builder, arguments[0]), strict=True):
+            if isinstance(kind, types.Array):
+                values.append(make_array(kind)(context, builder, value).data)
+            elif isinstance(kind, types.Integer):
+                values.append(context.cast(builder, value, kind, types.int64))
+            else:
+                values.append(value)
+        shape = llvmlite.ir.FunctionType(context.get_value_type(result), [value.type for value in values])
+        function = cgutils.get_or_insert_function(builder.module, shape, name)
+        context.active_code_library.add_llvm_module(llvmlite.binding.parse_assembly(source))
+        return builder.call(function, values)
+
+    @intrinsic
+    def typed(_context: Any, *arguments: Any) -> Any:
+        return numba.core.typing.signature(result, types.StarArgTuple(arguments)), generate
+
+    return typed  # type: ignore[no-any-return]
 
 
 def declared_kernels() -> list[str]:
