@@ -177,7 +177,7 @@ def _items(entities: Sequence[Entity], floors: FloorFinder) -> list[ItemPoint]:
 
 
 def launch_velocity(start: F64, apex: F64) -> F64 | None:
-    """The velocity [m/s] that takes a body from `start` to its highest point at `apex` [m]; None where it is not higher.
+    """The velocity [m/s] that takes a body from `start` to its highest point `apex` [m]; None where it is not higher.
 
     After AimAtTarget in id Software's g_trigger.c.
     """
