@@ -9,9 +9,9 @@ import numpy as np
 
 from net.address import ADDRESS_WORDS, Address, address_of
 from net.errors import NetError
-from sim.arrays import I32, U8, U64
+from sim.arrays import I32, I64, U8, U64
 
-__all__ = ["DATAGRAM_BYTES", "DATAGRAM_DROPPED", "Datagrams"]
+__all__ = ["DATAGRAM_BYTES", "DATAGRAM_DROPPED", "Datagrams", "Payloads"]
 
 DATAGRAM_BYTES = 1280
 DATAGRAM_DROPPED = -1  # a length: the socket has already counted and dropped this one
@@ -64,3 +64,25 @@ class Datagrams:
     def address_at(self, row: int) -> Address:
         """The remote address of one datagram."""
         return address_of(self.address[row])
+
+
+class Payloads:
+    """Payloads of one batch, in the order of arrival: `length[i]` bytes at `offset[i]` of `buffer`, from `client[i]`.
+
+    Attributes:
+        buffer: The arena they were received into; valid until it is received into again. Shape (bytes,), uint8.
+        client: Client indices, shape (capacity,), int32; the first `count` are in use, here and below.
+        offset: Shape (capacity,), int64.
+        length: 1 to 1,200 bytes, shape (capacity,), int32.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.count = 0
+        self.buffer: U8 = np.zeros(0, dtype=np.uint8)
+        self.client: I32 = np.zeros(capacity, dtype=np.int32)
+        self.offset: I64 = np.zeros(capacity, dtype=np.int64)
+        self.length: I32 = np.zeros(capacity, dtype=np.int32)
+
+    def payload(self, index: int) -> bytes:
+        """A copy of one payload."""
+        return self.buffer[self.offset[index] : self.offset[index] + self.length[index]].tobytes()
