@@ -34,7 +34,7 @@ import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -250,7 +250,7 @@ def feed_path(name: str) -> Path:
     """
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
         raise FeedError(f"feed name {name!r}: use 1 to 64 characters of a-z, 0-9, _ and -")
-    shared = Path("/dev/shm")  # noqa: S108 - the memory file system itself, files in it are private (0600)
+    shared = Path("/dev") / "shm"
     directory = shared if shared.is_dir() else Path(tempfile.gettempdir())
     return directory / f"hitreg-{name}.feed"
 
@@ -309,9 +309,10 @@ class LiveFeedWriter:
         if len(picture_png) > PICTURE_BYTES_MAX:
             raise FeedError(f"feed {name}: picture has {len(picture_png)} bytes, at most {PICTURE_BYTES_MAX}")
         header = _header(parts, now_ns)
-        self._file, self._memory = _create(self.path, int(header["ring_offset"]) + RING_ENTRIES * ENTRY_BYTES)
+        size = int(header["ring_offset"]) + RING_ENTRIES * ENTRY_BYTES
+        self._descriptor, self._memory, made = _create(self.path, size)
         self._map_arrays(header, parts)
-        self._offer()
+        self._offer(made)
 
     def _map_arrays(self, header: AnyArray, parts: tuple[bytes, ...]) -> None:
         """Write what stays, and make the views that `publish` copies into."""
@@ -326,25 +327,23 @@ class LiveFeedWriter:
         self._names_lock: U64 = whole[names : names + 8].view(np.uint64)
         self._names: U8 = whole[names + 8 : names + 8 + NAME_BYTES * PLAYERS_MAX]
         ring = int(header["ring_offset"])
-        entries = [
-            whole[at : at + ENTRY_BYTES] for at in range(ring, ring + RING_ENTRIES * ENTRY_BYTES, ENTRY_BYTES)
-        ]
+        entries = [whole[at : at + ENTRY_BYTES] for at in range(ring, ring + RING_ENTRIES * ENTRY_BYTES, ENTRY_BYTES)]
         self._locks: list[U64] = [entry[:8].view(np.uint64) for entry in entries]
         self._frames: list[U8] = [entry[8 : 8 + FRAME.itemsize] for entry in entries]
         self._arrays: list[tuple[U8, ...]] = [
-            tuple(
-                entry[OFFSETS[kind] : OFFSETS[kind] + dtype.itemsize * most] for kind, dtype, most in ARRAYS
-            )
+            tuple(entry[OFFSETS[kind] : OFFSETS[kind] + dtype.itemsize * most] for kind, dtype, most in ARRAYS)
             for entry in entries
         ]
         self._head_bytes: U8 = self._head.view(np.uint8)
         self._head_words: U64 = self._head.view(np.uint64)
 
-    def _offer(self) -> None:
+    def _offer(self, made: Path) -> None:
         """Put the finished file in its place in one step, so that no reader sees half a header."""
         try:
-            Path(self._file.name).replace(self.path)
+            made.replace(self.path)
         except OSError as exc:
+            made.unlink(missing_ok=True)
+            os.close(self._descriptor)
             raise FeedError(f"feed {self.path}: {exc.strerror}; choose another feed name") from exc
 
     def publish(
@@ -419,16 +418,17 @@ class LiveFeedWriter:
 
     def close(self) -> None:
         """Tell readers that the feed has ended, and remove it. May be called twice."""
-        if self._file.closed:
+        if self._descriptor < 0:
             return
         self._header["closed"] = 1
         if self._is_ours():
             self.path.unlink(missing_ok=True)
-        self._file.close()
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def _is_ours(self) -> bool:
         try:
-            return self.path.stat().st_ino == os.fstat(self._file.fileno()).st_ino
+            return self.path.stat().st_ino == os.fstat(self._descriptor).st_ino
         except OSError:
             return False
 
@@ -469,8 +469,8 @@ def _header(parts: tuple[bytes, ...], now_ns: int) -> AnyArray:
     return header
 
 
-def _create(path: Path, size: int) -> tuple[Any, mmap.mmap]:
-    """A new private file of `size` bytes beside `path`, mapped; refuses when a living writer holds `path`."""
+def _create(path: Path, size: int) -> tuple[int, mmap.mmap, Path]:
+    """A new private, locked file of `size` bytes beside `path`; refuses when a living writer holds `path`."""
     try:
         with path.open("rb") as existing:
             fcntl.flock(existing, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -481,11 +481,15 @@ def _create(path: Path, size: int) -> tuple[Any, mmap.mmap]:
     except OSError as exc:
         raise FeedError(f"feed {path}: {exc.strerror}; remove the file or choose another feed name") from exc
     try:
-        file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name + ".", delete=False)  # noqa: SIM115
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.posix_fallocate(
-            file.fileno(), 0, size
-        )  # not ftruncate: a full memory file system must fail here, not by SIGBUS
-        return file, mmap.mmap(file.fileno(), size)
+        descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not ftruncate: a memory file system that is full must say so here, not by SIGBUS in a tick.
+            os.posix_fallocate(descriptor, 0, size)
+            return descriptor, mmap.mmap(descriptor, size), Path(made)
+        except OSError:
+            Path(made).unlink()
+            os.close(descriptor)
+            raise
     except OSError as exc:
         raise FeedError(f"feed {path}: {size} bytes: {exc.strerror}; free space in {path.parent}") from exc

@@ -96,13 +96,8 @@ class LiveFeedReader:
         """Refuse a file that is not a feed of this version, whole, before anything in it is believed."""
         header = self._header
         if int(header["magic"]) != MAGIC or int(header["version"]) != VERSION:
-            raise FeedError(
-                f"feed {self.path}: not a feed of version {VERSION}; restart the server with this version"
-            )
-        ends = [
-            int(header[f"{part}_offset"]) + int(header[f"{part}_bytes"])
-            for part in ("info", "picture", "mesh")
-        ]
+            raise FeedError(f"feed {self.path}: not a feed of version {VERSION}; restart the server with this version")
+        ends = [int(header[f"{part}_offset"]) + int(header[f"{part}_bytes"]) for part in ("info", "picture", "mesh")]
         ends += [int(header["names_offset"]) + NAMES_BYTES]
         ends += [int(header["ring_offset"]) + RING_ENTRIES * ENTRY_BYTES]
         if max(ends) > len(self._memory) or int(header["entry_bytes"]) != ENTRY_BYTES:
@@ -118,7 +113,7 @@ class LiveFeedReader:
         return self._part("picture")
 
     @property
-    def mesh(self) -> bytes:
+    def mesh_bytes(self) -> bytes:
         """The map's triangles as `LiveMesh.to_bytes` wrote them, or nothing."""
         return self._part("mesh")
 
