@@ -94,9 +94,7 @@ class Narrowphase:
         if not np.isfinite(sweeps).all() or (sweeps[:, 9] <= 0.0).any():
             raise NarrowphaseError("sweeps must be finite and radii positive; check bases, displacements, axes, radii")
         triangle, hit = np.empty(len(starts), np.int32), np.empty((len(starts), HIT_SIZE))
-        sweep_batch(
-            self._geometry.arrays, self._surfaces, mask, sweeps, self._triangles, self._scratch, triangle, hit
-        )
+        sweep_batch(self._geometry.arrays, self._surfaces, mask, sweeps, self._triangles, self._scratch, triangle, hit)
         return Sweeps(hit[:, 0].copy(), hit[:, 1:4].copy(), triangle, hit[:, 4].copy(), hit[:, 5:8].copy())
 
 

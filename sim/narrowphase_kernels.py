@@ -189,9 +189,7 @@ def _extrude(surfaces: F64, k: int, ray: F64, corners: F64) -> None:
 
 
 @kernel
-def _on_triangle(
-    surfaces: F64, k: int, normal: tuple[float, float, float], time: float, top: float, ray: F64
-) -> bool:
+def _on_triangle(surfaces: F64, k: int, normal: tuple[float, float, float], time: float, top: float, ray: F64) -> bool:
     """Whether the capsule's end, at the time its plane distance is the radius, is above the triangle's inside."""
     nx, ny, nz = normal
     x = ray[0] + time * ray[3] + top * ray[6]
