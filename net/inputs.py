@@ -2,7 +2,7 @@
 
 `InputQueues` holds the columns of all clients; layouts and the wire format stand in `net.inputs_kernels`. A frame is:
 
-    queues.receive(arena, clients, offsets, lengths, count, tick=…, early_ns=…, now_ns=…)
+    queues.receive(host.payloads, tick=…, early_ns=…, now_ns=…)
     # queues.ack_* to replication, queues.messages to the game
     queues.take(tick, player_rows, commands)      # then the world steps
     queues.note_sent(clients, sequences, count, now_ns)
@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from net.datagrams import Payloads
 from net.errors import NetError
 from net.inputs_kernels import (
     ACK_NEWEST,
@@ -164,17 +165,11 @@ class InputQueues:
             self.counters,
         )  # fmt: skip
 
-    def receive(
-        self, arena: U8, clients: I32, offsets: I32, lengths: I32, count: int, *, tick: int, early_ns: int, now_ns: int
-    ) -> None:
+    def receive(self, payloads: Payloads, *, tick: int, early_ns: int, now_ns: int) -> None:
         """Take in a batch of application payloads of authenticated clients; malformed ones are counted and dropped.
 
         Args:
-            arena: The bytes, uint8, one-dimensional.
-            clients: Client of each payload, int32.
-            offsets: Where each begins in the arena, int32.
-            lengths: Its length in bytes, int32.
-            count: How many.
+            payloads: The batch (`net.host.Host.payloads`).
             tick: The tick that will be made next.
             early_ns: How long until it is made, so that arrivals between ticks are told apart.
             now_ns: The present, monotonic.
@@ -182,11 +177,12 @@ class InputQueues:
         Raises:
             NetError: The batch is larger than `batch_max`.
         """
-        if count > self._batch_max:
-            raise NetError(f"inputs: a batch of {count} payloads, room for {self._batch_max}: raise batch_max")
+        if payloads.count > self._batch_max:
+            raise NetError(f"inputs: {payloads.count} payloads, room for {self._batch_max}: raise batch_max")
         moment = (tick, early_ns / self.tick_ns, now_ns, FUTURE_TICKS_MAX, FLOOD_COMMANDS_MAX)
+        places = (payloads.client, payloads.offset, payloads.length)
         decode_commands(
-            arena, (clients, offsets, lengths), count, moment, self._inputs, self._sent, self._numbers, self._rates,
+            payloads.buffer, places, payloads.count, moment, self._inputs, self._sent, self._numbers, self._rates,
             self.counters, (self.ack_client, self.ack_sequence, self.ack_mask), self.messages, self._made,
         )  # fmt: skip
         self.ack_count = int(self._made[0])

@@ -262,11 +262,11 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
 
 
 @kernel(
-    "(u1[::1], Tuple((i4[::1], i4[::1], i4[::1])), i8, Tuple((i8, f8, i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1])),"
+    "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i8, Tuple((i8, f8, i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1])),"
     " i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1], Tuple((i4[::1], u2[::1], u4[::1])), i4[::1], i8[::1])"
 )
 def decode_commands(
-    arena: U8, payloads: tuple[I32, I32, I32], count: int, moment: tuple[int, float, int, int, int],
+    arena: U8, payloads: tuple[I32, I64, I32], count: int, moment: tuple[int, float, int, int, int],
     inputs: tuple[I32, I64], sent: I64, numbers: I64, rates: F64, counters: I64,
     acks: tuple[I32, U16, U32], messages: I32, made: I64,
 ) -> None:  # fmt: skip

@@ -1,0 +1,613 @@
+"""Kernels behind `net.client`: snapshots' headers, clocks, inputs, commands and reconciliation, for N clients at once.
+
+Clock. Each client has a position `CLOCK` in ticks, which runs at the tick rate; input N is made when it reaches N.
+Corrections are summed in `SHIFT`. The server says how early a command came (the header's lead); less the shift under
+which that command was made, this is how early it would have come without any correction: a constant of the path and
+the two clocks, plus jitter. Its mean `OFFSET` can be averaged for as long as it takes, whatever has been corrected in
+the meantime, so that the loop cannot oscillate (a Smith predictor). Wanted is OFFSET + SHIFT = target lead.
+Small errors are slewed at `SLEW` of the tick rate, from half a tick on; large ones jump.
+"""
+
+import math
+
+from net.inputs_kernels import (
+    ACK_FLAG,
+    COMMAND_HEADER_BYTES,
+    INPUT_BYTES,
+    INPUTS_MAX,
+    LEAD_NONE,
+    PAYLOAD_COMMAND,
+    PAYLOAD_MESSAGE,
+    get_i16,
+    get_u16,
+    get_u32,
+)
+from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
+from sim.jit import kernel
+
+__all__ = [
+    "CLOCK",
+    "CORRECTION_MAX",
+    "CORRECTION_SUM",
+    "COUNTERS",
+    "HISTORY_TICKS",
+    "INTERVAL",
+    "LEAD",
+    "LOCAL_MOMENT",
+    "LOSS",
+    "NUMBERS",
+    "OFFSET",
+    "OWNER_TICK",
+    "PAYLOAD_SNAPSHOT",
+    "RATES",
+    "RTT",
+    "SENT",
+    "SEQUENCE",
+    "SERVER_INPUT_TICK",
+    "SHIFT",
+    "SNAPSHOT_TICK",
+    "TARGET",
+    "TICK",
+    "add_errors",
+    "build_commands",
+    "compare_owners",
+    "copy_rows",
+    "find_due",
+    "load_inputs",
+    "mark_history",
+    "read_payloads",
+    "repeat_inputs",
+    "run_clocks",
+    "store_inputs",
+]
+
+PAYLOAD_SNAPSHOT = 1
+SNAPSHOT_HEADER_BYTES = 16
+HISTORY_TICKS = 128
+PLACE = HISTORY_TICKS - 1
+
+# Rows of `numbers`, int64 (NUMBERS, clients).
+SEQUENCE = 0  # newest snapshot, −1 before the first
+SNAPSHOT_TICK = 1  # its tick, −1 before the first
+SERVER_INPUT_TICK = 2  # newest input of ours the server had applied then
+TICK = 3  # newest tick an input was made for and predicted, −1 before the start
+SENT = 4  # newest tick whose input was sent
+TARGET = 5  # how early the server wants our commands [ticks]
+SAMPLES = 6  # leads averaged
+STRANGE = 7  # leads in a row that do not fit the average
+OWNER_TICK = 8  # tick of an owner section not yet compared, −1 if none
+SLEWING = 9  # −1, 0, 1
+TRUSTED = 10  # leads of inputs before this tick are left out: made before a jump
+ARRIVED = 11  # time of the newest snapshot [ns]
+NUMBERS = 12
+
+# Rows of `rates`, float64 (RATES, clients).
+CLOCK = 0  # position in ticks
+SHIFT = 1  # sum of corrections [ticks]
+OFFSET = 2  # lead of an uncorrected clock [ticks]
+RTT = 3  # smoothed round trip [ns], 0 before the first sample
+LOSS = 4  # share of snapshots lost
+LEAD = 5  # last lead reported [ticks]
+LOCAL_MOMENT = 6  # mean of snapshot tick less uncorrected clock at arrival [ticks]
+INTERVAL = 7  # mean time between snapshots [ns]
+CORRECTION_SUM = 8  # of all mispredictions [m]
+CORRECTION_MAX = 9  # [m]
+RATES = 10
+
+# Rows of `counters`, int64 (COUNTERS, clients); `net.client.ClientCount` names them.
+COUNT_SNAPSHOTS = 0
+COUNT_LOST = 1
+COUNT_OLD = 2
+COUNT_MALFORMED = 3
+COUNT_MESSAGES_DROPPED = 4
+COUNT_LATE_INPUTS = 5
+COUNT_STRANGE_LEADS = 6
+COUNT_JUMPS = 7
+COUNT_FILLED = 8
+COUNT_SKIPPED = 9
+COUNT_MISPREDICTED = 10
+COUNT_ADOPTED = 11
+COUNT_REPLAYED = 12
+COUNT_COMPARED = 13
+COUNTERS = 14
+
+SLEW = 0.03  # of the tick rate
+SLEW_FROM = 0.5  # ticks
+SLEW_TO = 0.05
+SETTLED_SAMPLES = 16
+OFFSET_GAIN = 1.0 / 32.0
+UNSETTLED_JUMP = 2.0  # ticks
+STRANGE_TICKS = 12.0
+STRANGE_RUN = 8
+LOSS_GAIN = 1.0 / 64.0
+CATCH_UP_TICKS = 3  # ticks due at once that are still asked for; more are filled by repeating the last input
+FILL_TICKS_MAX = 64  # and beyond these, left out
+
+
+@kernel
+def _note_sequence(client: int, sequence: int, numbers: I64, rates: F64, counters: I64) -> bool:
+    """Count losses by gaps; False for a snapshot older than one already read."""
+    newest = numbers[SEQUENCE, client]
+    ahead = ((sequence - newest) & 0xFFFF) if newest >= 0 else 1
+    if ahead == 0 or ahead >= 0x8000:
+        counters[COUNT_OLD, client] += 1
+        if ahead != 0:
+            # It had been taken for lost.
+            counters[COUNT_LOST, client] -= 1
+            rates[LOSS, client] = max(0.0, rates[LOSS, client] - LOSS_GAIN)
+        return False
+    numbers[SEQUENCE, client] = sequence
+    counters[COUNT_SNAPSHOTS, client] += 1
+    counters[COUNT_LOST, client] += ahead - 1
+    for _ in range(min(ahead - 1, 64)):
+        rates[LOSS, client] += LOSS_GAIN * (1.0 - rates[LOSS, client])
+    rates[LOSS, client] -= LOSS_GAIN * rates[LOSS, client]
+    return True
+
+
+@kernel
+def _note_ack(client: int, sequence: int, ack_sequence: I32, ack_mask: U32) -> None:
+    """Move the acknowledgement window on to a newer snapshot."""
+    newest = int(ack_sequence[client])
+    ahead = (sequence - newest) & 0xFFFF
+    mask = int(ack_mask[client])
+    known = newest >= 0 and ahead <= 32
+    mask = ((mask << ahead) | (1 << (ahead - 1))) & 0xFFFFFFFF if known else 0
+    ack_sequence[client] = sequence
+    ack_mask[client] = mask
+
+
+@kernel
+def _note_lead(client: int, tick: int, lead: float, moment: tuple[int, float], numbers: I64, rates: F64,
+               counters: I64, ring_tick: I64, made_at: I64, shift_at: F64) -> None:  # fmt: skip
+    """Average the clock offset and the round trip from the lead in a header."""
+    now, tick_ns = moment
+    rates[LEAD, client] = lead
+    # A command that came in the tick before the snapshot's was for this tick; one that came earlier was for one before,
+    # which matters only across a jump.
+    reference = tick + math.floor(lead)
+    place = reference & PLACE
+    if reference < numbers[TRUSTED, client] or ring_tick[client, place] != reference:
+        return
+    sample = lead - shift_at[client, place]
+    difference = sample - rates[OFFSET, client]
+    if numbers[SAMPLES, client] == 0 or numbers[STRANGE, client] >= STRANGE_RUN:
+        rates[OFFSET, client] = sample
+        numbers[SAMPLES, client] = 1
+        numbers[STRANGE, client] = 0
+    elif abs(difference) > STRANGE_TICKS:
+        numbers[STRANGE, client] += 1
+        counters[COUNT_STRANGE_LEADS, client] += 1
+    else:
+        numbers[STRANGE, client] = 0
+        numbers[SAMPLES, client] += 1
+        rates[OFFSET, client] += max(OFFSET_GAIN, 1.0 / numbers[SAMPLES, client]) * difference
+    if ring_tick[client, tick & PLACE] == tick:
+        trip = max(0.0, now - made_at[client, tick & PLACE] - lead * tick_ns)
+        rates[RTT, client] += (0.125 if rates[RTT, client] > 0.0 else 1.0) * (trip - rates[RTT, client])
+
+
+@kernel
+def _note_arrival(client: int, tick: int, now: int, numbers: I64, rates: F64) -> None:
+    """Average when snapshots come, for showing the others at a steady delay."""
+    moment = tick - (rates[CLOCK, client] - rates[SHIFT, client])
+    if numbers[SNAPSHOT_TICK, client] < 0:
+        rates[LOCAL_MOMENT, client] = moment
+    else:
+        rates[LOCAL_MOMENT, client] += (moment - rates[LOCAL_MOMENT, client]) / 32.0
+        interval = float(now - numbers[ARRIVED, client])
+        gain = 1.0 / 32.0 if rates[INTERVAL, client] > 0.0 else 1.0
+        rates[INTERVAL, client] += gain * (interval - rates[INTERVAL, client])
+    numbers[ARRIVED, client] = now
+
+
+@kernel
+def _begin(client: int, tick: int, ahead: float, numbers: I64, rates: F64) -> None:
+    """Start a client's clock by its first snapshot."""
+    numbers[TICK, client] = tick
+    numbers[SENT, client] = tick
+    numbers[TRUSTED, client] = tick + 1
+    rates[CLOCK, client] = tick + ahead
+    rates[SHIFT, client] = 0.0
+
+
+@kernel(
+    "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i8, Tuple((i8, f8)), Tuple((i8, f8)), Tuple((i8[:,::1], f8[:,::1],"
+    " i8[:,::1])), Tuple((i8[:,::1], i8[:,::1], f8[:,::1])), Tuple((u1[:,::1], i4[::1], u4[::1])), i4[::1], i4[::1],"
+    " i8[::1])"
+)
+def read_payloads(
+    arena: U8, payloads: tuple[I32, I64, I32], count: int, moment: tuple[int, float], options: tuple[int, float],
+    state: tuple[I64, F64, I64], stamps: tuple[I64, I64, F64], heads: tuple[U8, I32, U32],
+    snapshots: I32, messages: I32, made: I64,
+) -> None:  # fmt: skip
+    """Read the headers and owner sections of snapshots, and sort payloads by kind.
+
+    Args:
+        arena: Bytes the payloads lie in.
+        payloads: Client, offset and length of each.
+        count: How many.
+        moment: Now [ns]; length of a tick [ns].
+        options: Bytes of an owner section (one of another length is malformed; 0 = none); how far ahead of its first
+            snapshot a clock begins [ticks].
+        state: `numbers`, `rates`, `counters`.
+        stamps: Tick, time [ns] and shift [ticks] of each input made, (clients, 128).
+        heads: Newest owner section of each client; newest sequence read; bit i: sequence − 1 − i was read too.
+        snapshots: Indices of the payloads that are snapshots.
+        messages: Indices of the payloads that are messages.
+        made: How many snapshots, how many messages.
+    """
+    numbers, rates, counters = state
+    ring_tick, made_at, shift_at = stamps
+    clients, offsets, lengths = payloads
+    owner_bytes, ahead = options
+    owner, ack_sequence, ack_mask = heads
+    now, _ = moment
+    made[:] = 0
+    for index in range(count):
+        client, at, length = int(clients[index]), int(offsets[index]), int(lengths[index])
+        if client < 0 or client >= owner.shape[0] or at < 0 or length < 1 or at + length > arena.shape[0]:
+            continue
+        if arena[at] == PAYLOAD_MESSAGE:
+            if made[1] < messages.shape[0]:
+                messages[made[1]] = index
+                made[1] += 1
+            else:
+                counters[COUNT_MESSAGES_DROPPED, client] += 1
+            continue
+        if arena[at] != PAYLOAD_SNAPSHOT or length < SNAPSHOT_HEADER_BYTES:
+            counters[COUNT_MALFORMED, client] += 1
+            continue
+        size = int(arena[at + 15])
+        tick = get_u32(arena, at + 4)
+        if (size > 0 and size != owner_bytes) or SNAPSHOT_HEADER_BYTES + size > length:
+            counters[COUNT_MALFORMED, client] += 1
+            continue
+        if made[0] < snapshots.shape[0]:
+            snapshots[made[0]] = index
+            made[0] += 1
+        if not _note_sequence(client, get_u16(arena, at + 2), numbers, rates, counters):
+            continue
+        _note_ack(client, get_u16(arena, at + 2), ack_sequence, ack_mask)
+        if numbers[TICK, client] < 0:
+            _begin(client, tick, ahead, numbers, rates)
+        _note_arrival(client, tick, now, numbers, rates)
+        applied = get_u32(arena, at + 8)
+        if 0 < applied < tick:
+            counters[COUNT_LATE_INPUTS, client] += 1
+        numbers[SNAPSHOT_TICK, client] = tick
+        numbers[SERVER_INPUT_TICK, client] = applied
+        numbers[TARGET, client] = int(arena[at + 14])
+        lead = get_i16(arena, at + 12)
+        if lead != LEAD_NONE:
+            _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, ring_tick, made_at, shift_at)
+        if size > 0:
+            numbers[OWNER_TICK, client] = tick
+            owner[client, :size] = arena[at + SNAPSHOT_HEADER_BYTES : at + SNAPSHOT_HEADER_BYTES + size]
+
+
+@kernel("(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i4[::1], i8, i4[::1], u1[:,::1], i4[::1])")
+def copy_rows(
+    arena: U8, payloads: tuple[I32, I64, I32], chosen: I32, count: int, clients: I32, rows: U8, lengths: I32
+) -> None:
+    """Copy chosen payloads, one a row; what is longer than a row is cut off, and so malformed.
+
+    Args:
+        arena: Bytes the payloads lie in.
+        payloads: Client, offset and length of each.
+        chosen: Indices of payloads within the arena.
+        count: How many.
+        clients: Client of each row.
+        rows: The rows, uint8 (≥ count, row bytes).
+        lengths: Bytes of each.
+    """
+    for index in range(count):
+        payload = chosen[index]
+        at = payloads[1][payload]
+        length = min(int(payloads[2][payload]), rows.shape[1])
+        clients[index] = payloads[0][payload]
+        lengths[index] = length
+        for byte in range(length):
+            rows[index, byte] = arena[at + byte]
+
+
+@kernel("(u1[::1], i8[::1], i8[:,::1])")
+def mark_history(active: U8, ticks: I64, history_tick: I64) -> None:
+    """Say that the active rows' histories hold their ticks."""
+    for client in range(active.shape[0]):
+        if active[client]:
+            history_tick[client, ticks[client] & PLACE] = ticks[client]
+
+
+@kernel("(f8, f8, i8[:,::1], f8[:,::1], i8[:,::1])")
+def run_clocks(elapsed: float, jump: float, numbers: I64, rates: F64, counters: I64) -> None:
+    """Let the clocks run, and correct them.
+
+    Args:
+        elapsed: Time since the last call [ticks].
+        jump: Error from which a settled clock jumps [ticks].
+        numbers: Rows as named above.
+        rates: Rows as named above.
+        counters: Rows as named above.
+    """
+    for client in range(numbers.shape[1]):
+        if numbers[TICK, client] < 0:
+            continue
+        rates[CLOCK, client] += elapsed
+        if numbers[SAMPLES, client] == 0:
+            continue
+        error = numbers[TARGET, client] - (rates[OFFSET, client] + rates[SHIFT, client])
+        limit = jump if numbers[SAMPLES, client] >= SETTLED_SAMPLES else min(UNSETTLED_JUMP, jump)
+        if abs(error) > limit:
+            rates[CLOCK, client] += error
+            rates[SHIFT, client] += error
+            # Going back, ticks already made are not made again: the next new one is the first with the new shift.
+            numbers[TRUSTED, client] = max(numbers[TICK, client] + 1, math.floor(rates[CLOCK, client]) - 1)
+            numbers[SLEWING, client] = 0
+            counters[COUNT_JUMPS, client] += 1
+            continue
+        if abs(error) > SLEW_FROM:
+            numbers[SLEWING, client] = 1 if error > 0.0 else -1
+        elif error * numbers[SLEWING, client] <= SLEW_TO:
+            numbers[SLEWING, client] = 0
+        step = numbers[SLEWING, client] * SLEW * elapsed
+        rates[CLOCK, client] += step
+        rates[SHIFT, client] += step
+
+
+@kernel("(i8[:,::1], f8[:,::1], i8[:,::1], u1[::1], u1[::1], i8[::1])")
+def find_due(numbers: I64, rates: F64, counters: I64, due: U8, fill: U8, made: I64) -> None:
+    """Find the clients whose next tick has come.
+
+    Args:
+        numbers: Rows as named above.
+        rates: Rows as named above.
+        counters: Rows as named above.
+        due: Set where an input is wanted for tick TICK + 1, uint8.
+        fill: Set where instead the last input is to be repeated, because several ticks are due at once, uint8.
+        made: How many of each.
+    """
+    made[:] = 0
+    for client in range(numbers.shape[1]):
+        due[client] = 0
+        lag = math.floor(rates[CLOCK, client]) - numbers[TICK, client]
+        if numbers[TICK, client] < 0 or lag < 1:
+            fill[client] = 0
+            continue
+        if lag > FILL_TICKS_MAX:
+            numbers[TICK, client] += lag - 1
+            counters[COUNT_SKIPPED, client] += lag - 1
+            lag = 1
+        # Once filling, fill up to the present, rather than asking for the last few again and again.
+        fill[client] = 1 if lag > CATCH_UP_TICKS or (fill[client] and lag > 1) else 0
+        due[client] = 1 - fill[client]
+        made[0] += due[client]
+        made[1] += fill[client]
+        counters[COUNT_FILLED, client] += fill[client]
+
+
+@kernel(
+    "(u1[::1], i8, i8[:,::1], f8[:,::1], Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1])),"
+    " i4[:,:,::1], Tuple((i8[:,::1], i8[:,::1], f8[:,::1])))"
+)
+def store_inputs(
+    active: U8, now: int, numbers: I64, rates: F64, columns: tuple[Bool, U16, I8, I8, U16, I16, U8],
+    ring: I32, stamps: tuple[I64, I64, F64],
+) -> None:  # fmt: skip
+    """Keep the inputs of the active clients as those of their next tick, and make it their newest."""
+    _, buttons, forward, right, yaw, pitch, weapon = columns
+    ring_tick, made_at, shift_at = stamps
+    for client in range(active.shape[0]):
+        if not active[client]:
+            continue
+        numbers[TICK, client] += 1
+        place = numbers[TICK, client] & PLACE
+        ring_tick[client, place] = numbers[TICK, client]
+        made_at[client, place] = now
+        shift_at[client, place] = rates[SHIFT, client]
+        fields = ring[client, place]
+        fields[0] = buttons[client]
+        fields[1] = forward[client]
+        fields[2] = right[client]
+        fields[3] = yaw[client]
+        fields[4] = pitch[client]
+        fields[5] = weapon[client]
+
+
+@kernel
+def _to_columns(client: int, fields: I32, columns: tuple[Bool, U16, I8, I8, U16, I16, U8]) -> None:
+    """One input from a ring to the columns."""
+    has_input, buttons, forward, right, yaw, pitch, weapon = columns
+    has_input[client] = True
+    buttons[client] = fields[0]
+    forward[client] = fields[1]
+    right[client] = fields[2]
+    yaw[client] = fields[3]
+    pitch[client] = fields[4]
+    weapon[client] = fields[5]
+
+
+@kernel(
+    "(u1[::1], i8[::1], i4[:,:,::1], i8[:,::1], Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1])))"
+)
+def load_inputs(
+    active: U8, ticks: I64, ring: I32, ring_tick: I64, columns: tuple[Bool, U16, I8, I8, U16, I16, U8]
+) -> None:
+    """Put the inputs of given ticks into the columns; where there is none, the column keeps what it has."""
+    for client in range(active.shape[0]):
+        place = ticks[client] & PLACE
+        if active[client] and ring_tick[client, place] == ticks[client]:
+            _to_columns(client, ring[client, place], columns)
+
+
+@kernel(
+    "(u1[::1], i8[:,::1], i4[:,:,::1], i8[:,::1], Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1],"
+    " u1[::1])))"
+)
+def repeat_inputs(
+    active: U8, numbers: I64, ring: I32, ring_tick: I64, columns: tuple[Bool, U16, I8, I8, U16, I16, U8]
+) -> None:
+    """Put the newest input of each active client into the columns; before its first, a neutral one."""
+    for client in range(active.shape[0]):
+        if not active[client]:
+            continue
+        place = numbers[TICK, client] & PLACE
+        if ring_tick[client, place] != numbers[TICK, client]:
+            ring[client, place, :] = 0
+        _to_columns(client, ring[client, place], columns)
+
+
+@kernel("(u1[:,::1], i8, u1[:,:,::1], i8[:,::1], u1[::1], i8[:,::1], i8[:,::1], u1[::1], u1[::1], i8[::1])")
+def compare_owners(
+    owner: U8, predicted_bytes: int, history: U8, history_tick: I64, predicts: U8,
+    numbers: I64, counters: I64, fresh: U8, rewind: U8, cursor: I64,
+) -> int:  # fmt: skip
+    """Compare newly received owner sections with what was predicted for their tick, bit by bit.
+
+    Args:
+        owner: Newest section of each client.
+        predicted_bytes: How much of it is predicted.
+        history: Predicted states by tick modulo 128, uint8 (clients, 128, predicted bytes).
+        history_tick: Tick at each place of it, −1 for none.
+        predicts: Which clients predict; the others take the section as their state.
+        numbers: Rows as named above; the sections are marked as compared.
+        counters: Rows as named above.
+        fresh: Set where a section was compared.
+        rewind: Set where the state must be taken from it.
+        cursor: The tick that state is of; for clients that do not predict, their newest tick.
+
+    Returns:
+        How many must be rewound.
+    """
+    count = 0
+    for client in range(numbers.shape[1]):
+        fresh[client] = 0
+        rewind[client] = 0
+        tick = numbers[OWNER_TICK, client]
+        cursor[client] = numbers[TICK, client]
+        if tick < 0:
+            continue
+        numbers[OWNER_TICK, client] = -1
+        fresh[client] = 1
+        counters[COUNT_COMPARED, client] += 1
+        if tick > numbers[TICK, client]:
+            # The server is past us: nothing was predicted for this tick, nor will be.
+            numbers[TICK, client] = tick
+            cursor[client] = tick
+        place = tick & PLACE
+        if not predicts[client]:
+            rewind[client] = 1
+        elif history_tick[client, place] != tick:
+            rewind[client] = 1
+            cursor[client] = tick
+            counters[COUNT_ADOPTED, client] += 1
+        else:
+            for byte in range(predicted_bytes):
+                if owner[client, byte] != history[client, place, byte]:
+                    rewind[client] = 1
+                    cursor[client] = tick
+                    counters[COUNT_MISPREDICTED, client] += 1
+                    break
+        count += rewind[client]
+    return count
+
+
+@kernel("(u1[::1], f8[:,::1], f8[:,::1], f8, f8[:,::1], f8[:,::1])")
+def add_errors(active: U8, before: F64, after: F64, snap_m: float, error: F64, rates: F64) -> None:
+    """Keep what a correction moved as a visual error, so that what is shown does not jump; note how far it was.
+
+    Args:
+        active: Which clients were corrected.
+        before: Positions before [m].
+        after: Positions after [m].
+        snap_m: A correction longer than this, such as a teleport, is shown at once.
+        error: What is shown less what is, (clients, 3) [m].
+        rates: Rows as named above.
+    """
+    for client in range(active.shape[0]):
+        if not active[client]:
+            continue
+        square = 0.0
+        for axis in range(3):
+            moved = before[client, axis] - after[client, axis]
+            square += moved * moved
+            error[client, axis] += moved
+        distance = math.sqrt(square)
+        rates[CORRECTION_SUM, client] += distance
+        rates[CORRECTION_MAX, client] = max(rates[CORRECTION_MAX, client], distance)
+        if not distance <= snap_m:
+            error[client, :] = 0.0
+
+
+@kernel
+def _redundancy(loss: float) -> int:
+    """How many inputs a command repeats, so that about one in 10,000 never comes in time at this loss."""
+    if loss < 0.01:
+        return 3
+    if loss < 0.05:
+        return 4
+    if loss < 0.12:
+        return 5
+    if loss < 0.2:
+        return 6
+    return INPUTS_MAX
+
+
+@kernel
+def _put(data: U8, at: int, size: int, value: int) -> None:
+    """An integer of `size` bytes, low byte first, two's complement."""
+    for byte in range(size):
+        data[at + byte] = (value >> (8 * byte)) & 0xFF
+
+
+@kernel("(i4[::1], u4[::1], i8[:,::1], f8[:,::1], i4[:,:,::1], i8[:,::1], i4[::1], u1[:,::1], i4[::1])")
+def build_commands(
+    ack_sequence: I32, ack_mask: U32, numbers: I64, rates: F64, ring: I32, ring_tick: I64,
+    clients: I32, out: U8, lengths: I32,
+) -> int:  # fmt: skip
+    """Write a COMMAND for every client that has an input not yet sent.
+
+    Args:
+        ack_sequence: Newest snapshot each has taken, −1 for none.
+        ack_mask: Those before it.
+        numbers: Rows as named above; the inputs are marked as sent.
+        rates: Rows as named above.
+        ring: Inputs made.
+        ring_tick: The tick at each place.
+        clients: Client of each command.
+        out: Commands, one a row, uint8 (clients, ≥ 84).
+        lengths: Their lengths.
+
+    Returns:
+        How many.
+    """
+    count = 0
+    for client in range(numbers.shape[1]):
+        newest = numbers[TICK, client]
+        if newest <= numbers[SENT, client] or ring_tick[client, newest & PLACE] != newest:
+            continue
+        wanted = min(max(_redundancy(rates[LOSS, client]), newest - numbers[SENT, client]), INPUTS_MAX)
+        row = out[count]
+        at = COMMAND_HEADER_BYTES
+        inputs = 0
+        while inputs < wanted and ring_tick[client, (newest - inputs) & PLACE] == newest - inputs:
+            fields = ring[client, (newest - inputs) & PLACE]
+            _put(row, at, 2, fields[0])
+            _put(row, at + 2, 1, fields[1])
+            _put(row, at + 3, 1, fields[2])
+            _put(row, at + 4, 2, fields[3])
+            _put(row, at + 6, 2, fields[4])
+            _put(row, at + 8, 1, fields[5])
+            at += INPUT_BYTES
+            inputs += 1
+        acked = ack_sequence[client] >= 0
+        row[0] = PAYLOAD_COMMAND
+        row[1] = inputs | (ACK_FLAG if acked else 0)
+        _put(row, 2, 2, ack_sequence[client] if acked else 0)
+        _put(row, 4, 4, int(ack_mask[client]) if acked else 0)
+        _put(row, 8, 4, newest)
+        clients[count] = client
+        lengths[count] = at
+        numbers[SENT, client] = newest
+        count += 1
+    return count
