@@ -84,6 +84,7 @@ _ALLOWED = 1 << _DENIED | 1 << _CHALLENGED | 1 << _KEEP_ALIVE | 1 << _PAYLOAD | 
 _MAC, _PAYLOAD_MAX, _REQUEST_BYTES, _BODY = MAC_BYTES, PAYLOAD_BYTES_MAX, REQUEST_BYTES, CHALLENGE_BODY_BYTES
 _KEEP_ALIVE_AT = 48  # in scratch: the body of a keep-alive
 _DISCONNECTS = 10
+_LONG_AGO = 1_000_000_000
 
 _UNKNOWN_ADDRESS, _WRONG_STATE = int(Drop.UNKNOWN_ADDRESS), int(Drop.WRONG_STATE)
 _REPLAYED, _NOT_AUTHENTIC, _WRONG_SIZE = int(Drop.REPLAYED), int(Drop.NOT_AUTHENTIC), int(Drop.WRONG_SIZE)
@@ -118,7 +119,7 @@ def _take(
     elif kind == _CHALLENGED and state[client] == _REQUESTING:
         copy_bytes(group[_CHALLENGE][client], 0, data[row], header, _BODY)
         state[client] = _RESPONDING
-        group[_TIMES][client, _LAST_SEND] = 0  # the response is due at once: one round trip less to connect
+        group[_TIMES][client, _LAST_SEND] = now - _LONG_AGO  # the response is due at once
     elif kind == _KEEP_ALIVE and state[client] == _RESPONDING:
         group[_PLACE][client, 0] = np.int32(read_integer(data[row], header, 4))
         group[_PLACE][client, 1] = np.int32(read_integer(data[row], header + 4, 4))
