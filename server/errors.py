@@ -1,12 +1,20 @@
 """What can go wrong in the server package: every error it raises on purpose derives from `ServerError`."""
 
-__all__ = ["MapError", "ServerError"]
+__all__ = ["ConfigError", "GameError", "MapError", "ServerError"]
 
 VALUE_SHOWN_MAX = 80
 
 
 class ServerError(Exception):
     """Base of all errors of the server package; the message is one line for a person."""
+
+
+class ConfigError(ServerError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class GameError(ServerError):
+    """A game package cannot be found, raises, or declares what does not hold together."""
 
 
 class MapError(ServerError):

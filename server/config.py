@@ -1,0 +1,116 @@
+"""The server's configuration: defaults, a TOML file, environment, command line, each over the one before.
+
+Every limit of the running server has its name here. `docs/config.md` is generated from this module.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from server.errors import ConfigError
+
+__all__ = ["ENVIRONMENT_PREFIX", "ServerConfig", "load_config"]
+
+ENVIRONMENT_PREFIX = "HITREG_"
+CONFIG_BYTES_MAX = 1 << 20
+
+
+class ServerConfig(BaseModel):
+    """All settings of one zone server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    game: str = Field("arena", description="game: an installed game's name, or package.module:function")
+    map: str = Field("arena", description="map: a name such as arena, or the path of a .bsp, .pk3#name, .glb, .obj, .png")
+    tick_hz: int = Field(60, ge=20, le=128, description="simulation ticks per second")
+    snapshot_hz: int = Field(30, ge=1, le=128, description="snapshots per second and client, at most tick_hz")
+    seed: int = Field(1, ge=0, lt=1 << 63, description="seed of every random stream")
+    zone: int = Field(0, ge=0, le=4095, description="number of this zone, part of every entity id")
+    threads: int = Field(1, ge=1, le=64, description="threads that kernels may use; results never depend on it")
+
+    host: str = Field("127.0.0.1", description="address to bind the game socket to")
+    port: int = Field(0, ge=0, le=65535, description="UDP port of the game socket; 0: any free one")
+    public_address: str = Field("", description="HOST:PORT that clients are told, where that differs from the socket's")
+    clients_max: int = Field(1000, ge=1, le=10_000, description="clients at once; more are denied")
+    relevant_max: int = Field(64, ge=1, le=128, description="entities a client is told of at once, the nearest first")
+    snapshot_bytes_max: int = Field(1150, ge=768, le=1200, description="bytes of one snapshot")
+    token_seconds: int = Field(3600, ge=10, le=86_400, description="how long a connect token can be used")
+    client_timeout_s: int = Field(10, ge=1, le=3600, description="silence after which a client is gone")
+    private_key_file: str = Field(
+        "", description="file with the 32-byte key, in hex, that tokens are made with; empty: a new key each start"
+    )
+
+    overrun_catch_up_max: int = Field(
+        4, ge=0, le=64, description="ticks made without a pause after an overrun; beyond it time is given up, and counted"
+    )
+    feed: str = Field("main", pattern=r"^[a-z0-9_-]{1,64}$", description="name of the live feed for pages")
+    feed_hz: int = Field(20, ge=0, le=60, description="live frames per second; 0: no feed")
+    edge_host: str = Field("127.0.0.1", description="address of the web page")
+    edge_port: int = Field(8090, ge=0, le=65535, description="TCP port of the web page; 0: any free one")
+
+
+def _plain(error: ValidationError, source: str) -> ConfigError:
+    """The first problem, as one line with field, value and remedy."""
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(ServerConfig.model_fields))
+        return ConfigError(f"{source}: there is no setting {name!r}; settings are {known}")
+    return ConfigError(f"{source}: {name} = {problem['input']!r}: {problem['msg'].lower()}; correct it or leave it out")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > CONFIG_BYTES_MAX:
+            raise ConfigError(f"{path}: larger than {CONFIG_BYTES_MAX} bytes; is this the configuration?")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of a readable TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def load_config(
+    file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> ServerConfig:
+    """The configuration from all its sources.
+
+    Args:
+        file: A TOML file of settings, or None.
+        overrides: From the command line; None values count as not given.
+        environment: Variables `HITREG_<SETTING>`; the process's own unless given.
+
+    Raises:
+        ConfigError: A setting is unknown or out of range; the message names its source, the value and the remedy.
+    """
+    merged: dict[str, Any] = {}
+    variables = os.environ if environment is None else environment
+    known = {name.upper(): name for name in ServerConfig.model_fields}
+    from_environment = {
+        known[name.removeprefix(ENVIRONMENT_PREFIX)]: value
+        for name, value in variables.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name.removeprefix(ENVIRONMENT_PREFIX) in known
+    }
+    sources: list[tuple[str, dict[str, Any]]] = []
+    if file is not None:
+        sources.append((str(file), _read(file)))
+    sources.append(("environment", from_environment))
+    sources.append(("command line", {name: value for name, value in (overrides or {}).items() if value is not None}))
+    config = ServerConfig()
+    for name, settings in sources:
+        merged |= settings
+        try:
+            config = ServerConfig.model_validate(merged)
+        except ValidationError as error:
+            raise _plain(error, name) from error
+    if config.snapshot_hz > config.tick_hz:
+        raise ConfigError(
+            f"snapshot_hz = {config.snapshot_hz} is above tick_hz = {config.tick_hz}; lower it, or raise the tick rate"
+        )
+    return config
