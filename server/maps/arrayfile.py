@@ -79,12 +79,12 @@ def _parse(source: str, name: str, data: bytes) -> AnyArray:
     return np.frombuffer(body, dtype).reshape(shape).copy()
 
 
-def read_arrays(path: Path, names: Iterable[str], *, bytes_max: int) -> dict[str, AnyArray]:
+def read_arrays(path: Path, names: Iterable[str] | None, *, bytes_max: int) -> dict[str, AnyArray]:
     """The named arrays of an .npz file.
 
     Args:
         path: The file.
-        names: Which arrays it must have; others are not read.
+        names: Which arrays it must have; others are not read. None: all there are.
         bytes_max: How large all of them may be together.
 
     Raises:
@@ -96,7 +96,8 @@ def read_arrays(path: Path, names: Iterable[str], *, bytes_max: int) -> dict[str
     try:
         with zipfile.ZipFile(path) as archive:
             members = {entry.filename: entry for entry in archive.infolist()[:MEMBERS_MAX]}
-            for name in names:
+            wanted = [name.removesuffix(".npy") for name in members] if names is None else names
+            for name in wanted:
                 entry = members.get(f"{name}.npy")
                 if entry is None:
                     raise MapError(source, f"array {name!r}", "missing", "not a file of this project; import again")

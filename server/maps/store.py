@@ -40,7 +40,6 @@ FORMAT = 1
 META_BYTES_MAX = 32 << 20
 MAP_BYTES_MAX = VERTICES_MAX * 24 + TRIANGLES_MAX * 14 + META_BYTES_MAX
 GEOMETRY_BYTES_MAX = 4 << 30  # of TRIANGLES_MAX triangles, with their nodes
-GEOMETRY_ARRAYS = ("header", "corners", "contents", "bounds", "links", "order")
 CACHE_FILES_MAX = 256  # the oldest go first
 
 
@@ -187,8 +186,8 @@ def _geometry_places(world: WorldMap, beside: Path | None) -> list[Path]:
 def _read_geometry(path: Path, world: WorldMap, code: bytes) -> Geometry | None:
     """A saved geometry, or None where it is missing, of another map or code, or damaged: it is then built again."""
     try:
-        saved = read_arrays(path, (*GEOMETRY_ARRAYS, "code"), bytes_max=GEOMETRY_BYTES_MAX)
-        if saved["code"].tobytes() != code:
+        saved = read_arrays(path, None, bytes_max=GEOMETRY_BYTES_MAX)
+        if "code" not in saved or saved.pop("code").tobytes() != code:
             return None
         return Geometry.from_arrays(saved, map_hash=world.content_hash())
     except (MapError, GeometryError):
