@@ -13,17 +13,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim.arrays import F64, I32, U16, AnyArray, Bool
+from sim.arrays import F32, F64, I32, U16, AnyArray, Bool
 from sim.errors import SimError
 from sim.geometry_build_kernels import build_binary, triangle_boxes
 from sim.geometry_kernels import GeometryArrays, any_hit_batch, closest_hit_batch, gather_box_single
+from sim.geometry_wide_kernels import (
+    LEAF_WORDS,
+    NODE_WORDS,
+    ROUND_OUT,
+    collapse_choices,
+    fill_leaves,
+    write_wide,
+)
+from sim.jit import LANES
 from sim.worldmap import TRIANGLES_MAX, WorldMap
 
 __all__ = ["COORDINATE_MAX", "FORMAT", "Geometry", "GeometryError"]
 
-FORMAT = 1  # raised whenever the saved arrays change their meaning
+FORMAT = 2  # raised whenever the saved arrays change their meaning
 COORDINATE_MAX = 1e6  # [m]
-LEAF_MAX = 4
+EXTENT_WORD = 56  # of the first node: the largest coordinate
+LINE_BYTES = 64
 
 
 class GeometryError(SimError):
@@ -56,11 +66,8 @@ class Geometry:
         count = len(triangles)
         corners, boxes = np.empty((count, 9)), np.empty((count, 6))
         triangle_boxes(vertices, triangles, corners, boxes)
-        order, spare = np.empty(count, np.int32), np.empty(count, np.int32)
-        bounds, links = np.empty((2 * count, 6)), np.empty((2 * count, 2), np.int32)
-        nodes = build_binary(boxes, LEAF_MAX, order, bounds, links, spare)
-        arrays = (corners, contents, bounds[:nodes].copy(), links[:nodes].copy(), order)
-        return cls(world.content_hash(), arrays)
+        nodes, leaves, leaf_triangles = _hierarchy(corners, boxes)
+        return cls(world.content_hash(), _assemble(corners, contents, nodes, leaves, leaf_triangles))
 
     @property
     def corners(self) -> F64:
@@ -120,11 +127,11 @@ class Geometry:
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Plain arrays that `from_arrays` takes back; they say which map and which format they are of."""
-        corners, contents, bounds, links, order = self.arrays
         header = np.frombuffer(f"{FORMAT}:{self.map_hash}".encode(), np.uint8)
+        corners, contents, nodes, _, leaves, leaf_triangles = self.arrays
         return {
             "header": header, "corners": corners, "contents": contents,
-            "bounds": bounds, "links": links, "order": order,
+            "nodes": nodes, "leaves": leaves, "leaf_triangles": leaf_triangles,
         }  # fmt: skip
 
     @classmethod
@@ -145,10 +152,60 @@ class Geometry:
             )
         corners = _saved(saved, "corners", np.float64, 2, 9)
         contents = _saved(saved, "contents", np.uint16, 1)
-        bounds = _saved(saved, "bounds", np.float64, 2, 6)
-        links = _saved(saved, "links", np.int32, 2, 2)
-        order = _saved(saved, "order", np.int32, 1)
-        return cls(map_hash, (corners, contents, bounds, links, order))
+        nodes = _saved(saved, "nodes", np.float32, 1)
+        leaves = _saved(saved, "leaves", np.float64, 1)
+        leaf_triangles = _saved(saved, "leaf_triangles", np.int32, 1)
+        _check_saved(len(corners), len(contents), nodes, leaves, leaf_triangles)
+        return cls(map_hash, _assemble(corners, contents, nodes, leaves, leaf_triangles))
+
+
+def _hierarchy(corners: F64, boxes: F64) -> tuple[F32, F64, I32]:
+    """Nodes, leaves and leaf triangles over triangles, as `sim.geometry_kernels` lays them out."""
+    count = len(corners)
+    order, spare, children = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(2 * count, np.int32)
+    bounds, ranges = np.empty((2 * count, 6)), np.empty((2 * count, 2), np.int32)
+    made = build_binary(boxes, order, bounds, ranges, children, spare)
+    costs, choices = np.empty((2 * count, LANES), np.float32), np.empty((2 * count, LANES), np.uint8)
+    collapse_choices(bounds, ranges, children, made, costs, choices)
+    # As many nodes and leaves as there could be; the system commits only the pages that are written.
+    nodes, leaf_nodes = np.zeros(count * NODE_WORDS, np.float32), np.empty(count, np.int32)
+    pending = np.empty(4 * count + 64, np.int32)
+    wide, leaf_count = write_wide(bounds, children, choices, nodes, nodes.view(np.int32), leaf_nodes, pending)
+    leaves, leaf_triangles = np.empty(leaf_count * LEAF_WORDS), np.empty(leaf_count * LANES, np.int32)
+    fill_leaves(corners, order, ranges, leaf_nodes, leaf_count, leaves, leaf_triangles)
+    nodes = nodes[: wide * NODE_WORDS]
+    nodes[EXTENT_WORD] = np.abs(boxes).max() * (1.0 + ROUND_OUT)
+    return nodes, leaves, leaf_triangles
+
+
+def _aligned(array: AnyArray) -> AnyArray:
+    """A read-only copy that starts on a cache line, so that no vector load of a kernel crosses two."""
+    memory = np.empty(array.nbytes + LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % LINE_BYTES
+    copy: AnyArray = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _assemble(corners: F64, contents: U16, nodes: F32, leaves: F64, leaf_triangles: I32) -> GeometryArrays:
+    nodes = _aligned(nodes)
+    return corners, contents, nodes, nodes.view(np.int32), _aligned(leaves), _aligned(leaf_triangles)
+
+
+def _check_saved(triangles: int, contents: int, nodes: F32, leaves: F64, leaf_triangles: I32) -> None:
+    """Raises GeometryError where following the links would leave the arrays."""
+    links = nodes.view(np.int32)[: len(nodes) // NODE_WORDS * NODE_WORDS].reshape(-1, NODE_WORDS)[:, 48:56]
+    leaf_count = len(leaves) // LEAF_WORDS
+    sound = (
+        triangles == contents
+        and len(nodes) == links.shape[0] * NODE_WORDS > 0
+        and len(leaves) == leaf_count * LEAF_WORDS > 0
+        and len(leaf_triangles) == leaf_count * LANES
+        and -leaf_count <= links.min() <= links.max() < len(links)
+        and -1 <= leaf_triangles.min() <= leaf_triangles.max() < triangles
+    )
+    if not sound:
+        raise GeometryError("saved geometry: its arrays do not fit together; build it again from the map")
 
 
 def _check_map(name: str, vertices: F64, triangles: I32, contents: U16) -> None:

@@ -16,7 +16,6 @@ DEPTH_SAH = (
     36  # deeper nodes are halved by count, which bounds the depth by DEPTH_SAH + log2(TRIANGLES_MAX) < DEPTH_MAX
 )
 DEPTH_MAX = 60
-INTERSECT_COST = 0.7  # of a triangle, in units of the cost of visiting a node
 
 
 @kernel("(f8[:,::1], i4[:,::1], f8[:,::1], f8[:,::1])")
@@ -78,7 +77,7 @@ def _fill_bins(boxes: F64, order: I32, first: int, count: int, middle: F64, coun
 
 
 @kernel
-def _best_split(counts: I64, bins: F64, middle: F64, right_area: F64, box: F64) -> tuple[int, int, float]:
+def _best_split(counts: I64, bins: F64, middle: F64, right_area: F64, box: F64) -> tuple[int, int]:
     """The axis and the last bin of the left side with the least area-weighted count; axis −1 where none divides."""
     best_axis, best_bin, best_cost = -1, -1, np.inf
     for axis in range(3):
@@ -98,7 +97,7 @@ def _best_split(counts: I64, bins: F64, middle: F64, right_area: F64, box: F64) 
             cost = _half_area(box) * left + right_area[which + 1] * (total - left)
             if cost < best_cost:
                 best_axis, best_bin, best_cost = axis, which, cost
-    return best_axis, best_bin, best_cost
+    return best_axis, best_bin
 
 
 @kernel
@@ -135,16 +134,16 @@ def _range_bounds(boxes: F64, order: I32, first: int, count: int, box: F64, midd
             middle[3 + axis] = max(middle[3 + axis], value)
 
 
-@kernel("(f8[:,::1], i8, i4[::1], f8[:,::1], i4[:,::1], i4[::1])")
-def build_binary(boxes: F64, leaf_max: int, order: I32, bounds: F64, links: I32, spare: I32) -> int:
-    """Build the tree; children of a node stand side by side, the root is node 0.
+@kernel("(f8[:,::1], i4[::1], f8[:,::1], i4[:,::1], i4[::1], i4[::1])")
+def build_binary(boxes: F64, order: I32, bounds: F64, ranges: I32, children: I32, spare: I32) -> int:
+    """Build the tree down to single triangles; a node's children stand side by side and after it, the root is node 0.
 
     Args:
         boxes: Triangle boxes [m], shape (n, 6), n ≥ 1.
-        leaf_max: Most triangles in a leaf.
         order: Output: triangle numbers, leaf by leaf, shape (n,).
         bounds: Output: node boxes [m], shape (2n, 6).
-        links: Output: inner node: its children; leaf: −1 − first place in `order`, and the count. Shape (2n, 2).
+        ranges: Output: first place in `order` and count of each node's triangles, shape (2n, 2).
+        children: Output: first child of each node, −1 for a leaf, shape (2n,).
         spare: Scratch, shape (n,).
 
     Returns:
@@ -153,32 +152,27 @@ def build_binary(boxes: F64, leaf_max: int, order: I32, bounds: F64, links: I32,
     counts = np.empty((3, BINS), np.int64)  # a build may allocate: it runs once, before the first tick
     bins = np.empty((3, BINS, 6), np.float64)
     middle, box, right_area = np.empty(6), np.empty(6), np.empty(BINS)
-    stack = np.empty((2 * DEPTH_MAX, 4), np.int64)
+    depths = np.empty(2 * len(boxes), np.uint8)
     for triangle in range(len(boxes)):
         order[triangle] = triangle
-    stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = 0, 0, len(boxes), 0
-    pending, nodes = 1, 1
-    while pending > 0:
-        pending -= 1
-        node, first, count, depth = stack[pending, 0], stack[pending, 1], stack[pending, 2], stack[pending, 3]
+    ranges[0, 0], ranges[0, 1], depths[0] = 0, len(boxes), 0
+    node, nodes = 0, 1
+    while node < nodes:
+        first, count = ranges[node, 0], ranges[node, 1]
         _range_bounds(boxes, order, first, count, bounds[node], middle)
-        axis, last_left, cost = -1, -1, np.inf
-        if count > 1 and depth < DEPTH_SAH:
-            _fill_bins(boxes, order, first, count, middle, counts, bins)
-            axis, last_left, cost = _best_split(counts, bins, middle, right_area, box)
-        area = _half_area(bounds[node])
-        if count <= leaf_max and not INTERSECT_COST * cost + area < INTERSECT_COST * area * count:
-            links[node, 0], links[node, 1] = -1 - first, count
-            continue
-        left = count // 2
-        if axis >= 0:
-            left = _partition(boxes, order, spare, first, count, middle, axis, last_left)
-        links[node, 0], links[node, 1] = nodes, nodes + 1
-        for side in range(2):
-            stack[pending, 0] = nodes + 1 - side
-            stack[pending, 1] = first + left if side == 0 else first
-            stack[pending, 2] = count - left if side == 0 else left
-            stack[pending, 3] = depth + 1
-            pending += 1
-        nodes += 2
+        children[node] = -1
+        if count > 1:
+            axis, last_left = -1, -1
+            if depths[node] < DEPTH_SAH:
+                _fill_bins(boxes, order, first, count, middle, counts, bins)
+                axis, last_left = _best_split(counts, bins, middle, right_area, box)
+            left = count // 2
+            if axis >= 0:
+                left = _partition(boxes, order, spare, first, count, middle, axis, last_left)
+            children[node] = nodes
+            ranges[nodes, 0], ranges[nodes, 1] = first, left
+            ranges[nodes + 1, 0], ranges[nodes + 1, 1] = first + left, count - left
+            depths[nodes] = depths[nodes + 1] = depths[node] + 1
+            nodes += 2
+        node += 1
     return nodes

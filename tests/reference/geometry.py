@@ -6,7 +6,7 @@ from sim.arrays import F64, I32, U16, Bool
 
 __all__ = ["any_hit", "closest_hit", "gather_box", "ray_triangles"]
 
-EDGE_ON = 1e-10
+EDGE_ON = 1e-9
 
 
 def ray_triangles(corners: F64, origin: F64, direction: F64) -> F64:

@@ -203,7 +203,7 @@ def test_saved_arrays_of_another_map_or_malformed_are_refused() -> None:
     with pytest.raises(GeometryError, match="build it again"):
         Geometry.from_arrays(saved, map_hash=soup(4, 50).content_hash())
     for name in saved:
-        broken = {**saved, name: saved[name].astype(np.float32)}
+        broken = {**saved, name: saved[name].astype(np.complex64)}
         missing = {key: value for key, value in saved.items() if key != name}
         for bad in (broken, missing):
             with pytest.raises(GeometryError, match=name):
