@@ -13,6 +13,8 @@ ones are kept is a function of positions, radii and the active mask alone. Thing
 finite or exceeds 10⁹ m, or whose radius is negative, take no part and are counted (`refused`).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sim.arrays import F64, I32, I64, AnyArray, Bool
@@ -30,12 +32,42 @@ from sim.broadphase_kernels import (
     build,
 )
 from sim.broadphase_pairs_kernels import find_pairs
+from sim.broadphase_query_kernels import boxed_batch, near_batch, nearest_batch, ray_batch
 from sim.errors import SimError
 
-__all__ = ["CAPACITY_MAX", "Broadphase", "BroadphaseError"]
+__all__ = ["CAPACITY_MAX", "Broadphase", "BroadphaseError", "Neighbours"]
 
 CAPACITY_MAX = 1 << 24
 DIMENSIONS = (2, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Room for the answers to a batch of queries, made once and written again and again.
+
+    Attributes:
+        slots: Slots, shape (queries, limit), int32; -1 where there is none.
+        distances: Distances of the centres [m], shape (queries, limit), float64; infinite where there is none.
+            After `Broadphase.boxed` it holds slots again.
+        counts: How many things answer each query, shape (queries,), int32. A count above `limit` shows that the
+            query overflowed: the first `limit` of its order were kept.
+    """
+
+    slots: I32
+    distances: F64
+    counts: I32
+
+    @classmethod
+    def room(cls, queries: int, limit: int) -> "Neighbours":
+        """Room for `limit` answers to each of up to `queries` queries.
+
+        Raises:
+            BroadphaseError: Either is below 1.
+        """
+        if queries < 1 or limit < 1:
+            raise BroadphaseError(f"room: {queries} queries of {limit} answers; both must be 1 or more")
+        shape = (queries, limit)
+        return cls(np.full(shape, -1, np.int32), np.full(shape, np.inf), np.zeros(queries, np.int32))
 
 
 class BroadphaseError(SimError):
@@ -158,3 +190,97 @@ class Broadphase:
         """
         self._pair_count = int(find_pairs(self.grid, self._scratch, self._pairs))
         return self._pairs[: min(self._pair_count, self.pairs_max)]
+
+    def near(self, points: F64, radii: F64, out: Neighbours) -> I32:
+        """The things whose spheres overlap or touch each query sphere, nearest centre first, then lowest slot.
+
+        Args:
+            points: Centres [m], shape (queries, 3), float64; z is ignored where `dimensions` is 2.
+            radii: Radii [m], shape (queries,), float64.
+            out: Where the answers go, one row per query.
+
+        Returns:
+            `out.slots` of these queries, shape (queries, limit).
+
+        Raises:
+            BroadphaseError: An array does not fit.
+        """
+        count = self._check_queries(points, radii, out)
+        near_batch(self.grid, points, radii, self._scratch, out.distances, out.slots, out.counts)
+        return out.slots[:count]
+
+    def nearest(self, points: F64, radii: F64, out: Neighbours) -> I32:
+        """The things whose centres are nearest to each point, nearest first, then lowest slot.
+
+        Args:
+            points: Where [m], shape (queries, 3), float64; z is ignored where `dimensions` is 2.
+            radii: Farthest centre that counts [m], shape (queries,), float64; may be infinite.
+            out: Where the answers go, one row per query; its `limit` is k, and `counts` never exceeds it.
+
+        Returns:
+            `out.slots` of these queries, shape (queries, limit).
+
+        Raises:
+            BroadphaseError: An array does not fit.
+        """
+        count = self._check_queries(points, radii, out)
+        nearest_batch(self.grid, points, radii, self._scratch, out.distances, out.slots, out.counts)
+        return out.slots[:count]
+
+    def boxed(self, low: F64, high: F64, out: Neighbours) -> I32:
+        """The things whose spheres overlap or touch each axis-aligned box, lowest slot first.
+
+        Args:
+            low: Lowest corners [m], shape (queries, 3), float64.
+            high: Highest corners [m], shape (queries, 3), float64.
+            out: Where the answers go, one row per query.
+
+        Returns:
+            `out.slots` of these queries, shape (queries, limit).
+
+        Raises:
+            BroadphaseError: An array does not fit.
+        """
+        _check("low", low, np.float64, (None, 3))
+        _check("high", high, np.float64, low.shape)
+        self._check_room(len(low), out)
+        boxed_batch(self.grid, low, high, self._scratch, out.distances, out.slots, out.counts)
+        return out.slots[: len(low)]
+
+    def cast(self, origins: F64, directions: F64, reaches: F64, ignored: I32, *, distances: F64, slots: I32) -> None:
+        """Writes the first sphere that each ray meets; of equally near ones that of the lowest slot.
+
+        Args:
+            origins: Where the rays start [m], shape (rays, 3), float64; inside a sphere the distance is 0.
+            directions: Where they go, shape (rays, 3), float64, of any length but zero.
+            reaches: How far they go [m], shape (rays,), float64; may be infinite.
+            ignored: A slot that each ray passes through, such as its shooter's, shape (rays,), int32; -1 for none.
+            distances: Written: distances [m], shape (rays,), float64; infinite where a ray meets nothing.
+            slots: Written: slots, shape (rays,), int32; -1 where a ray meets nothing.
+
+        Raises:
+            BroadphaseError: An array does not fit.
+        """
+        _check("origins", origins, np.float64, (None, 3))
+        rays = len(origins)
+        _check("directions", directions, np.float64, (rays, 3))
+        _check("reaches", reaches, np.float64, (rays,))
+        _check("ignored", ignored, np.int32, (rays,))
+        _check("distances", distances, np.float64, (rays,))
+        _check("slots", slots, np.int32, (rays,))
+        ray_batch(self.grid, origins, directions, reaches, ignored, self._scratch, distances, slots)
+
+    def _check_queries(self, points: F64, radii: F64, out: Neighbours) -> int:
+        """Refuses arrays that do not fit; returns how many queries there are."""
+        _check("points", points, np.float64, (None, 3))
+        _check("radii", radii, np.float64, (len(points),))
+        self._check_room(len(points), out)
+        return len(points)
+
+    @staticmethod
+    def _check_room(queries: int, out: Neighbours) -> None:
+        """Refuses results with fewer rows than there are queries."""
+        if queries > len(out.counts):
+            raise BroadphaseError(f"out: room for {len(out.counts)} queries; make room for {queries}")
+        _check("out.slots", out.slots, np.int32, (len(out.counts), None))
+        _check("out.distances", out.distances, np.float64, out.slots.shape)

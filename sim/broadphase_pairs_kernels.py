@@ -25,33 +25,134 @@ from sim.broadphase_kernels import (
     cell_box,
     row_span,
 )
-from sim.jit import kernel
+from sim.jit import kernel, llvm_function
 
 __all__ = ["find_pairs"]
 
 
-@kernel
+def _emit_lanes_plain(
+    items: F64,
+    _stride: int,
+    slots: I32,
+    first: int,
+    last: int,
+    x: float,
+    y: float,
+    z: float,
+    r: float,
+    slot: int,
+    pairs: I32,
+    room: int,
+    found: int,
+) -> int:
+    """Appends the pairs of one thing with those of [first, first + LANES), below `last`, that overlap it.
+
+    All LANES are read and LANES rows of `pairs` written from `min(found, room)` on, whatever `last` is, so that
+    nothing branches on what a cell holds: the arrays have room for it. `_stride` is the length of a row of `items`.
+
+    Returns:
+        `found` and the number of pairs of these lanes.
+    """
+    for other in range(first, min(first + LANES, last)):
+        dx = items[0, other] - x
+        dy = items[1, other] - y
+        dz = items[2, other] - z
+        reach = items[3, other] + r
+        if (dx * dx + dy * dy) + dz * dz <= reach * reach:
+            at = min(found, room)
+            pairs[at, 0] = min(slot, slots[other])
+            pairs[at, 1] = max(slot, slots[other])
+            found += 1
+    return found
+
+
+def _splat(kind: str, name: str) -> str:
+    """LLVM assembly that copies the argument `name` to all lanes, as `name`.all."""
+    return f"""
+  %{name}.one = insertelement <8 x {kind}> poison, {kind} %{name}, i32 0
+  %{name}.all = shufflevector <8 x {kind}> %{name}.one, <8 x {kind}> poison, <8 x i32> zeroinitializer"""
+
+
+def _load(name: str, row: int) -> str:
+    """LLVM assembly that loads LANES things' values of one row of `items`, as `name`.them."""
+    return f"""
+  %{name}.row = mul i64 %stride, {row}
+  %{name}.index = add i64 %{name}.row, %first
+  %{name}.at = getelementptr double, ptr %items, i64 %{name}.index
+  %{name}.them = load <8 x double>, ptr %{name}.at, align 8"""
+
+
+EMIT_LANES_LLVM = f"""
+declare <8 x i64> @llvm.experimental.vector.compress.v8i64(<8 x i64>, <8 x i1>, <8 x i64>)
+declare <8 x i32> @llvm.smin.v8i32(<8 x i32>, <8 x i32>)
+declare <8 x i32> @llvm.smax.v8i32(<8 x i32>, <8 x i32>)
+declare i64 @llvm.smin.i64(i64, i64)
+declare i8 @llvm.ctpop.i8(i8)
+
+define weak_odr i64 @hitreg_emit_lanes(ptr %items, i64 %stride, ptr %slots, i64 %first, i64 %last,
+    double %x, double %y, double %z, double %r, i64 %slot.wide, ptr %pairs, i64 %room, i64 %found) alwaysinline {{
+  %left = sub i64 %last, %first
+  {_splat("i64", "left")}
+  %within = icmp sgt <8 x i64> %left.all, <i64 0, i64 1, i64 2, i64 3, i64 4, i64 5, i64 6, i64 7>
+  {_splat("double", "x")} {_splat("double", "y")} {_splat("double", "z")} {_splat("double", "r")}
+  %slot = trunc i64 %slot.wide to i32
+  {_splat("i32", "slot")}
+  {_load("x", 0)} {_load("y", 1)} {_load("z", 2)} {_load("r", 3)}
+  %dx = fsub <8 x double> %x.them, %x.all
+  %dy = fsub <8 x double> %y.them, %y.all
+  %dz = fsub <8 x double> %z.them, %z.all
+  %reach = fadd <8 x double> %r.them, %r.all
+  %xx = fmul <8 x double> %dx, %dx
+  %yy = fmul <8 x double> %dy, %dy
+  %zz = fmul <8 x double> %dz, %dz
+  %xy = fadd <8 x double> %xx, %yy
+  %apart = fadd <8 x double> %xy, %zz
+  %limit = fmul <8 x double> %reach, %reach
+  %close = fcmp ole <8 x double> %apart, %limit
+  %hit = and <8 x i1> %close, %within
+  %slots.at = getelementptr i32, ptr %slots, i64 %first
+  %slots.them = load <8 x i32>, ptr %slots.at, align 4
+  %low = call <8 x i32> @llvm.smin.v8i32(<8 x i32> %slots.them, <8 x i32> %slot.all)
+  %high = call <8 x i32> @llvm.smax.v8i32(<8 x i32> %slots.them, <8 x i32> %slot.all)
+  %low.wide = zext <8 x i32> %low to <8 x i64>
+  %high.wide = zext <8 x i32> %high to <8 x i64>
+  %high.up = shl <8 x i64> %high.wide, splat (i64 32)
+  %both = or <8 x i64> %low.wide, %high.up
+  %packed = call <8 x i64> @llvm.experimental.vector.compress.v8i64(
+      <8 x i64> %both, <8 x i1> %hit, <8 x i64> poison)
+  %place = call i64 @llvm.smin.i64(i64 %found, i64 %room)
+  %place.at = getelementptr i64, ptr %pairs, i64 %place
+  store <8 x i64> %packed, ptr %place.at, align 4
+  %bits = bitcast <8 x i1> %hit to i8
+  %ones = call i8 @llvm.ctpop.i8(i8 %bits)
+  %count = zext i8 %ones to i64
+  %sum = add i64 %found, %count
+  ret i64 %sum
+}}
+"""
+
+_emit_lanes = llvm_function("hitreg_emit_lanes", EMIT_LANES_LLVM, _emit_lanes_plain, returns="i8")
+
+
+@kernel(inline=True)
 def _emit_span(place: int, first: int, last: int, items: F64, slots: I32, pairs: I32, found: int) -> int:
     """Appends the pairs of the thing at `place` with the things [first, last) that overlap it.
 
     Returns:
         `found` and the number of pairs of this span.
     """
-    room = pairs.shape[0] - LANES
     x = items[0, place]
     y = items[1, place]
     z = items[2, place]
     r = items[3, place]
     slot = slots[place]
-    for other in range(first, last):
-        dx = items[0, other] - x
-        dy = items[1, other] - y
-        dz = items[2, other] - z
-        reach = items[3, other] + r
-        at = min(found, room)
-        pairs[at, 0] = min(slot, slots[other])
-        pairs[at, 1] = max(slot, slots[other])
-        found += (dx * dx + dy * dy) + dz * dz <= reach * reach
+    stride = items.shape[1]
+    room = pairs.shape[0] - LANES
+    # The first lanes are taken without asking whether there are any: empty spans come at random, and a wrong guess
+    # costs more than eight lanes (100,000 things in 3-D: 5.5 ms asking, NEW ms not).
+    found = _emit_lanes(items, stride, slots, first, last, x, y, z, r, slot, pairs, room, found)
+    for start in range(first + LANES, last, LANES):
+        found = _emit_lanes(items, stride, slots, start, last, x, y, z, r, slot, pairs, room, found)
     return found
 
 
@@ -76,18 +177,15 @@ def _emit_wrapped(grid: Grid, level: int, place: int, offsets: I64, rows: int, p
 def _sweep_level(grid: Grid, level: int, offsets: I64, pairs: I32, found: int) -> int:
     """Appends the pairs within one level."""
     header, levels, _, _, start, items, slots, cells = grid
+    deep = header[HEADER_DIMENSIONS] == 3
     width = levels[level, LEVEL_WIDTH]
     slab = levels[level, LEVEL_SLAB]
-    rows = 1
     offsets[0] = width
-    reach = width + 2
-    if header[HEADER_DIMENSIONS] == 3:
-        rows = 4
-        offsets[1] = slab - width
-        offsets[2] = slab
-        offsets[3] = slab + width
-        reach = slab + width + 2
-    end = levels[level, LEVEL_BASE] + levels[level, LEVEL_CELLS] - reach
+    offsets[1] = slab - width
+    offsets[2] = slab
+    offsets[3] = slab + width
+    rows = 4 if deep else 1
+    end = levels[level, LEVEL_BASE] + levels[level, LEVEL_CELLS] - (offsets[rows - 1] + 2)
     first = levels[level, LEVEL_FIRST]
     for place in range(first, first + levels[level, LEVEL_COUNT]):
         cell = cells[place]
@@ -95,8 +193,14 @@ def _sweep_level(grid: Grid, level: int, offsets: I64, pairs: I32, found: int) -
             found = _emit_wrapped(grid, level, place, offsets, rows, pairs, found)
             continue
         found = _emit_span(place, place + 1, start[cell + 2], items, slots, pairs, found)
-        for row in range(rows):
-            near = cell + offsets[row]
+        near = cell + width
+        found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
+        if deep:
+            near = cell + slab - width
+            found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
+            near = cell + slab
+            found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
+            near = cell + slab + width
             found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
     return found
 
