@@ -3,9 +3,9 @@
 `GameClients` holds N clients as columns; a single game client is N = 1. A frame is:
 
     clients.receive(connections.payloads, now_ns)
-    while clients.advance(now_ns):                    # usually once; not at all if no tick is due
+    while clients.advance(now_ns):                          # usually once; not at all if no tick is due
         clients.set_inputs(buttons=…, move_forward=…, …)    # columns; rows of `due` are read
-    count = clients.commands()                                        # command_clients, command_bytes, …
+    count = clients.commands()                              # command_clients, command_bytes, …
     connections.send(clients.command_clients[:count], clients.command_bytes, clients.command_offsets[:count],
                      clients.command_lengths[:count], now_ns)
 
@@ -14,8 +14,8 @@ RTT/2 + a margin (docs/adr/0004-run-ahead.md); when the owner section of a snaps
 what was predicted for T, the state is rewound to it and the inputs since are played again (Bernier 2001, "Latency
 Compensating Methods"; Fiedler 2004, "Networked Physics"). What the correction moved is shown as an error that fades.
 
-Kernels, layouts and the clock's theory stand in `net.client_kernels`, the wire format of commands in
-`net.inputs_kernels`, of snapshots in `net.snapshots`, of the owner section in `net.owner`.
+Kernels, layouts and the clock's theory stand in `net.client_kernels` and `net.prediction_kernels`, the wire format of
+commands in `net.inputs_kernels`, of snapshots in `net.snapshots`, of the owner section in `net.owner`.
 """
 
 import enum
@@ -43,22 +43,24 @@ from net.client_kernels import (
     SNAPSHOT_TICK,
     TARGET,
     TICK,
-    add_errors,
-    build_commands,
-    compare_owners,
     copy_rows,
     find_due,
-    load_inputs,
-    mark_history,
     read_payloads,
-    repeat_inputs,
     run_clocks,
-    store_inputs,
 )
 from net.datagrams import Payloads
 from net.errors import NetError
 from net.inputs_kernels import COMMAND_BYTES_MAX, FIELDS
 from net.owner import OwnerLayout
+from net.prediction_kernels import (
+    add_errors,
+    build_commands,
+    compare_owners,
+    load_inputs,
+    mark_history,
+    repeat_inputs,
+    store_inputs,
+)
 from net.snapshots import OWNER_BYTES_MAX, PAYLOAD_BYTES
 from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, AnyArray, Bool
 
@@ -88,6 +90,7 @@ class ClientCount(enum.IntEnum):
     ADOPTED = 11  # states taken over because there was no prediction for their tick
     REPLAYED = 12  # ticks predicted again
     COMPARED = 13
+    SNAPPED = 14  # corrections longer than SNAP_M, such as a respawn: shown at once, left out of the metres
 
 
 class InputSet:
@@ -352,7 +355,16 @@ class GameClients:
             load_inputs(self._active, self._cursor, self._ring, self._ring_tick, self._replay.columns)
             self._predict(self._replay, self._active, self._cursor)
         if self._position is not None:
-            add_errors(self._rewind, self._before, self._position, SNAP_M, self.error, self._rates)
+            add_errors(
+                self._rewind,
+                self._before,
+                self._position,
+                SNAP_M,
+                self._previous,
+                self.error,
+                self._rates,
+                self.counters,
+            )
 
     def _predict(self, inputs: InputSet, active: U8, ticks: I64) -> None:
         if self._predictor is not None:

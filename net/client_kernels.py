@@ -1,4 +1,4 @@
-"""Kernels behind `net.client`: snapshots' headers, clocks, inputs, commands and reconciliation, for N clients at once.
+"""Kernels behind `net.client`: snapshots' headers and the clocks that follow from them, for N clients at once.
 
 Clock. Each client has a position `CLOCK` in ticks, which runs at the tick rate; input N is made when it reaches N.
 Corrections are summed in `SHIFT`. The server says how early a command came (the header's lead); less the shift under
@@ -11,18 +11,13 @@ Small errors are slewed at `SLEW` of the tick rate, from half a tick on; large o
 import math
 
 from net.inputs_kernels import (
-    ACK_FLAG,
-    COMMAND_HEADER_BYTES,
-    INPUT_BYTES,
-    INPUTS_MAX,
     LEAD_NONE,
-    PAYLOAD_COMMAND,
     PAYLOAD_MESSAGE,
     get_i16,
     get_u16,
     get_u32,
 )
-from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
+from sim.arrays import F64, I32, I64, U8, U32
 from sim.jit import kernel
 
 __all__ = [
@@ -30,6 +25,10 @@ __all__ = [
     "CORRECTION_MAX",
     "CORRECTION_SUM",
     "COUNTERS",
+    "COUNT_ADOPTED",
+    "COUNT_COMPARED",
+    "COUNT_MISPREDICTED",
+    "COUNT_SNAPPED",
     "HISTORY_TICKS",
     "INTERVAL",
     "LEAD",
@@ -39,6 +38,7 @@ __all__ = [
     "OFFSET",
     "OWNER_TICK",
     "PAYLOAD_SNAPSHOT",
+    "PLACE",
     "RATES",
     "RTT",
     "SENT",
@@ -48,17 +48,10 @@ __all__ = [
     "SNAPSHOT_TICK",
     "TARGET",
     "TICK",
-    "add_errors",
-    "build_commands",
-    "compare_owners",
     "copy_rows",
     "find_due",
-    "load_inputs",
-    "mark_history",
     "read_payloads",
-    "repeat_inputs",
     "run_clocks",
-    "store_inputs",
 ]
 
 PAYLOAD_SNAPSHOT = 1
@@ -109,7 +102,8 @@ COUNT_MISPREDICTED = 10
 COUNT_ADOPTED = 11
 COUNT_REPLAYED = 12
 COUNT_COMPARED = 13
-COUNTERS = 14
+COUNT_SNAPPED = 14
+COUNTERS = 15
 
 SLEW = 0.03  # of the tick rate
 SLEW_FROM = 0.5  # ticks
@@ -243,7 +237,8 @@ def read_payloads(
     owner_bytes, ahead = options
     owner, ack_sequence, ack_mask = heads
     now, _ = moment
-    made[:] = 0
+    made[0] = 0
+    made[1] = 0
     for index in range(count):
         client, at, length = int(clients[index]), int(offsets[index]), int(lengths[index])
         if client < 0 or client >= owner.shape[0] or at < 0 or length < 1 or at + length > arena.shape[0]:
@@ -283,7 +278,8 @@ def read_payloads(
             _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, ring_tick, made_at, shift_at)
         if size > 0:
             numbers[OWNER_TICK, client] = tick
-            owner[client, :size] = arena[at + SNAPSHOT_HEADER_BYTES : at + SNAPSHOT_HEADER_BYTES + size]
+            for byte in range(size):
+                owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + byte]
 
 
 @kernel("(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i4[::1], i8, i4[::1], u1[:,::1], i4[::1])")
@@ -309,14 +305,6 @@ def copy_rows(
         lengths[index] = length
         for byte in range(length):
             rows[index, byte] = arena[at + byte]
-
-
-@kernel("(u1[::1], i8[::1], i8[:,::1])")
-def mark_history(active: U8, ticks: I64, history_tick: I64) -> None:
-    """Say that the active rows' histories hold their ticks."""
-    for client in range(active.shape[0]):
-        if active[client]:
-            history_tick[client, ticks[client] & PLACE] = ticks[client]
 
 
 @kernel("(f8, f8, i8[:,::1], f8[:,::1], i8[:,::1])")
@@ -367,7 +355,8 @@ def find_due(numbers: I64, rates: F64, counters: I64, due: U8, fill: U8, made: I
         fill: Set where instead the last input is to be repeated, because several ticks are due at once, uint8.
         made: How many of each.
     """
-    made[:] = 0
+    made[0] = 0
+    made[1] = 0
     for client in range(numbers.shape[1]):
         due[client] = 0
         lag = math.floor(rates[CLOCK, client]) - numbers[TICK, client]
@@ -384,230 +373,3 @@ def find_due(numbers: I64, rates: F64, counters: I64, due: U8, fill: U8, made: I
         made[0] += due[client]
         made[1] += fill[client]
         counters[COUNT_FILLED, client] += fill[client]
-
-
-@kernel(
-    "(u1[::1], i8, i8[:,::1], f8[:,::1], Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1])),"
-    " i4[:,:,::1], Tuple((i8[:,::1], i8[:,::1], f8[:,::1])))"
-)
-def store_inputs(
-    active: U8, now: int, numbers: I64, rates: F64, columns: tuple[Bool, U16, I8, I8, U16, I16, U8],
-    ring: I32, stamps: tuple[I64, I64, F64],
-) -> None:  # fmt: skip
-    """Keep the inputs of the active clients as those of their next tick, and make it their newest."""
-    _, buttons, forward, right, yaw, pitch, weapon = columns
-    ring_tick, made_at, shift_at = stamps
-    for client in range(active.shape[0]):
-        if not active[client]:
-            continue
-        numbers[TICK, client] += 1
-        place = numbers[TICK, client] & PLACE
-        ring_tick[client, place] = numbers[TICK, client]
-        made_at[client, place] = now
-        shift_at[client, place] = rates[SHIFT, client]
-        fields = ring[client, place]
-        fields[0] = buttons[client]
-        fields[1] = forward[client]
-        fields[2] = right[client]
-        fields[3] = yaw[client]
-        fields[4] = pitch[client]
-        fields[5] = weapon[client]
-
-
-@kernel
-def _to_columns(client: int, fields: I32, columns: tuple[Bool, U16, I8, I8, U16, I16, U8]) -> None:
-    """One input from a ring to the columns."""
-    has_input, buttons, forward, right, yaw, pitch, weapon = columns
-    has_input[client] = True
-    buttons[client] = fields[0]
-    forward[client] = fields[1]
-    right[client] = fields[2]
-    yaw[client] = fields[3]
-    pitch[client] = fields[4]
-    weapon[client] = fields[5]
-
-
-@kernel(
-    "(u1[::1], i8[::1], i4[:,:,::1], i8[:,::1], Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1])))"
-)
-def load_inputs(
-    active: U8, ticks: I64, ring: I32, ring_tick: I64, columns: tuple[Bool, U16, I8, I8, U16, I16, U8]
-) -> None:
-    """Put the inputs of given ticks into the columns; where there is none, the column keeps what it has."""
-    for client in range(active.shape[0]):
-        place = ticks[client] & PLACE
-        if active[client] and ring_tick[client, place] == ticks[client]:
-            _to_columns(client, ring[client, place], columns)
-
-
-@kernel(
-    "(u1[::1], i8[:,::1], i4[:,:,::1], i8[:,::1], Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1],"
-    " u1[::1])))"
-)
-def repeat_inputs(
-    active: U8, numbers: I64, ring: I32, ring_tick: I64, columns: tuple[Bool, U16, I8, I8, U16, I16, U8]
-) -> None:
-    """Put the newest input of each active client into the columns; before its first, a neutral one."""
-    for client in range(active.shape[0]):
-        if not active[client]:
-            continue
-        place = numbers[TICK, client] & PLACE
-        if ring_tick[client, place] != numbers[TICK, client]:
-            ring[client, place, :] = 0
-        _to_columns(client, ring[client, place], columns)
-
-
-@kernel("(u1[:,::1], i8, u1[:,:,::1], i8[:,::1], u1[::1], i8[:,::1], i8[:,::1], u1[::1], u1[::1], i8[::1])")
-def compare_owners(
-    owner: U8, predicted_bytes: int, history: U8, history_tick: I64, predicts: U8,
-    numbers: I64, counters: I64, fresh: U8, rewind: U8, cursor: I64,
-) -> int:  # fmt: skip
-    """Compare newly received owner sections with what was predicted for their tick, bit by bit.
-
-    Args:
-        owner: Newest section of each client.
-        predicted_bytes: How much of it is predicted.
-        history: Predicted states by tick modulo 128, uint8 (clients, 128, predicted bytes).
-        history_tick: Tick at each place of it, −1 for none.
-        predicts: Which clients predict; the others take the section as their state.
-        numbers: Rows as named above; the sections are marked as compared.
-        counters: Rows as named above.
-        fresh: Set where a section was compared.
-        rewind: Set where the state must be taken from it.
-        cursor: The tick that state is of; for clients that do not predict, their newest tick.
-
-    Returns:
-        How many must be rewound.
-    """
-    count = 0
-    for client in range(numbers.shape[1]):
-        fresh[client] = 0
-        rewind[client] = 0
-        tick = numbers[OWNER_TICK, client]
-        cursor[client] = numbers[TICK, client]
-        if tick < 0:
-            continue
-        numbers[OWNER_TICK, client] = -1
-        fresh[client] = 1
-        counters[COUNT_COMPARED, client] += 1
-        if tick > numbers[TICK, client]:
-            # The server is past us: nothing was predicted for this tick, nor will be.
-            numbers[TICK, client] = tick
-            cursor[client] = tick
-        place = tick & PLACE
-        if not predicts[client]:
-            rewind[client] = 1
-        elif history_tick[client, place] != tick:
-            rewind[client] = 1
-            cursor[client] = tick
-            counters[COUNT_ADOPTED, client] += 1
-        else:
-            for byte in range(predicted_bytes):
-                if owner[client, byte] != history[client, place, byte]:
-                    rewind[client] = 1
-                    cursor[client] = tick
-                    counters[COUNT_MISPREDICTED, client] += 1
-                    break
-        count += rewind[client]
-    return count
-
-
-@kernel("(u1[::1], f8[:,::1], f8[:,::1], f8, f8[:,::1], f8[:,::1])")
-def add_errors(active: U8, before: F64, after: F64, snap_m: float, error: F64, rates: F64) -> None:
-    """Keep what a correction moved as a visual error, so that what is shown does not jump; note how far it was.
-
-    Args:
-        active: Which clients were corrected.
-        before: Positions before [m].
-        after: Positions after [m].
-        snap_m: A correction longer than this, such as a teleport, is shown at once.
-        error: What is shown less what is, (clients, 3) [m].
-        rates: Rows as named above.
-    """
-    for client in range(active.shape[0]):
-        if not active[client]:
-            continue
-        square = 0.0
-        for axis in range(3):
-            moved = before[client, axis] - after[client, axis]
-            square += moved * moved
-            error[client, axis] += moved
-        distance = math.sqrt(square)
-        rates[CORRECTION_SUM, client] += distance
-        rates[CORRECTION_MAX, client] = max(rates[CORRECTION_MAX, client], distance)
-        if not distance <= snap_m:
-            error[client, :] = 0.0
-
-
-@kernel
-def _redundancy(loss: float) -> int:
-    """How many inputs a command repeats, so that about one in 10,000 never comes in time at this loss."""
-    if loss < 0.01:
-        return 3
-    if loss < 0.05:
-        return 4
-    if loss < 0.12:
-        return 5
-    if loss < 0.2:
-        return 6
-    return INPUTS_MAX
-
-
-@kernel
-def _put(data: U8, at: int, size: int, value: int) -> None:
-    """An integer of `size` bytes, low byte first, two's complement."""
-    for byte in range(size):
-        data[at + byte] = (value >> (8 * byte)) & 0xFF
-
-
-@kernel("(i4[::1], u4[::1], i8[:,::1], f8[:,::1], i4[:,:,::1], i8[:,::1], i4[::1], u1[:,::1], i4[::1])")
-def build_commands(
-    ack_sequence: I32, ack_mask: U32, numbers: I64, rates: F64, ring: I32, ring_tick: I64,
-    clients: I32, out: U8, lengths: I32,
-) -> int:  # fmt: skip
-    """Write a COMMAND for every client that has an input not yet sent.
-
-    Args:
-        ack_sequence: Newest snapshot each has taken, −1 for none.
-        ack_mask: Those before it.
-        numbers: Rows as named above; the inputs are marked as sent.
-        rates: Rows as named above.
-        ring: Inputs made.
-        ring_tick: The tick at each place.
-        clients: Client of each command.
-        out: Commands, one a row, uint8 (clients, ≥ 84).
-        lengths: Their lengths.
-
-    Returns:
-        How many.
-    """
-    count = 0
-    for client in range(numbers.shape[1]):
-        newest = numbers[TICK, client]
-        if newest <= numbers[SENT, client] or ring_tick[client, newest & PLACE] != newest:
-            continue
-        wanted = min(max(_redundancy(rates[LOSS, client]), newest - numbers[SENT, client]), INPUTS_MAX)
-        row = out[count]
-        at = COMMAND_HEADER_BYTES
-        inputs = 0
-        while inputs < wanted and ring_tick[client, (newest - inputs) & PLACE] == newest - inputs:
-            fields = ring[client, (newest - inputs) & PLACE]
-            _put(row, at, 2, fields[0])
-            _put(row, at + 2, 1, fields[1])
-            _put(row, at + 3, 1, fields[2])
-            _put(row, at + 4, 2, fields[3])
-            _put(row, at + 6, 2, fields[4])
-            _put(row, at + 8, 1, fields[5])
-            at += INPUT_BYTES
-            inputs += 1
-        acked = ack_sequence[client] >= 0
-        row[0] = PAYLOAD_COMMAND
-        row[1] = inputs | (ACK_FLAG if acked else 0)
-        _put(row, 2, 2, ack_sequence[client] if acked else 0)
-        _put(row, 4, 4, int(ack_mask[client]) if acked else 0)
-        _put(row, 8, 4, newest)
-        clients[count] = client
-        lengths[count] = at
-        numbers[SENT, client] = newest
-        count += 1
-    return count

@@ -5,6 +5,7 @@
     queues.receive(host.payloads, tick=…, early_ns=…, now_ns=…)
     # queues.ack_* to replication, queues.messages to the game
     queues.take(tick, player_rows, commands)      # then the world steps
+    # input_tick, lead_q4 and target_lead go into the headers of the snapshots
     queues.note_sent(clients, sequences, count, now_ns)
 """
 
@@ -92,7 +93,7 @@ class InputQueues:
 
     Attributes:
         ack_client: Client of each snapshot acknowledgement of the last `receive`, int32; valid to `ack_count`.
-        ack_sequence: Newest snapshot sequence it has received, uint16.
+        ack_sequence: Newest snapshot sequence it has received, int32.
         ack_mask: Bit i: it has received sequence − 1 − i too, uint32.
         ack_count: How many.
         messages: Indices, in the last batch, of the payloads that are messages, int32; valid to `message_count`.
@@ -136,7 +137,7 @@ class InputQueues:
         self._rates: F64 = np.zeros((RATES, clients), np.float64)
         self.counters: I64 = np.zeros((COUNTERS, clients), np.int64)
         self.ack_client: I32 = np.zeros(batch_max, np.int32)
-        self.ack_sequence: U16 = np.zeros(batch_max, np.uint16)
+        self.ack_sequence: I32 = np.zeros(batch_max, np.int32)
         self.ack_mask: U32 = np.zeros(batch_max, np.uint32)
         self.ack_count = 0
         self.messages: I32 = np.zeros(MESSAGES_MAX, np.int32)
@@ -219,7 +220,9 @@ class InputQueues:
             count: How many.
             now_ns: The present, monotonic.
         """
-        note_sent(clients, sequences, count, now_ns, self._sent, self._numbers)
+        # A strided view, such as one of the sequences within payloads, is copied: the kernel takes them in a row.
+        rows = np.ascontiguousarray(sequences)
+        note_sent(clients, rows, min(count, len(clients), len(rows)), now_ns, self._sent, self._numbers)
 
     def jitter_ns(self) -> F64:
         """Standard deviation of the one-way delay [ns]; a new array, float64 (clients,)."""

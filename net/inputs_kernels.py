@@ -263,12 +263,12 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
 
 @kernel(
     "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i8, Tuple((i8, f8, i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1])),"
-    " i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1], Tuple((i4[::1], u2[::1], u4[::1])), i4[::1], i8[::1])"
+    " i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])"
 )
 def decode_commands(
     arena: U8, payloads: tuple[I32, I64, I32], count: int, moment: tuple[int, float, int, int, int],
     inputs: tuple[I32, I64], sent: I64, numbers: I64, rates: F64, counters: I64,
-    acks: tuple[I32, U16, U32], messages: I32, made: I64,
+    acks: tuple[I32, I32, U32], messages: I32, made: I64,
 ) -> None:  # fmt: skip
     """Sort payloads: commands into the rings, acknowledgements and messages into lists.
 
@@ -291,7 +291,8 @@ def decode_commands(
     clients, offsets, lengths = payloads
     ring, ring_tick = inputs
     ack_client, ack_sequence, ack_mask = acks
-    made[:] = 0
+    made[0] = 0
+    made[1] = 0
     for index in range(count):
         client, at, length = int(clients[index]), int(offsets[index]), int(lengths[index])
         if client < 0 or client >= ring.shape[0] or at < 0 or length < 0 or at + length > arena.shape[0]:
@@ -419,7 +420,8 @@ def take_inputs(
             continue
         slot = tick & (RING_TICKS - 1)
         if ring_tick[client, slot] == tick:
-            last[client, :] = ring[client, slot, :]
+            for field in range(FIELDS):
+                last[client, field] = ring[client, slot, field]
             numbers[APPLIED, client] = tick
             numbers[MISSING, client] = 0
             rates[LATE_RATE, client] -= LATE_GAIN * rates[LATE_RATE, client]
@@ -470,12 +472,18 @@ def reset_rows(
 ) -> None:
     """Make the rows of clients as new: nothing received, nothing sent, the first target."""
     for client in clients:
-        ring_tick[client, :] = -1
-        last[client, :] = 0
-        sent[client, :, :] = -1
-        numbers[:, client] = 0
-        rates[:, client] = 0.0
-        counters[:, client] = 0
+        for place in range(RING_TICKS):
+            ring_tick[client, place] = -1
+        for field in range(FIELDS):
+            last[client, field] = 0
+        for place in range(SENT_RING):
+            sent[client, place, 0] = -1
+        for row in range(NUMBERS):
+            numbers[row, client] = 0
+        for row in range(RATES):
+            rates[row, client] = 0.0
+        for row in range(COUNTERS):
+            counters[row, client] = 0
         numbers[NEWEST, client] = -1
         numbers[ACK_NEWEST, client] = -1
         numbers[TARGET, client] = target

@@ -115,13 +115,13 @@ class OwnerColumns:
             self._bytes.append((layout.offsets[field.name], view, field.predicted))
         self.rows = rows
 
-    def pack(self, rows: I32, out: U8, lengths: I32) -> None:
+    def pack(self, rows: I32, out: U8, lengths: AnyArray) -> None:
         """Write the sections of chosen rows.
 
         Args:
             rows: Row of each section, −1 for none; int32 (m,).
             out: The sections, uint8 (m, ≥ size), C-contiguous.
-            lengths: Bytes of each, 0 where the row is none; int32 (m,).
+            lengths: Bytes of each, 0 where the row is none; of any integer type, (m,).
 
         Raises:
             NetError: The arrays do not fit together.
