@@ -4,10 +4,12 @@ The vertical runs of free space are Recast's span heightfield (Mononen 2009) rea
 down a column, a surface seen from below and then one seen from above bound a free span.
 """
 
+from math import cos, isnan, sin, sqrt
+
 from sim.arrays import F32, F64, I32, I64, U8
 from sim.jit import kernel
 
-__all__ = ["column_hits", "column_spans", "flood_spans"]
+__all__ = ["column_hits", "column_spans", "flood_spans", "sky_light"]
 
 FLAT = 1e-12
 
@@ -117,13 +119,15 @@ def column_spans(
     return count
 
 
-@kernel("(i8[::1], f4[::1], f4[::1], i8, f4, i4[::1], i8, u1[::1])")
+@kernel("(i8[::1], f4[::1], f4[::1], u1[::1], i8, f4, f4, i4[::1], i8, u1[::1])")
 def flood_spans(
     span_start: I64,
     floor: F32,
     ceiling: F32,
+    steep: U8,
     width: int,
     clearance: float,
+    rise: float,
     stack: I32,
     seeds: int,
     reached: U8,
@@ -134,9 +138,11 @@ def flood_spans(
         span_start: As of `column_spans`.
         floor: Lower end of each span.
         ceiling: Upper end.
+        steep: 1 where the floor of a span cannot be climbed.
         width: Cells along x.
         clearance: Least height of the opening between neighbours [m].
-        stack: In: cell of each span is looked up; the seeds as pairs (cell, span). Shape (2 · spans + 2 · seeds,).
+        rise: How much higher the floor of a neighbour may be [m]; lower by any amount is fine.
+        stack: In: the seeds as pairs (cell, span). Scratch. Shape (2 · spans + 2 · seeds,).
         seeds: Number of seeds on the stack.
         reached: In and out: 1 for spans that are reached; the seeds already are.
 
@@ -158,8 +164,52 @@ def flood_spans(
                 continue
             for other in range(span_start[beside], span_start[beside + 1]):
                 opening = min(ceiling[span], ceiling[other]) - max(floor[span], floor[other])
-                if reached[other] == 0 and opening >= clearance:
+                up = floor[other] - floor[span]
+                climbs = up <= rise and (up <= 0.0 or steep[other] == 0)
+                if reached[other] == 0 and opening >= clearance and climbs:
                     reached[other] = 1
                     stack[2 * depth], stack[2 * depth + 1] = beside, other
                     depth += 1
     return count
+
+
+@kernel("(f4[:,::1], f8, f8, f4[:,::1])")
+def sky_light(height: F32, cell_m: float, reach_m: float, out: F32) -> int:
+    """How much of the sky each cell sees past its surroundings, from 1 (all) to 0.
+
+    The mean over 16 directions of 1 − sin(elevation of the horizon), which is how horizon-based ambient occlusion
+    (Bavoil and Sainz 2008) reduces on a height field.
+
+    Args:
+        height: Heights [m]; NaN where there is nothing.
+        cell_m: Side of a cell [m].
+        reach_m: How far to look [m].
+        out: Out: light, same shape.
+
+    Returns:
+        Number of cells lit.
+    """
+    rows, columns = height.shape
+    lit = 0
+    for row in range(rows):
+        for column in range(columns):
+            here = height[row, column]
+            out[row, column] = 1.0
+            if isnan(here):
+                continue
+            total = 0.0
+            for direction in range(16):
+                angle = direction * 0.39269908169872414
+                dx, dy = cos(angle), sin(angle)
+                steepest, step = 0.0, 1.0
+                while step * cell_m <= reach_m:
+                    x, y = int(column + 0.5 + dx * step), int(row + 0.5 + dy * step)
+                    if 0 <= x < columns and 0 <= y < rows and height[y, x] > here:
+                        # Fades with distance, so that nothing ends with a visible ring.
+                        slope = (height[y, x] - here) / (step * cell_m) * (1.0 - step * cell_m / reach_m)
+                        steepest = slope if slope > steepest else steepest
+                    step += max(1.0, step * 0.35)
+                total += steepest / sqrt(1.0 + steepest * steepest)
+            out[row, column] = 1.0 - total / 16.0
+            lit += 1
+    return lit
