@@ -7,9 +7,10 @@ import numpy as np
 from sim.arrays import F32, U32
 from sim.worldmap import Contents, WorldMap
 
-__all__ = ["MESH_TRIANGLES_MAX", "LiveMesh", "live_mesh"]
+__all__ = ["MESH_TRIANGLES_MAX", "LiveMesh", "floor_levels", "live_mesh"]
 
 MESH_TRIANGLES_MAX = 1_000_000
+FLOOR_GAP_M = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,3 +58,13 @@ def live_mesh(world: WorldMap) -> LiveMesh | None:
         corners.reshape(-1, 3).astype(np.uint32),
         np.bincount(kind, minlength=5).astype(np.uint32),
     )
+
+
+def floor_levels(world: WorldMap) -> tuple[float, ...]:
+    """Heights at which people play [m], ascending: those of spawn points and items, 2 m apart at least."""
+    heights = sorted(point.position[2] for point in (*world.spawns, *world.items))
+    levels: list[float] = []
+    for height in heights:
+        if not levels or height - levels[-1] >= FLOOR_GAP_M:
+            levels.append(height)
+    return tuple(levels)

@@ -111,13 +111,18 @@ function cut() {
   if (!app.baker) return;
   const height = Number(get("floor").value);
   get("floor-text").textContent = height >= Number(get("floor").max) ? "all" : `${height.toFixed(1)} m`;
-  plan.background = app.baker.bake(height + 1e-3);
+  app.view.roof = height + 1e-3;
+  plan.background = app.baker.bake(app.view.roof);
 }
 
 function placeFreeCamera() {
   const { low, high } = app.mesh;
   const span = Math.max(high[0] - low[0], high[1] - low[1]);
-  app.view.camera = { eye: [low[0] - span * 0.1, (low[1] + high[1]) / 2, high[2] + span * 0.35], yaw: 0, pitch: -0.62 };
+  const long = high[0] - low[0] >= high[1] - low[1]; // look across the shorter side, so that the map fills the view
+  const height = Math.min(high[2], low[2] + span * 0.3) + span * 0.42;
+  const middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
+  const eye = long ? [middle[0], low[1] - span * 0.12, height] : [low[0] - span * 0.12, middle[1], height];
+  app.view.camera = { eye, yaw: long ? Math.PI / 2 : 0, pitch: -0.82 };
 }
 
 function fit() {

@@ -145,11 +145,11 @@ void main() {
     shade += clamp((near(vec2(cos(a), sin(a)) * radius, h) - h - 0.15) / 2.0, 0.0, 1.0);
   }
   float part = h / max(span, 1e-3);
-  vec3 base = mix(vec3(0.075, 0.105, 0.150), vec3(0.285, 0.330, 0.385), pow(part, 0.85));
+  vec3 base = mix(vec3(0.105, 0.140, 0.190), vec3(0.37, 0.42, 0.48), pow(part, 0.8));
   float kind = floor(own.b * 8.0 + 0.5);
   if (kind == 1.0) base = vec3(0.06, 0.22, 0.36); if (kind == 2.0) base = vec3(0.48, 0.17, 0.05);
   if (kind == 3.0) base = vec3(0.16, 0.30, 0.08); if (kind == 4.0) base = mix(base, vec3(0.36, 0.33, 0.22), 0.5);
-  base *= (1.0 - 0.62 * shade / 8.0) * (1.0 + (jump < 1.2 ? 0.35 * steep : 0.0));
+  base *= (1.0 - 0.55 * shade / 8.0) * (1.0 + (jump < 1.2 ? 0.35 * steep : 0.0));
   base = mix(base, vec3(0.50, 0.60, 0.71), 0.62 * smoothstep(0.28, 1.1, jump));
   base = mix(base, vec3(0.40, 0.48, 0.57), 0.25 * smoothstep(0.08, 0.2, jump) * (1.0 - smoothstep(0.28, 1.1, jump)));
   colour = vec4(base, 1.0);

@@ -190,7 +190,8 @@ export class Panels {
     const { teams, weapons } = match.info;
     get("card-dot").style.background = match.colourOf(player.team);
     get("card-name").textContent = match.nameOf(player);
-    get("card-team").textContent = teams.length ? teams[player.team % teams.length].name : "";
+    const team = teams.length ? teams[player.team % teams.length].name : "";
+    get("card-team").textContent = player.flags & FLAG.alive ? team : `${team} · down`;
     for (const [id, value] of [["card-health", player.health], ["card-armour", player.armour]]) {
       const meter = get(id);
       meter.setAttribute("aria-valuenow", value);
@@ -238,9 +239,9 @@ export class Panels {
     this.rates.push([out, per("bytesIn")]);
     if (this.rates.length > 120) this.rates.shift();
     const figures = [["sent", amount(out, "B/s")], ["received", amount(per("bytesIn"), "B/s")],
-      ["packets out", amount(per("packetsOut"), "/s")], ["packets in", amount(per("packetsIn"), "/s")],
+      ["pkts out", amount(per("packetsOut"), "/s")], ["pkts in", amount(per("packetsIn"), "/s")],
       ["connected", metrics.connected], ["per client", amount(out / Math.max(1, metrics.connected), "B/s")],
-      ["dropped", amount(metrics.drops)], ["cut from feed", amount(metrics.truncated)]];
+      ["dropped", amount(metrics.drops)], ["truncated", amount(metrics.truncated)]];
     get("network").replaceChildren(...figures.map(([name, text]) => {
       const pair = element("div");
       pair.append(element("dt", "", name), element("dd", "", text));

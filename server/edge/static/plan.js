@@ -5,6 +5,8 @@ import { FLAG } from "./feed.js";
 const CONE_M = 7;
 const CONE_HALF = 0.45;
 const NAMES_MAX = 160;
+const NAMES_DENSE = 24;
+const DENSE = 180;
 const PICK_PIXELS = 26;
 
 function rgba(colour, alpha) {
@@ -19,6 +21,7 @@ export class Plan {
     this.background = null; // {image, low, high}
     this.names = true;
     this.size = [1, 1];
+    this.dense = false; // so many on the screen that rings and cones would hide them
   }
 
   fit(low, high) {
@@ -58,7 +61,8 @@ export class Plan {
     context.clearRect(0, 0, ...this.size);
     this.drawGround();
     this.drawPickups(scene, match);
-    const alive = scene.players.filter((player) => player.flags & FLAG.alive);
+    const alive = scene.players.filter((player) => player.flags & FLAG.alive && this.onScreen(player.p));
+    this.dense = alive.length > DENSE;
     this.drawCones(alive, match);
     this.drawEffects(scene);
     this.drawProjectiles(scene);
@@ -96,7 +100,7 @@ export class Plan {
   }
 
   radius() {
-    return Math.min(13, Math.max(3.2, this.scale * 0.55));
+    return Math.min(15, Math.max(this.dense ? 4 : 5.5, this.scale * (this.dense ? 0.5 : 0.72)));
   }
 
   drawPickups(scene, match) {
@@ -126,7 +130,7 @@ export class Plan {
   drawCones(alive, match) {
     const { context } = this;
     const reach = CONE_M * this.scale;
-    if (reach < 12 || alive.length > 400) return;
+    if (reach < 12 || this.dense) return;
     for (const player of alive) {
       const [x, y] = this.toScreen(player.p);
       const colour = match.colourOf(player.team);
@@ -222,30 +226,38 @@ export class Plan {
     context.stroke();
   }
 
+  onScreen(p) {
+    const [x, y] = this.toScreen(p);
+    return x > -40 && y > -40 && x < this.size[0] + 40 && y < this.size[1] + 40;
+  }
+
+  /** Arrows in one path per team, because a thousand separate fills take longer than a frame. */
   drawPlayers(alive, match, scene, selected) {
     const { context } = this;
     const radius = this.radius();
+    const teams = new Map();
     for (const player of alive) {
+      const path = teams.get(player.team) || new Path2D();
+      teams.set(player.team, path);
       const [x, y] = this.toScreen(player.p);
-      if (x < -40 || y < -40 || x > this.size[0] + 40 || y > this.size[1] + 40) continue;
-      const [cos, sin] = [Math.cos(player.yaw), -Math.sin(player.yaw)];
-      const corner = (along, across) => [x + (cos * along - sin * across) * radius, y + (sin * along + cos * across) * radius];
-      context.beginPath();
-      context.moveTo(...corner(1.25, 0));
-      context.lineTo(...corner(-0.85, 0.82));
-      context.lineTo(...corner(-0.45, 0));
-      context.lineTo(...corner(-0.85, -0.82));
-      context.closePath();
-      context.fillStyle = match.colourOf(player.team);
-      context.fill();
-      context.lineWidth = radius > 6 ? 1.6 : 1;
-      context.strokeStyle = "rgba(5,8,12,0.9)";
-      context.stroke();
-      if (radius > 5) this.drawHealth(player, x, y, radius);
+      const [cos, sin] = [Math.cos(player.yaw) * radius, -Math.sin(player.yaw) * radius];
+      path.moveTo(x + cos * 1.25, y + sin * 1.25);
+      path.lineTo(x - cos * 0.85 - sin * 0.82, y - sin * 0.85 + cos * 0.82);
+      path.lineTo(x - cos * 0.45, y - sin * 0.45);
+      path.lineTo(x - cos * 0.85 + sin * 0.82, y - sin * 0.85 - cos * 0.82);
+      path.closePath();
+      if (!this.dense) this.drawHealth(player, x, y, radius);
       if (player.id === selected) {
         const pulse = 1 + 0.12 * Math.sin(scene.time / 160);
         this.ring(x, y, (radius + 9) * pulse, "rgba(255,255,255,0.95)", 1.8);
       }
+    }
+    context.lineWidth = radius > 6 ? 1.6 : 1;
+    context.strokeStyle = "rgba(5,8,12,0.9)";
+    for (const [team, path] of teams) {
+      context.fillStyle = match.colourOf(team);
+      context.stroke(path);
+      context.fill(path);
     }
   }
 
@@ -284,14 +296,13 @@ export class Plan {
     let drawn = 0;
     const order = alive.slice().sort((a, b) => (b.id === selected) - (a.id === selected) || b.score - a.score);
     for (const player of order) {
-      if (drawn >= NAMES_MAX || (radius < 4 && player.id !== selected)) break;
+      if (drawn >= (this.dense ? NAMES_DENSE : NAMES_MAX)) break;
       const [x, y] = this.toScreen(player.p);
-      if (x < 0 || y < 0 || x > this.size[0] || y > this.size[1]) continue;
       const name = match.nameOf(player);
       const [top, half] = [y - radius - 13, name.length * 3.3];
       const cells = [];
       for (let cx = Math.floor((x - half) / 20); cx <= Math.floor((x + half) / 20); cx += 1) {
-        cells.push(`${cx},${Math.floor(top / 13)}`);
+        for (let cy = Math.floor((top - 10) / 6); cy <= Math.floor((top + 3) / 6); cy += 1) cells.push(`${cx},${cy}`);
       }
       if (player.id !== selected && cells.some((cell) => taken.has(cell))) continue;
       cells.forEach((cell) => taken.add(cell));

@@ -12,7 +12,7 @@ const GLOWS_MAX = 3000;
 const GLOW_FLOATS = 12;
 const EYE_BELOW_TOP = 0.15;
 const CHASE_M = 4.2;
-const SKY = [0.045, 0.058, 0.078];
+const SKY = [0.085, 0.108, 0.14];
 const NAMES_WITHIN_M = 70;
 
 const MAP_VERTEX = `
@@ -20,13 +20,14 @@ layout(location = 0) in vec3 position;
 uniform mat4 camera; out vec3 place;
 void main() { place = position; gl_Position = camera * vec4(position, 1.0); }`;
 // The normal comes from the derivatives of the position, so the mesh needs none. `cutaway` opens what stands between
-// a chasing camera and the player it follows.
+// a chasing camera and the player it follows; a camera above `roof` looks into the rooms as into a doll's house.
 const MAP_FRAGMENT = `
 in vec3 place; out vec4 colour;
-uniform vec3 eye, sky, focus; uniform float kind, cutaway, floorLow, floorHigh;
+uniform vec3 eye, sky, focus; uniform float kind, cutaway, floorLow, floorHigh, roof;
 float line(float v, float width) { float f = fwidth(v); float d = abs(fract(v - 0.5) - 0.5);
   return (1.0 - smoothstep(width * f, (width + 1.0) * f, d)) * (1.0 - smoothstep(0.12, 0.5, f)); }
 void main() {
+  if (place.z > roof && eye.z > roof) discard;
   vec3 away = place - eye; float reach = length(away);
   if (cutaway > 0.0) {
     vec3 axis = normalize(focus - eye); float along = dot(away, axis);
@@ -34,17 +35,17 @@ void main() {
   }
   vec3 n = normalize(cross(dFdx(place), dFdy(place)));
   if (dot(n, away) > 0.0) n = -n;
-  float light = 0.52 + 0.34 * n.z + 0.16 * n.x + 0.10 * n.y;
+  float light = 0.92 + 0.30 * n.z + 0.20 * n.x + 0.12 * n.y - 0.10 * abs(n.y);
   float level = clamp((place.z - floorLow) / max(floorHigh - floorLow, 1.0), 0.0, 1.0);
-  vec3 base = mix(vec3(0.20, 0.25, 0.32), vec3(0.40, 0.42, 0.45), level);
-  if (n.z > 0.7) base = mix(vec3(0.24, 0.28, 0.33), vec3(0.44, 0.45, 0.46), level);
+  vec3 base = mix(vec3(0.19, 0.245, 0.32), vec3(0.35, 0.395, 0.455), level);
+  if (n.z > 0.7) base = mix(vec3(0.26, 0.31, 0.37), vec3(0.44, 0.47, 0.50), level);
   if (kind == 1.0) base = vec3(0.10, 0.34, 0.52); if (kind == 2.0) base = vec3(0.95, 0.34, 0.08);
   if (kind == 3.0) base = vec3(0.28, 0.50, 0.12); if (kind == 4.0) base = vec3(0.48, 0.42, 0.26);
   vec3 a = abs(n); float grid = 0.0;
   if (a.z > 0.6) grid = max(line(place.x / 2.0, 0.5), line(place.y / 2.0, 0.5));
   else grid = max(line(place.z / 2.0, 0.5), line((a.x > a.y ? place.y : place.x) / 2.0, 0.5));
-  vec3 lit = base * light + vec3(0.07, 0.09, 0.11) * grid;
-  colour = vec4(mix(lit, sky, 1.0 - exp(-reach * 0.011)), 1.0);
+  vec3 lit = base * light + vec3(0.055, 0.075, 0.095) * grid;
+  colour = vec4(mix(lit, sky, 0.9 * (1.0 - exp(-reach * 0.0075))), 1.0);
 }`;
 const PLAYER_VERTEX = `
 layout(location = 0) in vec3 shape;   // unit sphere direction, or box corner
@@ -55,7 +56,7 @@ layout(location = 4) in vec4 tint;    // colour, alive
 uniform mat4 camera; out vec3 place, normal, paint; out float shine;
 void main() {
   float yaw = facing.x, pitch = facing.y, radius = facing.z, height = feet.w;
-  vec3 forward = vec3(cos(yaw), sin(yaw), 0.0), side = vec3(sin(yaw), -cos(yaw), 0.0);
+  vec3 forward = vec3(cos(yaw), sin(yaw), 0.0), left = vec3(-sin(yaw), cos(yaw), 0.0);
   vec3 local; normal = shape; paint = tint.rgb;
   if (part < 1.5) local = shape * radius + vec3(0.0, 0.0, part < 0.5 ? radius : height - radius);
   else {
@@ -64,11 +65,12 @@ void main() {
     float c = cos(pitch), s = sin(pitch);
     box = vec3(box.x * c - box.z * s, box.y, box.x * s + box.z * c);
     float z = part < 2.5 ? height - 0.30 : height * 0.62;
-    local = forward * box.x + side * (box.y + (part < 2.5 ? 0.0 : radius * 0.85)) + vec3(0.0, 0.0, box.z + z);
-    normal = forward * shape.x + side * shape.y + vec3(0.0, 0.0, shape.z);
+    local = forward * box.x + left * (box.y - (part < 2.5 ? 0.0 : radius * 1.05)) + vec3(0.0, 0.0, box.z + z);
+    normal = forward * shape.x + left * shape.y + vec3(0.0, 0.0, shape.z);
     paint = part < 2.5 ? vec3(0.03, 0.05, 0.08) : vec3(0.16, 0.18, 0.21);
   }
   place = feet.xyz + local; shine = facing.w;
+  if (tint.w < 0.5) { if (part > 1.5) place = feet.xyz; else place.z = feet.z + max(0.0, shape.z) * 0.18; }
   gl_Position = camera * vec4(place, 1.0);
 }`;
 const PLAYER_FRAGMENT = `
@@ -78,7 +80,7 @@ void main() {
   vec3 n = normalize(normal), toEye = normalize(eye - place);
   float light = 0.50 + 0.35 * n.z + 0.2 * dot(n, normalize(vec3(0.5, 0.3, 0.4)));
   float rim = pow(1.0 - max(dot(n, toEye), 0.0), 3.0);
-  vec3 lit = paint * light + (paint * 0.6 + 0.25) * rim * (0.7 + shine);
+  vec3 lit = paint * light + (paint * 0.6 + 0.25) * rim * (0.7 + 0.4 * shine);
   colour = vec4(mix(lit, sky, 1.0 - exp(-length(eye - place) * 0.008)), 1.0);
 }`;
 const GLOW_VERTEX = `
@@ -111,7 +113,7 @@ function rgb(colour) {
 
 /** Capsule halves as a sphere split at its equator, a visor and a weapon: [x, y, z, part] per vertex. */
 function playerShape() {
-  const [around, rings] = [14, 3];
+  const [around, rings] = [18, 4];
   const vertices = [];
   const indices = [];
   const rows = [];
@@ -160,6 +162,7 @@ export class View3d {
     this.mesh = null;
     this.camera = { eye: [0, 0, 10], yaw: 0, pitch: -0.6 };
     this.orbit = { yaw: 0, pitch: -0.22, reach: CHASE_M };
+    this.roof = Infinity;
     this.ready = false; // the chase camera eases; its first position does not
     this.makePlayers();
     this.makeGlows();
@@ -279,6 +282,7 @@ export class View3d {
     const { gl } = this;
     const uniforms = this.use(this.map);
     gl.uniform1f(uniforms.cutaway, cutaway);
+    gl.uniform1f(uniforms.roof, this.roof);
     gl.uniform3fv(uniforms.focus, this.focus || [0, 0, 0]);
     gl.uniform1f(uniforms.floorLow, this.mesh.low[2]);
     gl.uniform1f(uniforms.floorHigh, this.mesh.high[2]);
@@ -289,13 +293,20 @@ export class View3d {
   }
 
   drawPlayers(scene, match, mode, selected) {
-    const { gl, instances } = this;
+    const { gl, instances, camera } = this;
+    const [dx, dy, dz] = [Math.cos(camera.pitch) * Math.cos(camera.yaw), Math.cos(camera.pitch) * Math.sin(camera.yaw),
+      Math.sin(camera.pitch)];
     let count = 0;
     for (const player of scene.players) {
-      if (count === INSTANCES_MAX || !(player.flags & FLAG.alive)) continue;
+      if (count === INSTANCES_MAX) break;
+      const ahead = (player.p[0] - camera.eye[0]) * dx + (player.p[1] - camera.eye[1]) * dy + (player.p[2] - camera.eye[2]) * dz;
+      if (ahead < -2) continue;
+      const alive = (player.flags & FLAG.alive) !== 0;
+      const tint = rgb(match.colourOf(player.team)).map((part) => (alive ? part : part * 0.3));
+      const tall = alive ? this.height(player, match.info) : 0.3; // the fallen lie low
       if (mode === "first" && player.id === selected) continue;
-      instances.set([...player.p, this.height(player, match.info), player.yaw, player.pitch, match.info.player_radius,
-        player.id === selected ? 1 : 0, ...rgb(match.colourOf(player.team)), 1], count * INSTANCE_FLOATS);
+      instances.set([...player.p, tall, player.yaw, player.pitch, match.info.player_radius,
+        player.id === selected ? 1 : 0, ...tint, Number(alive)], count * INSTANCE_FLOATS);
       count += 1;
     }
     this.use(this.players);
