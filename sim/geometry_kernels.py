@@ -69,7 +69,7 @@ RANGE_MAX = 1e15  # rays from farther away than this [m] hit nothing
 STACK = 448  # seven siblings on each of the at most 60 levels (`DEPTH_MAX`), and room to spare
 EDGE_ON = 1e-9  # a triangle seen this much from its edge (projected area over its extent) is not hit
 SLACK = 3e-7  # relative error of the float32 box test, rounded up from 5 roundings of 2⁻²⁴
-STEEP_MIN = 1e-18  # a direction's lesser components, over its longest, count as at least this in box tests
+SLOPE_MAX = 1e18  # a direction's longest component, over a lesser one, counts as at most this in box tests
 DISTANCE_MAX = 1e30  # [m], in place of infinity
 
 
@@ -81,7 +81,7 @@ def corner(geometry: GeometryArrays, triangle: int, which: int) -> tuple[float, 
     return corners[triangle, column], corners[triangle, column + 1], corners[triangle, column + 2]
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _main_axis(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, t_max: float) -> int:
     """The axis along which the direction is longest, of equal ones the first; −1 for a ray that can hit nothing."""
     x, y, z = abs(dx), abs(dy), abs(dz)
@@ -93,34 +93,42 @@ def _main_axis(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
     return 1 if y >= z else 2
 
 
-@kernel(counted=False)
-def _ray(axis: int, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float) -> Ray:
-    """The ray as triangle tests take it: axes turned so that the longest comes first."""
-    if axis == 0:
-        return 0, 1, 2, ox, oy, oz, dy / dx, dz / dx
-    if axis == 1:
-        return 1, 2, 0, oy, oz, ox, dz / dy, dx / dy
-    return 2, 0, 1, oz, ox, oy, dx / dz, dy / dz
+@kernel(counted=False, merge=True)
+def _turn(axis: int, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """The components from `axis` on, cyclically."""
+    first = x if axis == 0 else y if axis == 1 else z
+    second = y if axis == 0 else z if axis == 1 else x
+    third = z if axis == 0 else x if axis == 1 else y
+    return first, second, third
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
+def _ray(axis: int, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float) -> tuple[float, Ray]:
+    """The component along the longest axis, and the ray as triangle tests take it, that axis first."""
+    first, second, third = _turn(axis, ox, oy, oz)
+    along, across, up = _turn(axis, dx, dy, dz)
+    one = axis + 1 if axis < 2 else 0
+    other = axis - 1 if axis > 0 else 2
+    return along, (axis, one, other, first, second, third, across / along, up / along)
+
+
+@kernel(counted=False, merge=True)
 def _slab(origin: float, direction: float, along: float, extent: float) -> tuple[int, Any, Any, Any]:
-    """One axis of the box test: word of the near planes, slope, and what to take off for near and for far planes.
+    """One axis of the box test: word of the near planes, slope, and what to add for near and for far planes.
 
     Distances are along the main axis. t = plane · slope − origin · slope; the error of float32 is bounded by `SLACK`
     of the largest terms, which is put on the safe side once here instead of in every test.
     """
-    steep = direction / along
-    if not abs(steep) >= STEEP_MIN:
-        steep = STEEP_MIN
-    slope = 1.0 / steep
+    slope = SLOPE_MAX
+    if abs(direction) * SLOPE_MAX > along:
+        slope = along / direction
     slack = SLACK * abs(slope) * (extent + abs(origin))
     start = -origin * slope
-    near = 8 if steep < 0.0 else 0
+    near = 8 if slope < 0.0 else 0
     return near, splat8(np.float32(slope)), splat8(np.float32(start - slack)), splat8(np.float32(start + slack))
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _slabs(
     extent: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, along: float
 ) -> tuple[tuple[int, int, int], Slabs]:
@@ -131,7 +139,7 @@ def _slabs(
     return (nx, ny + 16, nz + 32), (sx, ax, bx, sy, ay, by, sz, az, bz)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _enter(nodes: F32, base: int, words: tuple[int, int, int], slabs: Slabs, limit: Lanes) -> tuple[int, Lanes]:
     """Which of a node's eight boxes a ray meets before `limit`, as bits, and where it enters each."""
     sx, ax, bx, sy, ay, by, sz, az, bz = slabs
@@ -147,7 +155,7 @@ def _enter(nodes: F32, base: int, words: tuple[int, int, int], slabs: Slabs, lim
     return less_equal8(near, far), near
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _candidates(leaves: F64, base: int, ray: Ray) -> int:
     """Which of a leaf's eight triangles the ray's line passes through, as bits."""
     z, x, y, origin_z, origin_x, origin_y, shear_x, shear_y = ray
@@ -171,7 +179,7 @@ def _candidates(leaves: F64, base: int, ray: Ray) -> int:
     return bits
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _distance(leaves: F64, base: int, ray: Ray) -> float:
     """Distance along the main axis to a triangle that `_candidates` found, at its lane; NaN if seen from its edge."""
     z, x, y, oz, ox, oy, sx, sy = ray
@@ -191,7 +199,7 @@ def _distance(leaves: F64, base: int, ray: Ray) -> float:
     return distance
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _leaf_closest(
     geometry: GeometryArrays, leaf: int, ray: Ray, along: float, mask: int, best: float, winner: int
 ) -> tuple[float, int]:
@@ -210,13 +218,13 @@ def _leaf_closest(
     return best, winner
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _limit(t: float, along: float) -> Any:
     """t as a float32 distance along the main axis, not less."""
     return np.float32(min(abs(t * along), DISTANCE_MAX) * (1.0 + SLACK))
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _key_max(near: Lanes, keys: I64) -> int:
     """The largest key of a box that is entered at `near` or before; the last eight of `keys` are scratch."""
     store8(keys, 8, keys8(near, splat8(np.int32(-1))))
@@ -224,13 +232,13 @@ def _key_max(near: Lanes, keys: I64) -> int:
     return key
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _link_of(key: int) -> int:
     """The link in the lower half of a key."""
     return int(np.int32(key & 0xFFFFFFFF))
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _push_sorted(stack: Any, depth: int, keys: Any, bits: int) -> int:
     """Put the keys of the set bits on the stack, the least on top."""
     bottom = depth
@@ -246,32 +254,20 @@ def _push_sorted(stack: Any, depth: int, keys: Any, bits: int) -> int:
     return depth
 
 
-@kernel(counted=False)
-def closest_hit(
+@kernel(counted=False, merge=True)
+def _closest(
     geometry: GeometryArrays,
     ox: float, oy: float, oz: float,
     dx: float, dy: float, dz: float,
     t_max: float, mask: int,
 ) -> tuple[float, int]:  # fmt: skip
-    """The nearest triangle with any bit of `mask` at origin + t·direction, 0 ≤ t ≤ t_max.
-
-    Args:
-        geometry: `Geometry.arrays`.
-        ox, oy, oz: Origin [m].
-        dx, dy, dz: Direction, of any length.
-        t_max: Farthest t, in lengths of the direction; infinity is fine.
-        mask: `Contents` bits.
-
-    Returns:
-        (t, triangle); (t_max, −1) where nothing is hit, and for NaN, zero directions and origins beyond `RANGE_MAX`.
-    """
+    """`closest_hit`, for one caller."""
     best, winner = t_max, -1
     axis = _main_axis(ox, oy, oz, dx, dy, dz, t_max)
     if axis < 0:
         return best, winner
     nodes, links = geometry[NODES], geometry[LINKS]
-    along = dx if axis == 0 else dy if axis == 1 else dz
-    ray = _ray(axis, ox, oy, oz, dx, dy, dz)
+    along, ray = _ray(axis, ox, oy, oz, dx, dy, dz)
     words, slabs = _slabs(float(nodes[56]), ox, oy, oz, dx, dy, dz, abs(along))
     stack, keys = local_i64(STACK), local_i64(16)
     near_max = splat8(_limit(best, along))
@@ -299,6 +295,28 @@ def closest_hit(
 
 
 @kernel(counted=False)
+def closest_hit(
+    geometry: GeometryArrays,
+    ox: float, oy: float, oz: float,
+    dx: float, dy: float, dz: float,
+    t_max: float, mask: int,
+) -> tuple[float, int]:  # fmt: skip
+    """The nearest triangle with any bit of `mask` at origin + t·direction, 0 ≤ t ≤ t_max.
+
+    Args:
+        geometry: `Geometry.arrays`.
+        ox, oy, oz: Origin [m].
+        dx, dy, dz: Direction, of any length.
+        t_max: Farthest t, in lengths of the direction; infinity is fine.
+        mask: `Contents` bits.
+
+    Returns:
+        (t, triangle); (t_max, −1) where nothing is hit, and for NaN, zero directions and origins beyond `RANGE_MAX`.
+    """
+    return _closest(geometry, ox, oy, oz, dx, dy, dz, t_max, mask)
+
+
+@kernel(counted=False, merge=True)
 def _leaf_blocks(geometry: GeometryArrays, leaf: int, ray: Ray, along: float, mask: int, t_max: float) -> bool:
     """Whether any triangle of one leaf is hit."""
     leaves = geometry[LEAVES]
@@ -314,7 +332,7 @@ def _leaf_blocks(geometry: GeometryArrays, leaf: int, ray: Ray, along: float, ma
     return False
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _blocking_leaf(
     geometry: GeometryArrays,
     ox: float, oy: float, oz: float,
@@ -325,8 +343,7 @@ def _blocking_leaf(
     axis = _main_axis(ox, oy, oz, dx, dy, dz, t_max)
     if axis < 0:
         return -1
-    along = dx if axis == 0 else dy if axis == 1 else dz
-    ray = _ray(axis, ox, oy, oz, dx, dy, dz)
+    along, ray = _ray(axis, ox, oy, oz, dx, dy, dz)
     if guess >= 0 and _leaf_blocks(geometry, guess, ray, along, mask, t_max):
         return guess
     nodes, links = geometry[NODES], geometry[LINKS]
@@ -361,7 +378,7 @@ def any_hit(
     return _blocking_leaf(geometry, ox, oy, oz, dx, dy, dz, t_max, mask, -1) >= 0
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _touching(leaves: F64, base: int, low: tuple[Lanes, Lanes, Lanes], high: tuple[Lanes, Lanes, Lanes]) -> int:
     """Which of a leaf's eight triangles have a box that touches the box, as bits."""
     bits = 255
@@ -375,7 +392,7 @@ def _touching(leaves: F64, base: int, low: tuple[Lanes, Lanes, Lanes], high: tup
     return bits
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _overlapping(nodes: F32, base: int, low: tuple[Lanes, Lanes, Lanes], high: tuple[Lanes, Lanes, Lanes]) -> int:
     """Which of a node's eight boxes touch the box, as bits."""
     bits = 255
@@ -385,7 +402,7 @@ def _overlapping(nodes: F32, base: int, low: tuple[Lanes, Lanes, Lanes], high: t
     return bits
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _outward(value: float, sign: float) -> Any:
     """A bound as eight float32, not less (`sign` 1) or not more (−1)."""
     return splat8(np.float32(value + sign * abs(value) * SLACK))
@@ -445,7 +462,7 @@ def closest_hit_batch(
 ) -> None:
     """`closest_hit` of many rays, shape (n, 3) each."""
     for ray in range(len(origins)):
-        out_t[ray], out_triangle[ray] = closest_hit(
+        out_t[ray], out_triangle[ray] = _closest(
             geometry,
             origins[ray, 0], origins[ray, 1], origins[ray, 2],
             directions[ray, 0], directions[ray, 1], directions[ray, 2],

@@ -149,7 +149,19 @@ def _cache_directory(module: str) -> Path:
     return directory
 
 
-def _compile(function: FunctionT, signature: str | None, *, parallel: bool, inline: bool, counted: bool) -> FunctionT:
+def _by_type(template: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps numba from compiling a helper anew for each constant it is called with: types alone decide."""
+
+    def call_template(arguments: Any, keywords: Any) -> Any:
+        plain = tuple(types.unliteral(argument) for argument in arguments)
+        return template(plain, {name: types.unliteral(argument) for name, argument in keywords.items()})
+
+    return call_template
+
+
+def _compile(
+    function: FunctionT, signature: str | None, *, parallel: bool, inline: bool, counted: bool, merge: bool
+) -> FunctionT:
     cached = not numba.config.DISABLE_JIT
     if cached:
         numba.config.CACHE_DIR = str(_cache_directory(function.__module__))
@@ -162,7 +174,10 @@ def _compile(function: FunctionT, signature: str | None, *, parallel: bool, inli
         parallel=parallel,
         inline="always" if inline else "never",
         _nrt=counted,
+        forceinline=merge,
     )(function)
+    if cached:
+        dispatcher.get_call_template = _by_type(dispatcher.get_call_template)
     _all.append(dispatcher)
     if signature is not None:
         _declared.append((dispatcher, signature))
@@ -173,7 +188,13 @@ def _compile(function: FunctionT, signature: str | None, *, parallel: bool, inli
 def kernel(declaration: FunctionT, /) -> FunctionT: ...
 @overload
 def kernel(
-    declaration: str | None = None, /, *, parallel: bool = False, inline: bool = False, counted: bool = True
+    declaration: str | None = None,
+    /,
+    *,
+    parallel: bool = False,
+    inline: bool = False,
+    counted: bool = True,
+    merge: bool = False,
 ) -> Callable[[FunctionT], FunctionT]: ...
 def kernel(
     declaration: FunctionT | str | None = None,
@@ -182,6 +203,7 @@ def kernel(
     parallel: bool = False,
     inline: bool = False,
     counted: bool = True,
+    merge: bool = False,
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """Compile a function over arrays and scalars, without the interpreter lock.
 
@@ -194,16 +216,18 @@ def kernel(
         inline: Whether numba inlines the function into its callers before type inference.
         counted: Whether references to arrays are counted inside the kernel. One that makes no array and returns none
             does without: two atomic operations less wherever it takes an array out of a tuple.
+        merge: Whether LLVM must make a helper part of each caller. For small helpers of hot loops: a call that passes
+            a tuple of arrays copies some fifty words.
 
     Returns:
         The compiled function, callable as the original.
     """
     if callable(declaration):
-        return _compile(declaration, None, parallel=parallel, inline=inline, counted=counted)
+        return _compile(declaration, None, parallel=parallel, inline=inline, counted=counted, merge=merge)
     signature = declaration
 
     def decorate(function: FunctionT) -> FunctionT:
-        return _compile(function, signature, parallel=parallel, inline=inline, counted=counted)
+        return _compile(function, signature, parallel=parallel, inline=inline, counted=counted, merge=merge)
 
     return decorate
 
@@ -254,7 +278,8 @@ def _compiled_local_i64(_typing: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         block = llvmlite.ir.ArrayType(llvmlite.ir.IntType(64), length)
-        pointer = cgutils.alloca_once(builder, block, name="local")
+        with builder.goto_entry_block():  # numba's own alloca_once fills with zeros, 100 ns for 3 KB
+            pointer = builder.alloca(block, name="local")
         pointer.align = 64
         array = make_array(array_type)(context, builder)
         data = builder.bitcast(pointer, llvmlite.ir.IntType(64).as_pointer())
