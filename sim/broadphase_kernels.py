@@ -37,9 +37,6 @@ from sim.arrays import F64, I32, I64, U8, Bool
 from sim.jit import kernel
 
 __all__ = [
-    "BOX_ALL",
-    "BOX_EMPTY",
-    "BOX_ROWS",
     "CELLS_EXTRA",
     "CELLS_PER_ITEM",
     "CLASSES",
@@ -83,9 +80,7 @@ HEADER_REFUSED = 3  # active, but not finite, out of range, or of negative radiu
 HEADER_CELLS = 4
 HEADER_ROUNDS = 5  # how often the plan was refined
 
-BOX_EMPTY = 0
-BOX_ROWS = 1
-BOX_ALL = 2
+BOX_ALL = -1
 
 LEVEL_BASE = 0
 LEVEL_WIDTH = 1
@@ -118,8 +113,11 @@ def _classify(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) 
     Returns:
         How many things take part.
     """
-    header, _, _, bounds, _, _, _, _ = grid
-    _, classes, class_count, class_max, _ = work
+    header = grid[0]
+    bounds = grid[3]
+    classes = work[1]
+    class_count = work[2]
+    class_max = work[3]
     bits = radii.view(np.int64)
     flat = header[HEADER_DIMENSIONS] == 2
     low_x = low_y = low_z = np.inf
@@ -188,7 +186,10 @@ def _fit_size(bounds: F64, dimensions: int, least: float, budget: float) -> floa
 @kernel
 def _lay_out(grid: Grid, level: int, size: float, budget: int) -> None:
     """Sets one level's cell size and its sides, wrapped around where they would not be within the budget."""
-    header, levels, sizes, bounds, _, _, _, _ = grid
+    header = grid[0]
+    levels = grid[1]
+    sizes = grid[2]
+    bounds = grid[3]
     dimensions = header[HEADER_DIMENSIONS]
     sizes[level, 0] = size
     sizes[level, 1] = 1.0 / size
@@ -219,8 +220,13 @@ def _plan(grid: Grid, work: Work, shrink: float) -> None:
 
     `shrink` below 1 makes cells finer than an even spread of the things would want.
     """
-    header, levels, sizes, bounds, _, _, _, _ = grid
-    _, _, class_count, class_max, class_level = work
+    header = grid[0]
+    levels = grid[1]
+    sizes = grid[2]
+    bounds = grid[3]
+    class_count = work[2]
+    class_max = work[3]
+    class_level = work[4]
     dimensions = header[HEADER_DIMENSIONS]
     extent = max(bounds[3] - bounds[0], bounds[4] - bounds[1], bounds[5] - bounds[2])
     slack = CELL_MIN_M + extent * 2.0**-49
@@ -257,8 +263,14 @@ def _plan(grid: Grid, work: Work, shrink: float) -> None:
 @kernel
 def _count(positions: F64, grid: Grid, work: Work) -> None:
     """Writes each thing's cell, and how many things each cell has into `start`, two places on."""
-    header, levels, sizes, bounds, start, _, _, _ = grid
-    cells, classes, _, _, class_level = work
+    header = grid[0]
+    levels = grid[1]
+    sizes = grid[2]
+    bounds = grid[3]
+    start = grid[4]
+    cells = work[0]
+    classes = work[1]
+    class_level = work[4]
     flat = header[HEADER_DIMENSIONS] == 2
     start[: header[HEADER_CELLS] + 2] = 0
     for slot in range(positions.shape[0]):
@@ -286,7 +298,10 @@ def _prefix(grid: Grid) -> float:
         The largest, over the levels with cells larger than their things need, of the mean number of things that
         share a thing's cell.
     """
-    header, levels, sizes, _, start, _, _, _ = grid
+    header = grid[0]
+    levels = grid[1]
+    sizes = grid[2]
+    start = grid[4]
     worst = 0.0
     total = 0
     for level in range(header[HEADER_LEVELS]):
@@ -310,8 +325,13 @@ def _place(positions: F64, radii: F64, grid: Grid, work: Work) -> None:
 
     Scattering the slots alone and gathering the rest afterwards keeps the random writes within the second-level cache.
     """
-    header, _, _, _, start, items, slots, sorted_cells = grid
-    cells, classes, _, _, _ = work
+    header = grid[0]
+    start = grid[4]
+    items = grid[5]
+    slots = grid[6]
+    sorted_cells = grid[7]
+    cells = work[0]
+    classes = work[1]
     for slot in range(positions.shape[0]):
         if classes[slot] == CLASS_NONE:
             continue
@@ -366,7 +386,7 @@ def build(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) -> i
 
 
 @kernel
-def cell_box(grid: Grid, level: int, low: Point, high: Point, box: I64) -> int:
+def cell_box(grid: Grid, level: int, low: Point, high: Point, box: I64) -> None:
     """Writes which cells of a level can hold the centres of things that touch an axis-aligned box.
 
     Args:
@@ -374,25 +394,25 @@ def cell_box(grid: Grid, level: int, low: Point, high: Point, box: I64) -> int:
         level: Which level.
         low: Lowest corner [m].
         high: Highest corner [m].
-        box: Written: address of the first cell, not yet wrapped nor based, and the numbers of cells along x, y and z.
-
-    Returns:
-        BOX_EMPTY; BOX_ROWS; or BOX_ALL where reading every thing of the level is cheaper, or the cells would wrap
-        onto themselves.
+        box: Written, for `row_span`: address of the first cell, neither wrapped nor based, and the numbers of cells
+            along x, of rows and of slabs. No slabs: nothing can touch. Where reading every thing of the level is
+            cheaper, or the cells would wrap onto themselves: one row of BOX_ALL cells.
     """
-    header, levels, sizes, bounds, _, _, _, _ = grid
-    widest = sizes[level, 2] * (1.0 + 2.0**-40)
-    inverse = sizes[level, 1]
+    levels = grid[1]
+    bounds = grid[3]
+    widest = grid[2][level, 2] * (1.0 + 2.0**-40)
+    inverse = grid[2][level, 1]
     box[0] = 0
     box[3] = 1
     stride = 1
-    for axis in range(header[HEADER_DIMENSIONS]):
+    for axis in range(grid[0][HEADER_DIMENSIONS]):
         # The second term outweighs the rounding of these sums and of the exact test.
         margin = widest + (abs(low[axis]) + abs(high[axis]) + widest) * 2.0**-48 + 1e-100
         first = max(low[axis] - margin, bounds[axis])
         last = min(high[axis] + margin, bounds[axis + 3])
         if not first <= last:
-            return BOX_EMPTY
+            box[3] = 0
+            return
         cell = int((first - bounds[axis]) * inverse)
         box[axis + 1] = int((last - bounds[axis]) * inverse) - cell + 1
         box[0] += cell * stride
@@ -404,25 +424,30 @@ def cell_box(grid: Grid, level: int, low: Point, high: Point, box: I64) -> int:
     )
     # A row costs about as much as LANES things read one after the other.
     if wraps or box[2] * box[3] * LANES > levels[level, LEVEL_COUNT] + LANES:
-        return BOX_ALL
-    return BOX_ROWS
+        box[1] = BOX_ALL
+        box[2] = 1
+        box[3] = 1
 
 
 @kernel
-def row_span(grid: Grid, level: int, address: int, width: int) -> tuple[int, int, int]:
-    """The things in `width` cells along x from an address.
+def row_span(grid: Grid, level: int, box: I64, slab: int, row: int) -> tuple[int, int, int]:
+    """The things in one row of the cells that `cell_box` found.
 
     Returns:
         First and last + 1 in the sorted things, and how many things more follow from the level's first thing on,
         where the row wraps around.
     """
-    _, levels, _, _, start, _, _, _ = grid
+    levels = grid[1]
+    start = grid[4]
+    origin = levels[level, LEVEL_FIRST]
+    if box[1] == BOX_ALL:
+        return origin, origin + levels[level, LEVEL_COUNT], 0
     base = levels[level, LEVEL_BASE]
     cells = levels[level, LEVEL_CELLS]
+    address = box[0] + row * levels[level, LEVEL_WIDTH] + slab * levels[level, LEVEL_SLAB]
     if address >= cells:
         address %= cells
-    end = address + width
+    end = address + box[1]
     if end <= cells:
-        return start[base + address], start[base + end], 0
-    rest = start[base + end - cells] - levels[level, LEVEL_FIRST]
-    return start[base + address], start[base + cells], rest
+        return int(start[base + address]), int(start[base + end]), 0
+    return int(start[base + address]), int(start[base + cells]), start[base + end - cells] - origin

@@ -9,8 +9,6 @@ in float64, in this order of operations, whatever the path by which the two were
 
 from sim.arrays import F64, I32, I64
 from sim.broadphase_kernels import (
-    BOX_ALL,
-    BOX_EMPTY,
     GRID_TYPE,
     HEADER_DIMENSIONS,
     HEADER_LEVELS,
@@ -159,73 +157,61 @@ def _emit_span(place: int, first: int, last: int, items: F64, slots: I32, pairs:
 @kernel
 def _emit_wrapped(grid: Grid, level: int, place: int, offsets: I64, rows: int, pairs: I32, found: int) -> int:
     """As the spans of `_sweep_level`, for a thing so near the end of the table that its neighbours wrap around."""
-    _, levels, _, _, start, items, slots, cells = grid
-    base = levels[level, LEVEL_BASE]
-    count = levels[level, LEVEL_CELLS]
-    cell = cells[place]
-    found = _emit_span(place, place + 1, start[cell + 1], items, slots, pairs, found)
-    near = base + (cell - base + 1) % count
-    found = _emit_span(place, start[near], start[near + 1], items, slots, pairs, found)
+    start = grid[4]
+    base = grid[1][level, LEVEL_BASE]
+    count = grid[1][level, LEVEL_CELLS]
+    cell = grid[7][place] - base
     for row in range(rows):
-        for step in range(-1, 2):
-            near = base + (cell - base + offsets[row] + step) % count
-            found = _emit_span(place, start[near], start[near + 1], items, slots, pairs, found)
+        for step in range(0 if row == 0 else -1, 2):
+            near = base + (cell + offsets[row] + step) % count
+            first = place + 1 if row == 0 and step == 0 else int(start[near])
+            found = _emit_span(place, first, start[near + 1], grid[5], grid[6], pairs, found)
     return found
 
 
 @kernel
 def _sweep_level(grid: Grid, level: int, offsets: I64, pairs: I32, found: int) -> int:
     """Appends the pairs within one level."""
-    header, levels, _, _, start, items, slots, cells = grid
-    deep = header[HEADER_DIMENSIONS] == 3
+    levels = grid[1]
+    start = grid[4]
     width = levels[level, LEVEL_WIDTH]
     slab = levels[level, LEVEL_SLAB]
-    offsets[0] = width
-    offsets[1] = slab - width
-    offsets[2] = slab
-    offsets[3] = slab + width
-    rows = 4 if deep else 1
+    offsets[0] = 0
+    offsets[1] = width
+    offsets[2] = slab - width
+    offsets[3] = slab
+    offsets[4] = slab + width
+    rows = 5 if grid[0][HEADER_DIMENSIONS] == 3 else 2
     end = levels[level, LEVEL_BASE] + levels[level, LEVEL_CELLS] - (offsets[rows - 1] + 2)
-    first = levels[level, LEVEL_FIRST]
-    for place in range(first, first + levels[level, LEVEL_COUNT]):
-        cell = cells[place]
+    begin = levels[level, LEVEL_FIRST]
+    for place in range(begin, begin + levels[level, LEVEL_COUNT]):
+        cell = grid[7][place]
         if cell > end:
             found = _emit_wrapped(grid, level, place, offsets, rows, pairs, found)
             continue
-        found = _emit_span(place, place + 1, start[cell + 2], items, slots, pairs, found)
-        near = cell + width
-        found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
-        if deep:
-            near = cell + slab - width
-            found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
-            near = cell + slab
-            found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
-            near = cell + slab + width
-            found = _emit_span(place, start[near - 1], start[near + 2], items, slots, pairs, found)
+        for row in range(rows):
+            near = cell + offsets[row]
+            first = place + 1 if row == 0 else int(start[near - 1])
+            found = _emit_span(place, first, start[near + 2], grid[5], grid[6], pairs, found)
     return found
 
 
 @kernel
 def _emit_finer(grid: Grid, level: int, place: int, box: I64, pairs: I32, found: int) -> int:
     """Appends the pairs of one thing with the things of a finer level."""
-    _, levels, _, _, _, items, slots, _ = grid
+    items = grid[5]
     x = items[0, place]
     y = items[1, place]
     z = items[2, place]
     r = items[3, place]
-    first = levels[level, LEVEL_FIRST]
-    kind = cell_box(grid, level, (x - r, y - r, z - r), (x + r, y + r, z + r), box)
-    if kind == BOX_ALL:
-        return _emit_span(place, first, first + levels[level, LEVEL_COUNT], items, slots, pairs, found)
-    if kind == BOX_EMPTY:
-        return found
+    cell_box(grid, level, (x - r, y - r, z - r), (x + r, y + r, z + r), box)
     for slab in range(box[3]):
         for row in range(box[2]):
-            address = box[0] + row * levels[level, LEVEL_WIDTH] + slab * levels[level, LEVEL_SLAB]
-            begin, end, rest = row_span(grid, level, address, box[1])
-            found = _emit_span(place, begin, end, items, slots, pairs, found)
+            first, last, rest = row_span(grid, level, box, slab, row)
+            found = _emit_span(place, first, last, items, grid[6], pairs, found)
             if rest > 0:
-                found = _emit_span(place, first, first + rest, items, slots, pairs, found)
+                first = grid[1][level, LEVEL_FIRST]
+                found = _emit_span(place, first, first + rest, items, grid[6], pairs, found)
     return found
 
 
@@ -241,7 +227,8 @@ def find_pairs(grid: Grid, scratch: I64, pairs: I32) -> int:
     Returns:
         How many pairs there are. Where that is more than `capacity`, the first `capacity` are written.
     """
-    header, levels, _, _, _, _, _, _ = grid
+    header = grid[0]
+    levels = grid[1]
     found = 0
     for level in range(header[HEADER_LEVELS]):
         found = _sweep_level(grid, level, scratch, pairs, found)

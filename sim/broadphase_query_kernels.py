@@ -13,8 +13,6 @@ import numpy as np
 
 from sim.arrays import F64, I32, I64
 from sim.broadphase_kernels import (
-    BOX_ALL,
-    BOX_EMPTY,
     GRID_TYPE,
     HEADER_DIMENSIONS,
     HEADER_ITEMS,
@@ -22,8 +20,6 @@ from sim.broadphase_kernels import (
     LANES,
     LEVEL_COUNT,
     LEVEL_FIRST,
-    LEVEL_SLAB,
-    LEVEL_WIDTH,
     Grid,
     Point,
     cell_box,
@@ -152,7 +148,6 @@ def _select(grid: Grid, kind: int, low: Point, high: Point, reach: float, box: I
     Returns:
         How many passed.
     """
-    levels = grid[1]
     if grid[0][HEADER_DIMENSIONS] == 2:
         low = (low[0], low[1], 0.0)
         high = (high[0], high[1], 0.0)
@@ -163,21 +158,15 @@ def _select(grid: Grid, kind: int, low: Point, high: Point, reach: float, box: I
     outer_low = (low[0] - reach, low[1] - reach, low[2] - reach)
     outer_high = (high[0] + reach, high[1] + reach, high[2] + reach)
     for level in range(grid[0][HEADER_LEVELS]):
-        covers = cell_box(grid, level, outer_low, outer_high, box)
-        if covers == BOX_EMPTY:
-            continue
-        origin = levels[level, LEVEL_FIRST]
-        if covers == BOX_ALL:
-            end = origin + levels[level, LEVEL_COUNT]
-            found = _select_span(grid, kind, origin, end, low, high, reach, keys, slots, found)
-            continue
+        cell_box(grid, level, outer_low, outer_high, box)
         for slab in range(box[3]):
             for row in range(box[2]):
-                address = box[0] + row * levels[level, LEVEL_WIDTH] + slab * levels[level, LEVEL_SLAB]
-                first, last, rest = row_span(grid, level, address, box[1])
-                found = _select_span(grid, kind, first, last, low, high, reach, keys, slots, found)
-                if rest > 0:
-                    found = _select_span(grid, kind, origin, origin + rest, low, high, reach, keys, slots, found)
+                first, last, rest = row_span(grid, level, box, slab, row)
+                while first < last or rest > 0:
+                    found = _select_span(grid, kind, first, last, low, high, reach, keys, slots, found)
+                    first = grid[1][level, LEVEL_FIRST]
+                    last = first + rest
+                    rest = 0
     return found
 
 
@@ -232,7 +221,9 @@ def nearest(grid: Grid, point: Point, radius: float, box: I64, distances: F64, s
     Returns:
         How many were written.
     """
-    header, _, sizes, bounds, _, _, _, _ = grid
+    header = grid[0]
+    sizes = grid[2]
+    bounds = grid[3]
     limit = distances.shape[0]
     found = 0
     if header[HEADER_ITEMS] > 0 and radius >= 0.0 and limit > 0:
@@ -244,12 +235,14 @@ def nearest(grid: Grid, point: Point, radius: float, box: I64, distances: F64, s
         # The sum over the axes is at least the distance of the farthest corner. NaN ends here too.
         stop = min(radius, farthest * 1.0001)
         reach = min(stop, closest * 1.0001 + sizes[0, 0])
-        found = _select(grid, BY_CENTRE, point, point, reach, box, distances, slots)
-        while found < limit and reach < stop:
-            reach = min(2.0 * reach, stop)
+        while True:
             found = _select(grid, BY_CENTRE, point, point, reach, box, distances, slots)
+            # Written so that NaN ends it.
+            if found >= limit or not reach < stop:
+                break
+            reach = min(2.0 * reach, stop)
     _finish(distances, slots, found)
-    kept = min(found, limit)
+    kept = int(min(found, limit))
     for index in range(kept):
         distances[index] = np.sqrt(distances[index])
     return kept
@@ -294,15 +287,14 @@ def _ray_box(
     grid: Grid, level: int, origin: Point, way: Point, ignored: int, box: I64, best: float, best_slot: int
 ) -> tuple[float, int]:
     """The nearer of the best hit so far and the hits of the things in the rows of `box`."""
-    levels = grid[1]
-    start = levels[level, LEVEL_FIRST]
     for slab in range(box[3]):
         for row in range(box[2]):
-            address = box[0] + row * levels[level, LEVEL_WIDTH] + slab * levels[level, LEVEL_SLAB]
-            first, last, rest = row_span(grid, level, address, box[1])
-            best, best_slot = _ray_span(grid, first, last, origin, way, ignored, best, best_slot)
-            if rest > 0:
-                best, best_slot = _ray_span(grid, start, start + rest, origin, way, ignored, best, best_slot)
+            first, last, rest = row_span(grid, level, box, slab, row)
+            while first < last or rest > 0:
+                best, best_slot = _ray_span(grid, first, last, origin, way, ignored, best, best_slot)
+                first = grid[1][level, LEVEL_FIRST]
+                last = first + rest
+                rest = 0
     return best, best_slot
 
 
@@ -333,9 +325,6 @@ def _ray_level(
     grid: Grid, level: int, origin: Point, way: Point, ignored: int, box: I64, best: float, best_slot: int
 ) -> tuple[float, int]:
     """The nearer of the best hit so far and the hits in one level, walked in steps of about a row."""
-    levels = grid[1]
-    start = levels[level, LEVEL_FIRST]
-    count = levels[level, LEVEL_COUNT]
     at, last = _clip(grid, level, origin, way, best)
     if not at <= last:
         return best, best_slot
@@ -343,9 +332,9 @@ def _ray_level(
     step = last - at
     if across * step > grid[2][level, 0]:
         step = grid[2][level, 0] / across
-    # A step looks at about nine rows; where that is dearer than reading every thing, read every thing.
-    if (last - at) * 9.0 * LANES > step * (count + LANES):
-        return _ray_span(grid, start, start + count, origin, way, ignored, best, best_slot)
+    # A step looks at about nine rows; where that is dearer than reading every thing, one step reads every thing.
+    if (last - at) * 9.0 * LANES > step * (grid[1][level, LEVEL_COUNT] + LANES):
+        step = last - at
     while at <= min(last, best):
         to = min(at + step, last)
         margin = (abs(origin[0]) + abs(origin[1]) + abs(origin[2]) + to) * 2.0**-48
@@ -353,11 +342,8 @@ def _ray_level(
         b = (origin[0] + way[0] * to, origin[1] + way[1] * to, origin[2] + way[2] * to)
         low = (min(a[0], b[0]) - margin, min(a[1], b[1]) - margin, min(a[2], b[2]) - margin)
         high = (max(a[0], b[0]) + margin, max(a[1], b[1]) + margin, max(a[2], b[2]) + margin)
-        covers = cell_box(grid, level, low, high, box)
-        if covers == BOX_ALL:
-            return _ray_span(grid, start, start + count, origin, way, ignored, best, best_slot)
-        if covers != BOX_EMPTY:
-            best, best_slot = _ray_box(grid, level, origin, way, ignored, box, best, best_slot)
+        cell_box(grid, level, low, high, box)
+        best, best_slot = _ray_box(grid, level, origin, way, ignored, box, best, best_slot)
         if to >= last:
             break
         at = to
