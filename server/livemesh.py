@@ -62,7 +62,7 @@ def live_mesh(world: WorldMap) -> LiveMesh | None:
 
 def floor_levels(world: WorldMap) -> tuple[float, ...]:
     """Heights at which people play [m], ascending: those of spawn points and items, 2 m apart at least."""
-    heights = sorted(point.position[2] for point in (*world.spawns, *world.items))
+    heights = sorted([spawn.position[2] for spawn in world.spawns] + [item.position[2] for item in world.items])
     levels: list[float] = []
     for height in heights:
         if not levels or height - levels[-1] >= FLOOR_GAP_M:

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPMessage
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: int
-    headers: HTTPMessage
+    headers: Message
     body: bytes
 
     @property

@@ -42,7 +42,7 @@ class SyntheticMatch:
     def __init__(self, world: WorldMap, count: int, *, seed: int = 1, tick_rate: int = 60) -> None:
         self.world = world
         self.random = np.random.default_rng(seed)
-        points = [point.position for point in (*world.spawns, *world.items)]
+        points = [spawn.position for spawn in world.spawns] + [item.position for item in world.items]
         self.points = np.array(points, np.float64)
         self.tick_rate = tick_rate
         self.tick = 0

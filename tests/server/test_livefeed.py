@@ -1,5 +1,6 @@
 import secrets
 import struct
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -245,7 +246,7 @@ def test_the_mesh_has_no_sky_and_keeps_every_other_triangle_in_place() -> None:
 def test_floors_are_two_metres_apart() -> None:
     levels = floor_levels(load_map("arena"))
     assert levels
-    assert all(high - low >= 2.0 for low, high in zip(levels, levels[1:], strict=False))
+    assert all(high - low >= 2.0 for low, high in pairwise(levels))
 
 
 def test_percentiles_are_those_of_the_window() -> None:
