@@ -24,6 +24,7 @@ NO_LIMIT = 1e9
 WALKABLE_UP = 0.7
 OPEN_TOP_M = 60.0  # free space above the highest triangle
 SEED_ABOVE_M = 0.6
+SLACK_M = 0.25
 OFF_GRID = 0.137  # of a cell: map coordinates are round, so that cell middles at round ones would lie on edges
 
 
@@ -73,18 +74,26 @@ class Columns:
         first, last = np.array([columns[0], rows[0]]), np.array([columns[-1] + 1, rows[-1] + 1])
         return self.low + first * self.cell_m - margin_m, self.low + last * self.cell_m + margin_m
 
-    def holds(self, points: F64, *, slack: float = 0.25) -> Bool:
-        """Whether each point [m], shape (n, 3), lies in reached free space, up to `slack` metres in height."""
+    def shows(self, points: F64, *, headroom_m: float, ledge_top_m: float) -> Bool:
+        """Whether each point [m], shape (n, 3), lies in space worth showing.
+
+        That is up to `headroom_m` above a floor that players walk on, and where a column has none, all reached space
+        below `ledge_top_m`: tops of walls and pillars, but no roof over a room.
+        """
         cell = np.floor((points[:, :2] - self.low) / self.cell_m).astype(np.int64)
         valid = ((cell >= 0) & (cell < [self.width, self.height])).all(axis=1)
         number = np.where(valid, cell[:, 1] * self.width + cell[:, 0], 0)
         first, end = self.start[number], self.start[number + 1]
-        inside = np.zeros(len(points), dtype=bool)
+        near, ledge, foot = (np.zeros(len(points), dtype=bool) for _ in range(3))
         for step in range(int((end - first).max(initial=0))):
             span = np.minimum(first + step, len(self.floor) - 1)
-            fits = (self.floor[span] - slack <= points[:, 2]) & (points[:, 2] <= self.ceiling[span] + slack)
-            inside |= fits & (first + step < end) & (self.reached[span] != 0)
-        return inside & valid
+            here = first + step < end
+            above = (self.floor[span] - SLACK_M <= points[:, 2]) & (points[:, 2] <= self.ceiling[span] + SLACK_M)
+            walked = here & (self.walked[span] != 0)
+            foot |= walked
+            near |= walked & above & (points[:, 2] <= self.floor[span] + headroom_m)
+            ledge |= here & above & (self.reached[span] != 0) & (points[:, 2] <= ledge_top_m)
+        return (near | (ledge & ~foot)) & valid
 
 
 def _on_grid(vertices: F64, low: F64, cell_m: float) -> F64:

@@ -1,8 +1,8 @@
 """A map seen at a slant from above, traced through its hierarchy, with roofs and near walls cut away.
 
-A ray goes on through whatever bounds no reachable space: from outside it passes a roof or an outer wall and stops at the
-floor and the far walls of the rooms behind. Then a few short rays from each point tell how open it is (ambient
-occlusion, Zhukov et al. 1998), which makes corners and steps readable.
+A ray goes on through whatever bounds no space near a walkable floor: from outside it passes a roof or an outer wall and
+stops at the floor and the far walls of the rooms behind. Then a few short rays from each point tell how open it is
+(ambient occlusion, Zhukov et al. 1998), which makes corners and steps readable.
 """
 
 import math
@@ -22,6 +22,7 @@ FIELD_OF_VIEW = math.radians(28.0)
 YAW, ELEVATION = math.radians(60.0), math.radians(48.0)
 CELL_M = 0.25
 SURFACES_MAX = 32  # what a ray passes before it gives up
+HEADROOM_M = 3.6  # walls are cut this far above the floor
 NUDGE_M = 0.12  # from a surface into the space before it
 AMBIENT_RAYS, AMBIENT_M = 6, 2.0
 GOLDEN = 2.399963229728653  # radians: successive turns spread evenly (Vogel 1979)
@@ -72,18 +73,24 @@ class Picture:
     camera: Camera
 
 
-def aim_camera(low: F64, high: F64, *, width: int, height: int) -> Camera:
-    """A camera that sees a whole box [m] from the south-west above, as close as it fits."""
+def aim_camera(points: F64, *, width: int, height: int) -> Camera:
+    """A camera that sees all points [m], shape (n, 3), from the south-west above, as close as they fit."""
     forward = np.array([math.cos(ELEVATION) * math.cos(YAW), math.cos(ELEVATION) * math.sin(YAW), -math.sin(ELEVATION)])
     right = np.array([math.sin(YAW), -math.cos(YAW), 0.0])
     up = np.cross(right, forward)
-    middle = (low + high) / 2.0
-    corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
-    offset = corners - middle
-    scale = math.tan(FIELD_OF_VIEW / 2.0)
-    reach = np.maximum(np.abs(offset @ right) / (scale * width / height), np.abs(offset @ up) / scale)
-    distance = float((reach - offset @ forward).max()) * 1.02
-    return Camera(middle - forward * distance, forward, right, up, width, height)
+    scale_y = math.tan(FIELD_OF_VIEW / 2.0)
+    scale_x = scale_y * width / height
+    x, y, z = points @ right, points @ up, points @ forward
+    middle_x, middle_y, distance = 0.0, 0.0, 0.0
+    for _ in range(8):  # nearer points reach farther out; a few rounds centre what is seen
+        distance = float((np.maximum(np.abs(x - middle_x) / scale_x, np.abs(y - middle_y) / scale_y) - z).max())
+        depth = z + distance
+        left, rightmost = float(((x - middle_x) / depth).min()), float(((x - middle_x) / depth).max())
+        lowest, highest = float(((y - middle_y) / depth).min()), float(((y - middle_y) / depth).max())
+        middle_x += (left + rightmost) / 2.0 * float(depth.mean())
+        middle_y += (lowest + highest) / 2.0 * float(depth.mean())
+    position = right * middle_x + up * middle_y - forward * distance * 1.04
+    return Camera(position, forward, right, up, width, height)
 
 
 def _normals(world: WorldMap) -> F64:
@@ -92,7 +99,9 @@ def _normals(world: WorldMap) -> F64:
     return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300), dtype=np.float64)
 
 
-def _trace(world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera, normals: F64) -> tuple[F64, I64]:
+def _trace(
+    world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera, normals: F64, ledge_top: float
+) -> tuple[F64, I64]:
     """Distance and triangle that each pixel shows; infinity and −1 where it shows none."""
     rays = camera.rays()
     distance, seen = np.full(len(rays), np.inf), np.full(len(rays), -1, dtype=np.int64)
@@ -110,11 +119,24 @@ def _trace(world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera
         point = camera.position + rays[active] * travelled[active, None]
         facing = (normals[triangle] * rays[active]).sum(axis=1) < 0.0
         sky = world.contents[triangle] & int(Contents.SKY) != 0
-        shown = facing & ~sky & columns.holds(point + normals[triangle] * NUDGE_M)
+        before = point + normals[triangle] * NUDGE_M
+        shown = facing & ~sky & columns.shows(before, headroom_m=HEADROOM_M, ledge_top_m=ledge_top)
         distance[active[shown]], seen[active[shown]] = travelled[active[shown]], triangle[shown]
         travelled[active] += 1e-4
         active = active[~shown]
     return distance, seen
+
+
+def _floor_points(world: WorldMap, columns: Columns) -> F64:
+    """The highest walkable floor of every column that has one, or any floor where none is walkable, shape (n, 3)."""
+    for chosen in (columns.walked, columns.reached, np.ones(len(columns.floor), np.uint8)):
+        span = columns.top(chosen)
+        shown = (span >= 0) & (world.contents[columns.owner[np.maximum(span, 0)]] & int(Contents.SKY) == 0)
+        if shown.any():
+            break
+    row, column = np.nonzero(shown)
+    xy = columns.low + (np.column_stack([column, row]) + 0.5) * columns.cell_m
+    return np.column_stack([xy, columns.floor[span[shown]].astype(np.float64)])
 
 
 def _openness(geometry: Geometry, points: F64, normals: F64, pixels: I64, width: int) -> F64:
@@ -162,13 +184,11 @@ def perspective(world: WorldMap, geometry: Geometry, *, width: int = 1280, heigh
     """
     extent = float((world.bounds[1] - world.bounds[0])[:2].max())
     columns = cut_columns(world, cell_m=max(CELL_M, extent / 1024.0))
-    window = columns.shown_window(world, margin_m=1.0)
-    floors = columns.floor[(columns.walked != 0) & (world.contents[columns.owner] & int(Contents.SKY) == 0)]
-    low_z, high_z = (float(value) for value in np.percentile(floors if len(floors) else columns.floor, [1.0, 99.0]))
-    low, high = np.append(window[0], low_z), np.append(window[1], high_z + 2.0)
-    camera = aim_camera(low, high, width=width, height=height)
+    points = _floor_points(world, columns)
+    low_z, high_z = (float(value) for value in np.percentile(points[:, 2], [1.0, 99.0]))
+    camera = aim_camera(np.concatenate([points, points + np.array([0.0, 0.0, 2.0])]), width=width, height=height)
     normals = _normals(world)
-    distance, seen = _trace(world, geometry, columns, camera, normals)
+    distance, seen = _trace(world, geometry, columns, camera, normals, high_z + HEADROOM_M)
     pixels = np.flatnonzero(seen >= 0)
     points = camera.position + camera.rays()[pixels] * distance[pixels, None]
     facing = normals[seen[pixels]]
