@@ -30,6 +30,7 @@ import numba
 import numpy as np
 from numba import prange
 from numba.core import cgutils, sigutils, types
+from numba.core.types import containers
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import make_array, populate_array
@@ -331,9 +332,9 @@ def llvm_function(name: str, source: str, plain: FunctionT, *, returns: str) -> 
         context.active_code_library.add_llvm_module(llvmlite.binding.parse_assembly(source))
         return builder.call(function, values)
 
-    @intrinsic
+    @_intrinsic()
     def typed(_context: Any, *arguments: Any) -> Any:
-        return numba.core.typing.signature(result, types.StarArgTuple(arguments)), generate
+        return numba.core.typing.signature(result, containers.StarArgTuple(arguments)), generate
 
     return typed  # type: ignore[no-any-return]
 
