@@ -16,21 +16,38 @@ import numpy as np
 
 from net.address import ADDRESS_WORDS, Address, address_of
 from net.connection_kernels import (
+    CLIENT_INDEX,
+    HANDSHAKE_BYTES,
+    LIFE,
     NO_VERDICT,
+    SERVER_COUNT,
+    SERVER_INDEX,
+    START,
+    STATE,
+    STATUS_COLUMNS,
+    TIMES_COLUMNS,
+    VERDICT,
     GroupColumns,
-    GroupOutputs,
-    PeerArrays,
     group_advance,
-    group_close,
     group_receive,
     group_send,
 )
 from net.datagrams import Datagrams, Payloads
 from net.errors import NetError, TokenError
-from net.packets import CHALLENGE_BODY_BYTES, REQUEST_BYTES, Drop, request_packet
-from net.packets_kernels import new_scratch
-from net.tokens import KEY_BYTES, SERVERS_MAX, read_token
-from sim.arrays import I8, I32, I64, U8, U64
+from net.host_kernels import close_slot
+from net.packets import REQUEST_BYTES, Drop, request_packet
+from net.packets_kernels import (
+    KEYS_BYTES,
+    LAST_RECEIVE,
+    LAST_SEND,
+    SEND_SEQUENCE,
+    TIMEOUT,
+    WORDS,
+    DatagramArrays,
+    new_scratch,
+)
+from net.tokens import SERVERS_MAX, read_token
+from sim.arrays import I32, I64, U8, U64
 
 __all__ = ["RETRY_NS", "ClientGroup", "ClientState"]
 
@@ -63,8 +80,8 @@ class ClientGroup:
         batch: Largest number of datagrams `receive` is given at once.
 
     Attributes:
-        state: `ClientState` of each client, shape (count,), int8.
-        client_index: Slot on the server, valid once connected, shape (count,), int32.
+        state: `ClientState` of each client, shape (count,), int32.
+        client_index: Slot of each client on its server, -1 before it was ever connected; shape (count,), int32.
         payloads: Of the last `receive`.
         outgoing: Datagrams to be sent; the caller sends and clears them. Overflow is dropped and counted.
         drops: Counts by `net.packets.Drop`, int64.
@@ -77,58 +94,35 @@ class ClientGroup:
         if count < 1:
             raise NetError(f"clients: count is {count}; it must be at least 1")
         self.count, self.protocol_id = count, protocol_id
-        self.state: I8 = np.zeros(count, dtype=np.int8)
-        self._verdict: I8 = np.full(count, NO_VERDICT, dtype=np.int8)
-        self._server: I32 = np.zeros((count, 2), dtype=np.int32)
+        self._status: I32 = np.zeros((count, STATUS_COLUMNS), dtype=np.int32)
+        self._status[:, VERDICT] = NO_VERDICT
+        self._status[:, CLIENT_INDEX] = -1
+        self.state: I32 = self._status[:, STATE]
+        self.client_index: I32 = self._status[:, CLIENT_INDEX]
+        self._words: U64 = np.zeros((count, WORDS), dtype=np.uint64)
+        self._keys: U8 = np.zeros((count, KEYS_BYTES), dtype=np.uint8)
+        self._times: I64 = np.zeros((count, TIMES_COLUMNS), dtype=np.int64)
         self._servers: U64 = np.zeros((count, SERVERS_MAX, ADDRESS_WORDS), dtype=np.uint64)
-        self._send_key: U8 = np.zeros((count, KEY_BYTES), dtype=np.uint8)
-        self._receive_key: U8 = np.zeros((count, KEY_BYTES), dtype=np.uint8)
-        self._send_sequence: U64 = np.zeros(count, dtype=np.uint64)
-        self._newest: U64 = np.zeros(count, dtype=np.uint64)
-        self._window: U64 = np.zeros((count, 4), dtype=np.uint64)
-        self._request: U8 = np.zeros((count, REQUEST_BYTES), dtype=np.uint8)
-        self._challenge: U8 = np.zeros((count, CHALLENGE_BODY_BYTES), dtype=np.uint8)
-        self._place: I32 = np.full((count, 2), -1, dtype=np.int32)
-        self._times: I64 = np.zeros((count, 5), dtype=np.int64)
+        self._handshake: U8 = np.zeros((count, HANDSHAKE_BYTES), dtype=np.uint8)
         self._columns: GroupColumns = (
-            self.state,
-            self._verdict,
-            self._server,
-            self._servers,
-            self._send_key,
-            self._receive_key,
-            self._send_sequence,
-            self._newest,
-            self._window,
-            self._request,
-            self._challenge,
-            self._place,
+            self._status,
+            self._words,
+            self._keys,
             self._times,
+            self._servers,
+            self._handshake,
         )
-        self._reported: I8 = self.state.copy()
+        self._reported: I32 = self.state.copy()
         self._scratch = new_scratch(protocol_id)
         self.payloads = Payloads(batch)
         self.outgoing = Datagrams(12 * count + 16)  # a payload, a repeat and ten disconnects each
         out = self.outgoing
-        self._outgoing: PeerArrays = (out.data, out.length, out.address, out.peer)
+        self._outgoing: DatagramArrays = (out.data, out.length, out.address)
         self.drops: I64 = np.zeros(len(Drop), dtype=np.int64)
-        self._counts: I64 = np.zeros(1, dtype=np.int64)
-        self._outputs: GroupOutputs = (
-            self.payloads.client,
-            self.payloads.offset,
-            self.payloads.length,
-            self.drops,
-            self._counts,
-        )
-
-    @property
-    def client_index(self) -> I32:
-        """Slot of each client on its server, -1 before it was ever connected; shape (count,), int32."""
-        return self._place[:, 0]
 
     def server_address(self, client: int) -> Address:
         """The server that a client talks to or tried last."""
-        return address_of(self._servers[client, self._server[client, 0]])
+        return address_of(self._words[client, :ADDRESS_WORDS])
 
     def connect(self, client: int, token: bytes, now_ns: int) -> None:
         """Start to connect a client with a public connect token; one that is connected is dropped without a word.
@@ -146,22 +140,25 @@ class ClientGroup:
             self.state[client] = ClientState.INVALID_TOKEN
             raise
         request = np.frombuffer(request_packet(public), dtype=np.uint8)
+        words, handshake = self._words[client], self._handshake[client]
         # With the same token, and so the same keys, sequences go on: a nonce is never used for two packets.
-        if not np.array_equal(self._request[client], request):
-            self._send_sequence[client] = 0
-        self._request[client] = request
+        sequence = words[SEND_SEQUENCE] if np.array_equal(handshake[:REQUEST_BYTES], request) else 0
+        handshake[:REQUEST_BYTES] = request
         for index, address in enumerate(public.addresses):
             self._servers[client, index] = address.words()
-        self._server[client] = 0, len(public.addresses)
-        self._send_key[client] = np.frombuffer(public.client_to_server_key, dtype=np.uint8)
-        self._receive_key[client] = np.frombuffer(public.server_to_client_key, dtype=np.uint8)
-        self._newest[client] = 0
-        self._window[client] = 0
+        words[:] = 0
+        words[:ADDRESS_WORDS] = self._servers[client, 0]
+        words[SEND_SEQUENCE] = sequence
+        keys = public.server_to_client_key + public.client_to_server_key
+        self._keys[client] = np.frombuffer(keys, dtype=np.uint8)
         life_s = min(public.expire_unix_s - public.create_unix_s, _FOREVER_S)
-        timeout_ns = max(0, public.timeout_s) * _NS
-        self._times[client] = now_ns, now_ns - RETRY_NS, now_ns, timeout_ns, life_s * _NS
-        self._verdict[client] = NO_VERDICT
-        self.state[client] = ClientState.REQUESTING
+        times = self._times[client]
+        times[START] = times[LAST_RECEIVE] = now_ns
+        times[LAST_SEND] = now_ns - RETRY_NS
+        times[TIMEOUT], times[LIFE] = max(0, public.timeout_s) * _NS, life_s * _NS
+        status = self._status[client]
+        status[VERDICT], status[SERVER_INDEX], status[SERVER_COUNT] = NO_VERDICT, 0, len(public.addresses)
+        status[STATE] = ClientState.REQUESTING
 
     def receive(self, datagrams: Datagrams, now_ns: int) -> int:
         """Take a batch, opened in place; returns the number of payloads. What is not valid is counted in `drops`.
@@ -173,10 +170,21 @@ class ClientGroup:
             raise NetError(
                 f"clients: {datagrams.count} datagrams at once; made for batch={self.payloads.client.shape[0]}"
             )
-        arrays = (datagrams.data, datagrams.length, datagrams.address, datagrams.peer)
-        group_receive(self._columns, arrays, self._outputs, self._scratch, datagrams.count, now_ns)
-        self.payloads.count, self.payloads.buffer = int(self._counts[0]), datagrams.flat
-        return self.payloads.count
+        payloads = self.payloads
+        payloads.buffer = datagrams.flat
+        payloads.count = group_receive(
+            self._columns,
+            (datagrams.data, datagrams.length, datagrams.address),
+            datagrams.peer,
+            payloads.client,
+            payloads.offset,
+            payloads.length,
+            self.drops,
+            self._scratch,
+            datagrams.count,
+            now_ns,
+        )
+        return payloads.count
 
     def send(self, clients: I32, buffer: U8, offsets: I64, lengths: I32, now_ns: int) -> int:
         """Seal payload i, `lengths[i]` bytes at `offsets[i]` of `buffer`, from `clients[i]` into `outgoing`.
@@ -206,6 +214,7 @@ class ClientGroup:
             lengths,
             now_ns,
             self._outgoing,
+            out.peer,
             out.count,
             self._scratch,
             self.drops,
@@ -214,8 +223,9 @@ class ClientGroup:
 
     def advance(self, now_ns: int) -> None:
         """Move the state machines to `now_ns`, and queue requests, responses and keep-alives that are due (10 Hz)."""
-        self.outgoing.count = group_advance(
-            self._columns, now_ns, RETRY_NS, self._outgoing, self.outgoing.count, self._scratch, self.drops
+        out = self.outgoing
+        out.count = group_advance(
+            self._columns, now_ns, RETRY_NS, self._outgoing, out.peer, out.count, self._scratch, self.drops
         )
 
     def disconnect(self, client: int, now_ns: int) -> bool:
@@ -223,17 +233,21 @@ class ClientGroup:
         if self.state[client] <= ClientState.DISCONNECTED:
             return False
         if self.state[client] == ClientState.CONNECTED:
-            self.outgoing.count = group_close(
-                self._columns,
+            out, first = self.outgoing, self.outgoing.count
+            out.count = close_slot(
+                self._words,
+                self._keys,
+                self._times,
                 client,
                 now_ns,
                 self._outgoing,
-                self.outgoing.count,
+                out.count,
                 self._scratch,
                 self.drops,
             )
+            out.peer[first : out.count] = client
         self.state[client] = ClientState.DISCONNECTED
-        self._verdict[client] = NO_VERDICT
+        self._status[client, VERDICT] = NO_VERDICT
         return True
 
     def take_changes(self) -> I64:

@@ -1,22 +1,19 @@
 """The client side of netcode 1.02 for a group of clients at once: open, decide, seal.
 
-Columns of the group, one tuple (`GROUP_TYPE`), in this order; n clients.
+Columns of the group, one tuple (`GROUP_TYPE`), in this order; n clients; words, keys and times as in
+`net.packets_kernels`, where the address is that of the server now talked to.
 
-    state          i1[n]            of the standard, -6 to 3 (`net.connection.ClientState`)
-    verdict        i1[n]            state to end in, set by a denied or disconnect packet; NO_VERDICT for none
-    server         i4[n, 2]         index of the server being tried, number of servers in the token
-    servers        u8[n, 32, 3]     their addresses (`net.address` words)
-    send_key       u1[n, 32]        client to server
-    receive_key    u1[n, 32]        server to client
-    send_sequence  u8[n]            of the next packet
-    newest         u8[n]            replay window (`net.replay_kernels`)
-    window         u8[n, 4]
-    request        u1[n, 1078]      the connection request of the token, ready to send
-    challenge      u1[n, 308]       body of the last challenge, which is the body of the response
-    place          i4[n, 2]         client index and number of slots, as the server said
-    times          i8[n, 5]         ns: start, last send, last receive, time-out (0: none), life of the token
+    status     i4[n, 6]         state (`net.connection.ClientState`) · verdict: state to end in, set by a denied or
+                                disconnect packet, NO_VERDICT for none · index of the server being tried · number of
+                                servers in the token · client index and number of slots, as the server said
+    words      u8[n, 9]
+    keys       u1[n, 64]
+    times      i8[n, 5]         and two more: start of the attempt, life of the token [ns]
+    servers    u8[n, 32, 3]     the token's server addresses (`net.address` words)
+    handshake  u1[n, 1386]      the connection request, ready to send; from 1,078 the body of the last challenge,
+                                which is the body of the response
 
-Datagrams carry the index of their client in `peer`; a batch is the tuple (data, length, address, peer).
+Datagrams carry the index of their client in `peer`.
 """
 
 from typing import Final
@@ -25,277 +22,244 @@ import numpy as np
 
 from net.packets import CHALLENGE_BODY_BYTES, PAYLOAD_BYTES_MAX, REQUEST_BYTES, Drop, Kind
 from net.packets_kernels import (
-    body_size_allowed,
-    copy_bytes,
-    open_row,
+    DATAGRAMS_TYPE,
+    LAST_RECEIVE,
+    LAST_SEND,
+    TIMEOUT,
+    DatagramArrays,
+    address_matches,
+    emit,
+    emit_keep_alive,
+    open_from,
     parse_header,
     read_integer,
-    seal_row,
-    write_integer,
 )
-from net.replay_kernels import replay_mark, replay_seen
+from net.replay_kernels import replay_reset
 from net.tokens import MAC_BYTES
-from sim.arrays import I8, I32, I64, U8, U64
+from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
 
 __all__ = [
+    "CLIENT_INDEX",
     "GROUP_TYPE",
+    "HANDSHAKE_BYTES",
+    "LIFE",
     "NO_VERDICT",
+    "SERVER_COUNT",
+    "SERVER_INDEX",
+    "START",
+    "STATE",
+    "STATUS_COLUMNS",
+    "TIMES_COLUMNS",
+    "VERDICT",
+    "GroupColumns",
     "group_advance",
-    "group_close",
     "group_receive",
     "group_send",
 ]
 
-GroupColumns = tuple[I8, I8, I32, U64, U8, U8, U64, U64, U64, U8, U8, I32, I64]
-GROUP_TYPE = (
-    "Tuple((i1[::1], i1[::1], i4[:,::1], u8[:,:,::1], u1[:,::1], u1[:,::1], u8[::1], u8[::1], u8[:,::1], "
-    "u1[:,::1], u1[:,::1], i4[:,::1], i8[:,::1]))"
-)
-PeerArrays = tuple[U8, I32, U64, I32]
-PEERS_TYPE = "Tuple((u1[:,::1], i4[::1], u8[:,::1], i4[::1]))"
-# payload client, offset, length; drops by reason; counts (payloads)
-GroupOutputs = tuple[I32, I64, I32, I64, I64]
-OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1], i8[::1]))"
+GroupColumns = tuple[I32, U64, U8, I64, U64, U8]
+GROUP_TYPE = "Tuple((i4[:,::1], u8[:,::1], u1[:,::1], i8[:,::1], u8[:,:,::1], u1[:,::1]))"
 
-# Final, so that the type of group[_STATE] is known.
-_STATE: Final = 0
-_VERDICT: Final = 1
-_SERVER: Final = 2
-_SERVERS: Final = 3
-_SEND_KEY: Final = 4
-_RECEIVE_KEY: Final = 5
-_SEND_SEQUENCE: Final = 6
-_NEWEST: Final = 7
-_WINDOW: Final = 8
-_REQUEST: Final = 9
-_CHALLENGE: Final = 10
-_PLACE: Final = 11
-_TIMES: Final = 12
-_START, _LAST_SEND, _LAST_RECEIVE, _TIMEOUT, _LIFE = 0, 1, 2, 3, 4
+# Final, so that the type of group[_STATUS] is known.
+_STATUS: Final = 0
+_WORDS: Final = 1
+_KEYS: Final = 2
+_TIMES: Final = 3
+_SERVERS: Final = 4
+_HANDSHAKE: Final = 5
 
+STATE, VERDICT, SERVER_INDEX, SERVER_COUNT, CLIENT_INDEX, SLOTS = 0, 1, 2, 3, 4, 5
+STATUS_COLUMNS, TIMES_COLUMNS, START, LIFE = 6, 5, 3, 4
+HANDSHAKE_BYTES = REQUEST_BYTES + CHALLENGE_BODY_BYTES
 NO_VERDICT = 1
+
 _TOKEN_EXPIRED, _TIMED_OUT, _RESPONSE_TIMED_OUT, _REQUEST_TIMED_OUT, _DENIED_STATE = -6, -4, -3, -2, -1
 _DISCONNECTED, _REQUESTING, _RESPONDING, _CONNECTED = 0, 1, 2, 3
 
-_DENIED, _CHALLENGED, _RESPONSE = int(Kind.DENIED), int(Kind.CHALLENGE), int(Kind.RESPONSE)
+_DENIED, _CHALLENGE, _RESPONSE = int(Kind.DENIED), int(Kind.CHALLENGE), int(Kind.RESPONSE)
 _KEEP_ALIVE, _PAYLOAD, _DISCONNECT = int(Kind.KEEP_ALIVE), int(Kind.PAYLOAD), int(Kind.DISCONNECT)
-_ALLOWED = 1 << _DENIED | 1 << _CHALLENGED | 1 << _KEEP_ALIVE | 1 << _PAYLOAD | 1 << _DISCONNECT
-_MAC, _PAYLOAD_MAX, _REQUEST_BYTES, _BODY = MAC_BYTES, PAYLOAD_BYTES_MAX, REQUEST_BYTES, CHALLENGE_BODY_BYTES
-_KEEP_ALIVE_AT = 48  # in scratch: the body of a keep-alive
-_DISCONNECTS = 10
+_ALLOWED = 1 << _DENIED | 1 << _CHALLENGE | 1 << _KEEP_ALIVE | 1 << _PAYLOAD | 1 << _DISCONNECT
+_MAC, _PAYLOAD_MAX, _REQUEST, _BODY = MAC_BYTES, PAYLOAD_BYTES_MAX, REQUEST_BYTES, CHALLENGE_BODY_BYTES
 _LONG_AGO = 1_000_000_000
 
-_UNKNOWN_ADDRESS, _WRONG_STATE = int(Drop.UNKNOWN_ADDRESS), int(Drop.WRONG_STATE)
-_REPLAYED, _NOT_AUTHENTIC, _WRONG_SIZE = int(Drop.REPLAYED), int(Drop.NOT_AUTHENTIC), int(Drop.WRONG_SIZE)
-_OUTGOING_FULL = int(Drop.OUTGOING_FULL)
+_UNKNOWN_ADDRESS, _WRONG_STATE, _OUTGOING_FULL = (
+    int(Drop.UNKNOWN_ADDRESS),
+    int(Drop.WRONG_STATE),
+    int(Drop.OUTGOING_FULL),
+)
 _SEND_NOT_CONNECTED, _SEND_WRONG_SIZE = int(Drop.SEND_NOT_CONNECTED), int(Drop.SEND_WRONG_SIZE)
-_ONE = np.uint64(1)
 
 
 @kernel
-def _from_server(group: GroupColumns, address: U64, row: int, client: int) -> bool:
-    """Whether a datagram came from the server that its client talks to."""
-    server = group[_SERVERS][client, group[_SERVER][client, 0]]
-    return bool(address[row, 0] == server[0] and address[row, 1] == server[1] and address[row, 2] == server[2])
+def _take(group: GroupColumns, data: U8, row: int, client: int, kind: int, header: int, now: int) -> bool:
+    """Act on an authentic packet by the client state machine of the standard; False where it does not fit the state."""
+    status = group[_STATUS]
+    state = status[client, STATE]
+    if kind == _DENIED and state in (_REQUESTING, _RESPONDING):
+        status[client, VERDICT] = _DENIED_STATE
+    elif kind == _CHALLENGE and state == _REQUESTING:
+        for index in range(_BODY):
+            group[_HANDSHAKE][client, _REQUEST + index] = data[row, header + index]
+        status[client, STATE] = _RESPONDING
+        group[_TIMES][client, LAST_SEND] = now - _LONG_AGO  # the response is due at once
+    elif kind == _KEEP_ALIVE and state == _RESPONDING:
+        status[client, CLIENT_INDEX] = np.int32(read_integer(data, row, header, 4))
+        status[client, SLOTS] = np.int32(read_integer(data, row, header + 4, 4))
+        status[client, STATE] = _CONNECTED
+    elif kind == _DISCONNECT and state == _CONNECTED:
+        status[client, VERDICT] = _DISCONNECTED
+    elif kind < _KEEP_ALIVE or state != _CONNECTED:
+        return False
+    group[_TIMES][client, LAST_RECEIVE] = now
+    return True
 
 
-@kernel
-def _take(
+@kernel(f"({GROUP_TYPE}, {DATAGRAMS_TYPE}, i4[::1], i4[::1], i8[::1], i4[::1], i8[::1], u1[::1], i8, i8)")
+def group_receive(
     group: GroupColumns,
-    outputs: GroupOutputs,
-    data: U8,
-    row: int,
-    client: int,
-    kind: int,
-    header: int,
-    size: int,
+    datagrams: DatagramArrays,
+    peer: I32,
+    clients: I32,
+    offsets: I64,
+    sizes: I32,
+    drops: I64,
+    scratch: U8,
+    count: int,
     now: int,
 ) -> int:
-    """Act on an authentic packet by the client state machine of the standard; a drop reason, or -1."""
-    state = group[_STATE]
-    if kind == _DENIED and state[client] in (_REQUESTING, _RESPONDING):
-        group[_VERDICT][client] = _DENIED_STATE
-    elif kind == _CHALLENGED and state[client] == _REQUESTING:
-        copy_bytes(group[_CHALLENGE][client], 0, data[row], header, _BODY)
-        state[client] = _RESPONDING
-        group[_TIMES][client, _LAST_SEND] = now - _LONG_AGO  # the response is due at once
-    elif kind == _KEEP_ALIVE and state[client] == _RESPONDING:
-        group[_PLACE][client, 0] = np.int32(read_integer(data[row], header, 4))
-        group[_PLACE][client, 1] = np.int32(read_integer(data[row], header + 4, 4))
-        state[client] = _CONNECTED
-    elif state[client] == _CONNECTED and kind >= _KEEP_ALIVE:
-        if kind == _PAYLOAD:
-            at = outputs[4][0]
-            outputs[0][at], outputs[1][at], outputs[2][at] = client, row * data.shape[1] + header, size
-            outputs[4][0] += 1
-        elif kind == _DISCONNECT:
-            group[_VERDICT][client] = _DISCONNECTED
-    else:
-        return _WRONG_STATE
-    group[_TIMES][client, _LAST_RECEIVE] = now
-    return -1
-
-
-@kernel
-def _receive_one(
-    group: GroupColumns, datagrams: PeerArrays, outputs: GroupOutputs, scratch: U8, row: int, now: int
-) -> int:
-    """Take one datagram; a drop reason, or -1."""
-    data, lengths, address, peer = datagrams
-    length, client = int(lengths[row]), int(peer[row])
-    if client < 0 or client >= group[_STATE].shape[0]:
-        return _UNKNOWN_ADDRESS
-    reason, kind, header, sequence = parse_header(data[row], length, _ALLOWED)
-    if reason >= 0:
-        return reason
-    if group[_STATE][client] <= _DISCONNECTED or group[_VERDICT][client] != NO_VERDICT:
-        return _WRONG_STATE
-    if not _from_server(group, address, row, client):
-        return _UNKNOWN_ADDRESS
-    if kind >= _KEEP_ALIVE and replay_seen(group[_NEWEST], group[_WINDOW], client, sequence):
-        return _REPLAYED
-    key = int(np.int64(group[_RECEIVE_KEY].ctypes.data)) + 32 * client
-    if not open_row(data, row, length, header, sequence, key, scratch):
-        return _NOT_AUTHENTIC
-    if kind >= _KEEP_ALIVE:
-        replay_mark(group[_NEWEST], group[_WINDOW], client, sequence)
-    size = length - header - _MAC
-    if not body_size_allowed(kind, size):
-        return _WRONG_SIZE
-    return _take(group, outputs, data, row, client, kind, header, size, now)
-
-
-@kernel(f"({GROUP_TYPE}, {PEERS_TYPE}, {OUTPUTS_TYPE}, u1[::1], i8, i8)")
-def group_receive(
-    group: GroupColumns, datagrams: PeerArrays, outputs: GroupOutputs, scratch: U8, count: int, now: int
-) -> None:
     """Open the first `count` datagrams in place, in order; payloads are listed, all else moves the state machines.
 
     Args:
         group: Columns, as listed at the top of the file.
         datagrams: What arrived; a negative length marks a row that is already dropped.
+        peer: Which client each is for.
+        clients: Output, with `offsets` and `sizes`: the payloads.
+        drops: Counts by reason, added to.
         scratch: Of `net.packets_kernels.new_scratch`.
         now: Monotonic time [ns].
-        outputs: Payloads, drops by reason, and the count of payloads.
+
+    Returns:
+        The number of payloads.
     """
-    outputs[4][0] = 0
+    data, lengths, address = datagrams
+    status, payloads = group[_STATUS], 0
     for row in range(count):
-        if datagrams[1][row] < 0:
+        length, client = int(lengths[row]), int(peer[row])
+        if length < 0:
             continue
-        reason = _receive_one(group, datagrams, outputs, scratch, row, now)
+        if client < 0 or client >= status.shape[0]:
+            drops[_UNKNOWN_ADDRESS] += 1
+            continue
+        reason, kind, header, sequence = parse_header(data, row, length, _ALLOWED)
+        if reason < 0 and (status[client, STATE] <= _DISCONNECTED or status[client, VERDICT] != NO_VERDICT):
+            reason = _WRONG_STATE
+        if reason < 0 and not address_matches(group[_WORDS], client, address, row):
+            reason = _UNKNOWN_ADDRESS
+        if reason < 0:
+            reason = open_from(group[_WORDS], group[_KEYS], client, data, row, length, kind, header, sequence, scratch)
+        if reason < 0 and not _take(group, data, row, client, kind, header, now):
+            reason = _WRONG_STATE
         if reason >= 0:
-            outputs[3][reason] += 1
+            drops[reason] += 1
+        elif kind == _PAYLOAD:
+            clients[payloads], offsets[payloads] = client, row * data.shape[1] + header
+            sizes[payloads] = length - header - _MAC
+            payloads += 1
+    return payloads
 
 
 @kernel
-def _address_row(group: GroupColumns, outgoing: PeerArrays, at: int, client: int, now: int) -> None:
-    """Address a datagram to the client's server, and note the time."""
-    server = group[_SERVERS][client, group[_SERVER][client, 0]]
-    for word in range(3):
-        outgoing[2][at, word] = server[word]
-    outgoing[3][at] = client
-    group[_TIMES][client, _LAST_SEND] = now
-
-
-@kernel
-def _emit(
-    group: GroupColumns,
-    outgoing: PeerArrays,
-    at: int,
-    client: int,
-    kind: int,
-    body: int,
-    size: int,
-    now: int,
-    scratch: U8,
-) -> None:
-    """Seal one packet of a client into row `at`, which must exist."""
-    key = int(np.int64(group[_SEND_KEY].ctypes.data)) + 32 * client
-    sequence = group[_SEND_SEQUENCE][client]
-    outgoing[1][at] = seal_row(outgoing[0], at, kind, sequence, body, size, key, scratch)
-    group[_SEND_SEQUENCE][client] = sequence + _ONE
-    _address_row(group, outgoing, at, client, now)
-
-
-@kernel
-def _emit_due(group: GroupColumns, outgoing: PeerArrays, at: int, client: int, now: int, scratch: U8) -> None:
+def _emit_due(group: GroupColumns, outgoing: DatagramArrays, at: int, client: int, now: int, scratch: U8) -> None:
     """Write what a client in its state repeats: request, response or keep-alive."""
-    state = group[_STATE][client]
+    status, words, keys, times, _, handshake = group
+    state = status[client, STATE]
     if state == _REQUESTING:
-        copy_bytes(outgoing[0][at], 0, group[_REQUEST][client], 0, _REQUEST_BYTES)
-        outgoing[1][at] = _REQUEST_BYTES
-        _address_row(group, outgoing, at, client, now)
+        for index in range(_REQUEST):
+            outgoing[0][at, index] = handshake[client, index]
+        outgoing[1][at] = _REQUEST
+        for word in range(3):
+            outgoing[2][at, word] = words[client, word]
+        times[client, LAST_SEND] = now
     elif state == _RESPONDING:
-        body = int(np.int64(group[_CHALLENGE].ctypes.data)) + client * _BODY
-        _emit(group, outgoing, at, client, _RESPONSE, body, _BODY, now, scratch)
+        body = int(np.int64(handshake.ctypes.data)) + client * handshake.shape[1] + _REQUEST
+        emit(words, keys, times, client, outgoing, at, _RESPONSE, body, _BODY, now, scratch)
     else:
-        write_integer(scratch, _KEEP_ALIVE_AT, 8, np.uint64(0))
-        body = int(np.int64(scratch.ctypes.data)) + _KEEP_ALIVE_AT
-        _emit(group, outgoing, at, client, _KEEP_ALIVE, body, 8, now, scratch)
+        emit_keep_alive(words, keys, times, client, outgoing, at, 0, 0, now, scratch)
 
 
 @kernel
-def _fail(group: GroupColumns, client: int, state: int, now: int, interval: int) -> None:
+def _fail(group: GroupColumns, client: int, state: int, now: int) -> None:
     """Try the next server of the token, or end in `state` where there is none."""
-    server, times = group[_SERVER], group[_TIMES]
-    group[_VERDICT][client] = NO_VERDICT
-    if server[client, 0] + 1 >= server[client, 1]:
-        group[_STATE][client] = state
+    status, times = group[_STATUS], group[_TIMES]
+    following = status[client, SERVER_INDEX] + 1
+    if following >= status[client, SERVER_COUNT]:
+        status[client, STATE] = state
         return
-    server[client, 0] += 1
-    group[_STATE][client] = _REQUESTING
-    group[_NEWEST][client] = np.uint64(0)
-    for word in range(4):
-        group[_WINDOW][client, word] = np.uint64(0)
-    times[client, _LAST_SEND] = now - interval
-    times[client, _LAST_RECEIVE] = now
+    status[client, SERVER_INDEX] = following
+    status[client, STATE] = _REQUESTING
+    replay_reset(group[_WORDS], client)
+    for word in range(3):
+        group[_WORDS][client, word] = group[_SERVERS][client, following, word]
+    times[client, LAST_SEND] = now - _LONG_AGO
+    times[client, LAST_RECEIVE] = now
 
 
 @kernel
-def _judge(group: GroupColumns, client: int, now: int, interval: int) -> None:
+def _judge(group: GroupColumns, client: int, now: int) -> None:
     """End or move on what was denied, disconnected, expired or silent for too long."""
-    state, times = int(group[_STATE][client]), group[_TIMES]
-    verdict = int(group[_VERDICT][client])
-    silent = times[client, _TIMEOUT] > 0 and times[client, _LAST_RECEIVE] + times[client, _TIMEOUT] < now
+    status, times = group[_STATUS], group[_TIMES]
+    state, verdict = int(status[client, STATE]), int(status[client, VERDICT])
+    silent = times[client, TIMEOUT] > 0 and times[client, LAST_RECEIVE] + times[client, TIMEOUT] < now
+    status[client, VERDICT] = NO_VERDICT
     if state == _CONNECTED:
-        if verdict != NO_VERDICT or silent:
-            group[_STATE][client] = verdict if verdict != NO_VERDICT else _TIMED_OUT
-            group[_VERDICT][client] = NO_VERDICT
-    elif now - times[client, _START] >= times[client, _LIFE]:
-        group[_STATE][client] = _TOKEN_EXPIRED
-        group[_VERDICT][client] = NO_VERDICT
+        if verdict != NO_VERDICT:
+            status[client, STATE] = verdict
+        elif silent:
+            status[client, STATE] = _TIMED_OUT
+    elif now - times[client, START] >= times[client, LIFE]:
+        status[client, STATE] = _TOKEN_EXPIRED
     elif verdict != NO_VERDICT:
-        _fail(group, client, verdict, now, interval)
+        _fail(group, client, verdict, now)
     elif silent:
-        _fail(group, client, _REQUEST_TIMED_OUT if state == _REQUESTING else _RESPONSE_TIMED_OUT, now, interval)
+        _fail(group, client, _REQUEST_TIMED_OUT if state == _REQUESTING else _RESPONSE_TIMED_OUT, now)
 
 
-@kernel(f"({GROUP_TYPE}, i8, i8, {PEERS_TYPE}, i8, u1[::1], i8[::1])")
+@kernel(f"({GROUP_TYPE}, i8, i8, {DATAGRAMS_TYPE}, i4[::1], i8, u1[::1], i8[::1])")
 def group_advance(
-    group: GroupColumns, now: int, interval: int, outgoing: PeerArrays, used: int, scratch: U8, drops: I64
+    group: GroupColumns,
+    now: int,
+    interval: int,
+    outgoing: DatagramArrays,
+    peer: I32,
+    used: int,
+    scratch: U8,
+    drops: I64,
 ) -> int:
     """Judge every client, then write what is due; returns the rows of `outgoing` then used.
 
     Args:
         now: Monotonic time [ns].
         interval: Between repeats of requests and responses, and silence before a keep-alive [ns].
+        peer: Of `outgoing`.
     """
-    for client in range(group[_STATE].shape[0]):
-        if group[_STATE][client] <= _DISCONNECTED:
+    status, times = group[_STATUS], group[_TIMES]
+    for client in range(status.shape[0]):
+        if status[client, STATE] <= _DISCONNECTED:
             continue
-        _judge(group, client, now, interval)
-        if group[_STATE][client] <= _DISCONNECTED or group[_TIMES][client, _LAST_SEND] + interval > now:
+        _judge(group, client, now)
+        if status[client, STATE] <= _DISCONNECTED or times[client, LAST_SEND] + interval > now:
             continue
         if used == outgoing[0].shape[0]:
             drops[_OUTGOING_FULL] += 1
             continue
         _emit_due(group, outgoing, used, client, now, scratch)
+        peer[used] = client
         used += 1
     return used
 
 
-@kernel(f"({GROUP_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, {PEERS_TYPE}, i8, u1[::1], i8[::1])")
+@kernel(f"({GROUP_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, {DATAGRAMS_TYPE}, i4[::1], i8, u1[::1], i8[::1])")
 def group_send(
     group: GroupColumns,
     buffer: U8,
@@ -303,7 +267,8 @@ def group_send(
     offsets: I64,
     lengths: I32,
     now: int,
-    outgoing: PeerArrays,
+    outgoing: DatagramArrays,
+    peer: I32,
     used: int,
     scratch: U8,
     drops: I64,
@@ -312,9 +277,11 @@ def group_send(
 
     Anything out of range is dropped and counted.
     """
+    status, words, keys, times, _, _ = group
+    base = int(np.int64(buffer.ctypes.data))
     for index in range(clients.shape[0]):
         client, offset, size = int(clients[index]), int(offsets[index]), int(lengths[index])
-        if client < 0 or client >= group[_STATE].shape[0] or group[_STATE][client] != _CONNECTED:
+        if client < 0 or client >= status.shape[0] or status[client, STATE] != _CONNECTED:
             drops[_SEND_NOT_CONNECTED] += 1
             continue
         if size < 1 or size > _PAYLOAD_MAX or offset < 0 or offset > buffer.shape[0] - size:
@@ -323,24 +290,7 @@ def group_send(
         if used == outgoing[0].shape[0]:
             drops[_OUTGOING_FULL] += 1
             continue
-        body = int(np.int64(buffer.ctypes.data)) + offset
-        _emit(group, outgoing, used, client, _PAYLOAD, body, size, now, scratch)
+        emit(words, keys, times, client, outgoing, used, _PAYLOAD, base + offset, size, now, scratch)
+        peer[used] = client
         used += 1
-    return used
-
-
-@kernel(f"({GROUP_TYPE}, i8, i8, {PEERS_TYPE}, i8, u1[::1], i8[::1])")
-def group_close(
-    group: GroupColumns, client: int, now: int, outgoing: PeerArrays, used: int, scratch: U8, drops: I64
-) -> int:
-    """Seal ten redundant disconnect packets of a client and end it; returns the rows of `outgoing` then used."""
-    body = int(np.int64(scratch.ctypes.data))
-    for _ in range(_DISCONNECTS):
-        if used == outgoing[0].shape[0]:
-            drops[_OUTGOING_FULL] += 1
-            break
-        _emit(group, outgoing, used, client, _DISCONNECT, body, 0, now, scratch)
-        used += 1
-    group[_STATE][client] = _DISCONNECTED
-    group[_VERDICT][client] = NO_VERDICT
     return used

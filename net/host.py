@@ -25,21 +25,29 @@ from net.datagrams import Datagrams, Payloads
 from net.errors import NetError
 from net.host_kernels import (
     CONNECTED,
+    COUNTS,
     FREE,
     PENDING,
-    DatagramArrays,
     HostColumns,
     HostOutputs,
-    close_batch,
-    find_address,
+    close_slot,
     receive_batch,
     send_batch,
     sweep,
-    table_insert,
-    table_remove,
+    table_edit,
 )
 from net.packets import REQUEST_BYTES, Drop, Kind, seal_packet
-from net.packets_kernels import new_scratch
+from net.packets_kernels import (
+    KEYS_BYTES,
+    LAST_RECEIVE,
+    LAST_SEND,
+    SEND_KEY_AT,
+    SEND_SEQUENCE,
+    TIMEOUT,
+    WORDS,
+    DatagramArrays,
+    new_scratch,
+)
 from net.tokens import (
     CHALLENGE_TOKEN_BYTES,
     KEY_BYTES,
@@ -169,8 +177,7 @@ class Host:
         self._history_max = history_max if history_max is not None else max(4096, 8 * clients_max)
         self._make_columns(clients_max + pending, entropy(16))
         self._make_buffers(batch, handshakes_max)
-        self._private_key: U8 = np.frombuffer(private_key, dtype=np.uint8).copy()
-        self._scratch = new_scratch(protocol_id)
+        self._scratch = new_scratch(protocol_id, private_key)
         self._challenge_key = entropy(KEY_BYTES)
         self._challenge_sequence = 0
         self._global_sequence = GLOBAL_SEQUENCE + unix_ns
@@ -187,56 +194,50 @@ class Host:
     def _make_columns(self, slots: int, seed: bytes) -> None:
         size = 1 << (4 * slots - 1).bit_length()
         self._table: I32 = np.zeros(size, dtype=np.int32)
-        secret: U64 = np.frombuffer(seed, dtype=np.uint64).copy()
-        self.state: U8 = np.full(slots, FREE, dtype=np.uint8)
-        self.address: U64 = np.zeros((slots, ADDRESS_WORDS), dtype=np.uint64)
-        self._receive_key: U8 = np.zeros((slots, KEY_BYTES), dtype=np.uint8)
-        self._send_key: U8 = np.zeros((slots, KEY_BYTES), dtype=np.uint8)
-        self.send_sequence: U64 = np.zeros(slots, dtype=np.uint64)
-        self._newest: U64 = np.zeros(slots, dtype=np.uint64)
-        self._window: U64 = np.zeros((slots, 4), dtype=np.uint64)
-        self.last_receive_ns: I64 = np.zeros(slots, dtype=np.int64)
-        self.last_send_ns: I64 = np.zeros(slots, dtype=np.int64)
-        self.timeout_ns: I64 = np.zeros(slots, dtype=np.int64)
-        self.confirmed: U8 = np.zeros(slots, dtype=np.uint8)
+        self._secret: U64 = np.frombuffer(seed, dtype=np.uint64).copy()
+        flags: U8 = np.zeros((slots, 2), dtype=np.uint8)
+        self._words: U64 = np.zeros((slots, WORDS), dtype=np.uint64)
+        self._keys: U8 = np.zeros((slots, KEYS_BYTES), dtype=np.uint8)
+        self._times: I64 = np.zeros((slots, 3), dtype=np.int64)
         self.client_id: U64 = np.zeros(self.clients_max, dtype=np.uint64)
         self.user_data: U8 = np.zeros((self.clients_max, USER_DATA_BYTES), dtype=np.uint8)
+        self.state, self.confirmed = flags[:, 0], flags[:, 1]
+        self.address: U64 = self._words[:, :ADDRESS_WORDS]
+        self.send_sequence: U64 = self._words[:, SEND_SEQUENCE]
+        self.last_receive_ns: I64 = self._times[:, LAST_RECEIVE]
+        self.last_send_ns: I64 = self._times[:, LAST_SEND]
+        self.timeout_ns: I64 = self._times[:, TIMEOUT]
         self._columns: HostColumns = (
             self._table,
-            secret,
-            self.state,
-            self.address,
-            self._receive_key,
-            self._send_key,
-            self.send_sequence,
-            self._newest,
-            self._window,
-            self.last_receive_ns,
-            self.last_send_ns,
-            self.timeout_ns,
-            self.confirmed,
+            self._secret,
+            flags,
+            self._words,
+            self._keys,
+            self._times,
         )
 
     def _make_buffers(self, batch: int, handshakes_max: int) -> None:
         self.payloads = Payloads(batch)
         self.outgoing = Datagrams(2 * self.clients_max + handshakes_max + 1024)
         self._outgoing: DatagramArrays = (self.outgoing.data, self.outgoing.length, self.outgoing.address)
-        self.drops: I64 = np.zeros(len(Drop), dtype=np.int64)
-        self._counts: I64 = np.zeros(3, dtype=np.int64)
+        self._tally: I64 = np.zeros(COUNTS + 3, dtype=np.int64)
+        self.drops: I64 = self._tally[:COUNTS]
         self._slots: I32 = np.zeros(self.state.shape[0], dtype=np.int32)
-        self._cold_row: I32 = np.zeros(handshakes_max, dtype=np.int32)
-        self._cold_slot: I32 = np.zeros(handshakes_max, dtype=np.int32)
+        self._cold: I32 = np.zeros((handshakes_max, 2), dtype=np.int32)
+        self._probe: U64 = np.zeros((1, ADDRESS_WORDS), dtype=np.uint64)
         payloads = self.payloads
         self._outputs: HostOutputs = (
             payloads.client,
             payloads.offset,
             payloads.length,
-            self._cold_row,
-            self._cold_slot,
+            self._cold,
             self._slots,
-            self.drops,
-            self._counts,
+            self._tally,
         )
+
+    def _edit(self, slot: int, edit: int) -> int:
+        """Edit the address table; see `table_edit`."""
+        return int(table_edit(self._table, self._secret, self._words, self._probe, slot, edit))
 
     # -- the tick -----------------------------------------------------------------------------------------------
 
@@ -257,18 +258,17 @@ class Host:
             self._columns,
             arrays,
             self._outputs,
-            self._private_key,
             self._scratch,
             count,
             now_ns,
             unix_s,
             self.token_lifetime_s,
         )
-        payloads, cold, closed = (int(value) for value in self._counts)
+        payloads, cold, closed = (int(value) for value in self._tally[COUNTS:])
         self.payloads.count, self.payloads.buffer = payloads, datagrams.flat
         for slot in self._slots[:closed].tolist():
             self._reset(slot, DisconnectReason.BY_CLIENT, "")
-        for row, slot in zip(self._cold_row[:cold].tolist(), self._cold_slot[:cold].tolist(), strict=True):
+        for row, slot in self._cold[:cold].tolist():
             datagram = datagrams.datagram(row)
             reason = (
                 self._on_response(datagram, slot, datagrams.address[row], now_ns)
@@ -309,7 +309,7 @@ class Host:
             self._outgoing,
             self.outgoing.count,
             self._scratch,
-            self.drops,
+            self._tally,
         )
         return self.outgoing.count
 
@@ -323,11 +323,10 @@ class Host:
             self._outgoing,
             self.outgoing.count,
             self._scratch,
-            self.drops,
+            self._tally,
             self._slots,
-            self._counts,
         )
-        for slot in self._slots[: int(self._counts[0])].tolist():
+        for slot in self._slots[: int(self._tally[COUNTS])].tolist():
             if slot < self.clients_max:
                 self._reset(slot, DisconnectReason.TIMED_OUT, "")
             else:
@@ -337,8 +336,16 @@ class Host:
         """Send a client ten disconnect packets and reset its slot; False where it is not connected."""
         if not 0 <= client < self.clients_max or self.state[client] != CONNECTED:
             return False
-        self.outgoing.count = close_batch(
-            self._columns, client, now_ns, self._outgoing, self.outgoing.count, self._scratch, self.drops
+        self.outgoing.count = close_slot(
+            self._words,
+            self._keys,
+            self._times,
+            client,
+            now_ns,
+            self._outgoing,
+            self.outgoing.count,
+            self._scratch,
+            self._tally,
         )
         self._reset(client, DisconnectReason.BY_SERVER, detail)
         return True
@@ -409,7 +416,8 @@ class Host:
             return Drop.TOKEN_MALFORMED
         if not any(server.words() in self._servers for server in token.addresses):
             return Drop.WRONG_SERVER
-        slot = int(find_address(self._columns, address))
+        self._probe[0] = address
+        slot = self._edit(0, 0)
         if 0 <= slot < self.clients_max:
             return Drop.ADDRESS_CONNECTED
         if token.client_id in self._slot_of_id:
@@ -438,11 +446,11 @@ class Host:
                 return False
             slot = self._free_pending.pop()
             self.address[slot] = address
-            table_insert(self._columns, slot)
+            self._edit(slot, 1)
         timeout_ns = max(0, token.timeout_s) * _NS
         self.state[slot] = PENDING
-        self._receive_key[slot] = np.frombuffer(token.client_to_server_key, dtype=np.uint8)
-        self._send_key[slot] = np.frombuffer(token.server_to_client_key, dtype=np.uint8)
+        keys = token.client_to_server_key + token.server_to_client_key
+        self._keys[slot] = np.frombuffer(keys, dtype=np.uint8)
         self.timeout_ns[slot] = now_ns + min(timeout_ns or PENDING_NS_MAX, PENDING_NS_MAX)
         self._handshakes[slot] = _Handshake(token.client_id, mac, timeout_ns)
         return True
@@ -464,7 +472,7 @@ class Host:
         if used is not None and used.consumed:
             return Drop.TOKEN_REUSED
         if not self._free:
-            self._answer(Kind.DENIED, b"", address, self._send_key[slot].tobytes())
+            self._answer(Kind.DENIED, b"", address, self._keys[slot, SEND_KEY_AT:].tobytes())
             return Drop.SERVER_FULL
         if used is not None:
             used.consumed = True
@@ -474,20 +482,18 @@ class Host:
     def _connect(self, pending: int, handshake: _Handshake, user_data: bytes, now_ns: int) -> None:
         """Move a pending slot to a client slot, and tell the client its index."""
         client = heapq.heappop(self._free)
+        self._words[client] = 0
         self.address[client] = self.address[pending]
-        self._receive_key[client] = self._receive_key[pending]
-        self._send_key[client] = self._send_key[pending]
+        self._keys[client] = self._keys[pending]
         self._forget(pending)
         self.state[client] = CONNECTED
         self.send_sequence[client] = self._first_sequence
-        self._newest[client] = 0
-        self._window[client] = 0
         self.last_receive_ns[client] = self.last_send_ns[client] = now_ns
         self.timeout_ns[client] = handshake.timeout_ns
         self.confirmed[client] = 0
         self.client_id[client] = handshake.client_id
         self.user_data[client] = np.frombuffer(user_data, dtype=np.uint8)
-        table_insert(self._columns, client)
+        self._edit(client, 1)
         self._slot_of_id[handshake.client_id] = client
         self._connected.append(Connected(client, handshake.client_id, user_data, address_of(self.address[client])))
         body = client.to_bytes(4, "little") + self.clients_max.to_bytes(4, "little")
@@ -495,7 +501,7 @@ class Host:
             Kind.KEEP_ALIVE,
             body,
             sequence=self._first_sequence,
-            key=self._send_key[client].tobytes(),
+            key=self._keys[client, SEND_KEY_AT:].tobytes(),
             protocol_id=self.protocol_id,
         )
         self.send_sequence[client] += np.uint64(1)
@@ -504,19 +510,17 @@ class Host:
 
     def _forget(self, slot: int) -> None:
         """End a pending handshake."""
-        table_remove(self._columns, slot)
+        self._edit(slot, -1)
         self.state[slot] = FREE
-        self._receive_key[slot] = 0
-        self._send_key[slot] = 0
+        self._keys[slot] = 0
         self._handshakes.pop(slot, None)
         self._free_pending.append(slot)
 
     def _reset(self, client: int, reason: DisconnectReason, detail: str) -> None:
         """Empty a client's slot, which stays out of use until its event is taken."""
-        table_remove(self._columns, client)
+        self._edit(client, -1)
         client_id = int(self.client_id[client])
         self._slot_of_id.pop(client_id, None)
         self.state[client] = FREE
-        self._receive_key[client] = 0
-        self._send_key[client] = 0
+        self._keys[client] = 0
         self._disconnected.append(Disconnected(client, client_id, reason, detail))

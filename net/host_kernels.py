@@ -1,25 +1,18 @@
 """The server's hot path over whole batches: open what arrived, seal what leaves, sweep for silence.
 
-Columns of the host, one tuple (`HOST_TYPE`), in this order. Slots 0 to clients_max − 1 are clients; those behind are
-pending handshakes, which have keys but are not yet connected.
+Columns of the host, one tuple (`HOST_TYPE`), in this order; words, keys and times as in `net.packets_kernels`. Slots 0
+to clients_max − 1 are clients; those behind are pending handshakes, which have keys but are not yet connected.
 
-    table          i4[power of two]   open-addressing address table, linear probing: slot + 1, or 0 for none
-    secret         u8[2]              seeds of its hash
-    state          u1[slots]          FREE, PENDING, CONNECTED, CLOSING
-    address        u8[slots, 3]       `net.address` words
-    receive_key    u1[slots, 32]      client to server
-    send_key       u1[slots, 32]      server to client
-    send_sequence  u8[slots]          of the next packet
-    newest         u8[slots]          replay window (`net.replay_kernels`)
-    window         u8[slots, 4]
-    last_receive   i8[slots]          ns, of the last authentic keep-alive or payload
-    last_send      i8[slots]          ns
-    timeout        i8[slots]          ns of silence allowed, 0 for no limit; of a pending slot: its deadline
-    confirmed      u1[slots]          1 after the client's first packet since it was connected
+    table    i4[power of two]   open-addressing address table, linear probing: slot + 1, or 0 for none
+    secret   u8[2]              seeds of its hash
+    flags    u1[slots, 2]       state (FREE to CLOSING); 1 once the client was heard since it was connected
+    words    u8[slots, 9]
+    keys     u1[slots, 64]
+    times    i8[slots, 3]       the time-out of a pending slot is its deadline
 
-Batches of datagrams are tuples (data, length, address) of `net.datagrams.Datagrams`. Everything that needs a decision
-(requests, responses, disconnects) is only authenticated here and listed for Python, so that hostile bytes never cost
-more than a kernel step: about 0.1 µs where the header is wrong, one AEAD pass where it is not.
+Everything that needs a decision (requests, responses, disconnects) is only authenticated here and listed for Python,
+so that hostile bytes never cost more than a kernel step: no cryptography where the header, the address or the sequence
+is wrong, one AEAD pass where they are not.
 """
 
 from typing import Final
@@ -28,8 +21,19 @@ import numpy as np
 
 from net.crypto import xaead_decrypt
 from net.packets import PAYLOAD_BYTES_MAX, REQUEST_BYTES, Drop, Kind
-from net.packets_kernels import body_size_allowed, open_row, parse_header, read_integer, seal_row, write_integer
-from net.replay_kernels import replay_mark, replay_seen
+from net.packets_kernels import (
+    DATAGRAMS_TYPE,
+    LAST_RECEIVE,
+    LAST_SEND,
+    PRIVATE_KEY_AT,
+    TIMEOUT,
+    DatagramArrays,
+    emit,
+    emit_keep_alive,
+    open_from,
+    parse_header,
+    read_integer,
+)
 from net.tokens import MAC_BYTES, PRIVATE_TOKEN_BYTES, TOKEN_NONCE_BYTES
 from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
@@ -37,61 +41,49 @@ from sim.jit import kernel
 __all__ = [
     "CLOSING",
     "CONNECTED",
-    "DATAGRAMS_TYPE",
+    "COUNTS",
     "FREE",
     "HOST_TYPE",
     "OUTPUTS_TYPE",
     "PENDING",
-    "close_batch",
-    "find_address",
+    "HostColumns",
+    "HostOutputs",
+    "close_slot",
     "receive_batch",
     "send_batch",
     "sweep",
-    "table_insert",
-    "table_remove",
+    "table_edit",
 ]
 
-HostColumns = tuple[I32, U64, U8, U64, U8, U8, U64, U64, U64, I64, I64, I64, U8]
-HOST_TYPE = (
-    "Tuple((i4[::1], u8[::1], u1[::1], u8[:,::1], u1[:,::1], u1[:,::1], u8[::1], u8[::1], u8[:,::1], "
-    "i8[::1], i8[::1], i8[::1], u1[::1]))"
-)
-DatagramArrays = tuple[U8, I32, U64]
-DATAGRAMS_TYPE = "Tuple((u1[:,::1], i4[::1], u8[:,::1]))"
-# payload client, offset, length; cold row, slot; closed slots; drops by reason; counts (payloads, cold, closed)
-HostOutputs = tuple[I32, I64, I32, I32, I32, I32, I64, I64]
-OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i4[::1], i4[::1], i4[::1], i8[::1], i8[::1]))"
+HostColumns = tuple[I32, U64, U8, U64, U8, I64]
+HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1]))"
+# payload client, offset, length; cold rows and slots (k, 2); closed slots; tally: drops by reason, then three counts
+HostOutputs = tuple[I32, I64, I32, I32, I32, I64]
+OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i4[:,::1], i4[::1], i8[::1]))"
 
 FREE, PENDING, CONNECTED, CLOSING = 0, 1, 2, 3
+COUNTS = len(Drop)  # where in the tally the counts start: payloads, cold, closed
 
 # Final, so that the type of host[_TABLE] is known.
 _TABLE: Final = 0
 _SECRET: Final = 1
-_STATE: Final = 2
-_ADDRESS: Final = 3
-_RECEIVE_KEY: Final = 4
-_SEND_KEY: Final = 5
-_SEND_SEQUENCE: Final = 6
-_NEWEST: Final = 7
-_WINDOW: Final = 8
-_LAST_RECEIVE: Final = 9
-_LAST_SEND: Final = 10
-_TIMEOUT: Final = 11
-_CONFIRMED: Final = 12
+_FLAGS: Final = 2
+_WORDS: Final = 3
+_KEYS: Final = 4
+_TIMES: Final = 5
 
 _RESPONSE, _KEEP_ALIVE = int(Kind.RESPONSE), int(Kind.KEEP_ALIVE)
 _PAYLOAD, _DISCONNECT = int(Kind.PAYLOAD), int(Kind.DISCONNECT)
 _ALLOWED = 1 << _RESPONSE | 1 << _KEEP_ALIVE | 1 << _PAYLOAD | 1 << _DISCONNECT
 _MAC, _PAYLOAD_MAX = MAC_BYTES, PAYLOAD_BYTES_MAX
 _REQUEST, _PRIVATE = REQUEST_BYTES, PRIVATE_TOKEN_BYTES
+_HEAD_BYTES, _VERSION_BYTES = 21, 13
 _ASSOCIATED_AT, _ASSOCIATED_BYTES, _EXPIRE_AT = 1, 29, 22  # version, protocol id and expiry stand as they are needed
 _NONCE_AT = 30
 _PRIVATE_AT = _NONCE_AT + TOKEN_NONCE_BYTES
-_KEEP_ALIVE_AT = 48  # in scratch: the body of a keep-alive
 _DISCONNECTS = 10
 
 _TOO_SHORT, _TOO_LONG = int(Drop.TOO_SHORT), int(Drop.TOO_LONG)
-_REPLAYED, _NOT_AUTHENTIC, _WRONG_SIZE = int(Drop.REPLAYED), int(Drop.NOT_AUTHENTIC), int(Drop.WRONG_SIZE)
 _UNKNOWN_ADDRESS, _WRONG_STATE = int(Drop.UNKNOWN_ADDRESS), int(Drop.WRONG_STATE)
 _WRONG_VERSION, _WRONG_PROTOCOL = int(Drop.WRONG_VERSION), int(Drop.WRONG_PROTOCOL)
 _TOKEN_EXPIRED, _TOKEN_TOO_FAR = int(Drop.TOKEN_EXPIRED), int(Drop.TOKEN_TOO_FAR)
@@ -103,70 +95,47 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MIX = np.uint64(0x9E3779B1)
 _FOLD = np.uint64(29)
-_ONE = np.uint64(1)
 
 
 @kernel
-def _hash(secret: U64, first: np.uint64, second: np.uint64, third: np.uint64) -> np.uint64:
-    """Multiply-fold hash of an address, seeded; 32-bit factors, so that nothing overflows in plain Python either."""
+def _home(secret: U64, mask: int, address: U64, row: int) -> int:
+    """The table index at which the probe for an address starts.
+
+    A seeded multiply-fold hash; its factors have 32 bits, so that nothing overflows in plain Python either.
+    """
     state: np.uint64 = secret[0]
-    for word in (first, second, third):
+    for index in range(3):
+        word = address[row, index]
         state = ((state ^ word) & _LOW) * _MIX
         state ^= state >> _FOLD
         state = ((state ^ (word >> _HALF)) & _LOW) * _MIX
         state ^= state >> _FOLD
     state = ((state ^ secret[1]) & _LOW) * _MIX
-    return np.uint64(state ^ (state >> _FOLD))
+    return int(np.int64((state ^ (state >> _FOLD)) & np.uint64(mask)))
 
 
 @kernel
-def _find(host: HostColumns, first: np.uint64, second: np.uint64, third: np.uint64) -> int:
+def _find(table: I32, secret: U64, words: U64, address: U64, row: int) -> int:
     """The slot of an address, or -1. The table is at most a quarter full, so probes stay short."""
-    table, address = host[_TABLE], host[_ADDRESS]
     mask = table.shape[0] - 1
-    at = int(np.int64(_hash(host[_SECRET], first, second, third) & np.uint64(mask)))
+    at = _home(secret, mask, address, row)
     while table[at] != 0:
         slot = int(table[at]) - 1
-        if address[slot, 1] == second and address[slot, 2] == third and address[slot, 0] == first:
+        if (
+            words[slot, 1] == address[row, 1]
+            and words[slot, 2] == address[row, 2]
+            and words[slot, 0] == address[row, 0]
+        ):
             return slot
         at = (at + 1) & mask
     return -1
 
 
-@kernel(f"({HOST_TYPE}, u8[::1])")
-def find_address(host: HostColumns, address: U64) -> int:
-    """The slot of an address of three words, or -1."""
-    return _find(host, address[0], address[1], address[2])
-
-
 @kernel
-def _home(host: HostColumns, slot: int) -> int:
-    """The table index at which the probe for a slot's address starts."""
-    address = host[_ADDRESS]
-    mixed = _hash(host[_SECRET], address[slot, 0], address[slot, 1], address[slot, 2])
-    return int(np.int64(mixed & np.uint64(host[_TABLE].shape[0] - 1)))
-
-
-@kernel(f"({HOST_TYPE}, i8)")
-def table_insert(host: HostColumns, slot: int) -> None:
-    """Make a slot findable by the address in its row; the address must not be in the table."""
-    table = host[_TABLE]
+def _remove(table: I32, secret: U64, words: U64, slot: int) -> None:
+    """Take a slot out, closing the gap by moving later entries back (Knuth, volume 3, 6.4 R), without tombstones."""
     mask = table.shape[0] - 1
-    at = _home(host, slot)
-    while table[at] != 0:
-        at = (at + 1) & mask
-    table[at] = slot + 1
-
-
-@kernel(f"({HOST_TYPE}, i8)")
-def table_remove(host: HostColumns, slot: int) -> None:
-    """Take a slot out of the table, closing the gap by moving later entries back (Knuth, 6.4 R), without tombstones.
-
-    The row's address must still be what it was inserted by; a slot that is not in the table is left alone.
-    """
-    table = host[_TABLE]
-    mask = table.shape[0] - 1
-    at = _home(host, slot)
+    at = _home(secret, mask, words, slot)
     while table[at] != slot + 1:
         if table[at] == 0:
             return
@@ -174,7 +143,7 @@ def table_remove(host: HostColumns, slot: int) -> None:
     gap = at
     at = (at + 1) & mask
     while table[at] != 0:
-        home = _home(host, table[at] - 1)
+        home = _home(secret, mask, words, int(table[at]) - 1)
         if ((at - home) & mask) >= ((at - gap) & mask):
             table[gap] = table[at]
             gap = at
@@ -182,21 +151,45 @@ def table_remove(host: HostColumns, slot: int) -> None:
     table[gap] = 0
 
 
+@kernel("(i4[::1], u8[::1], u8[:,::1], u8[:,::1], i8, i8)")
+def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edit: int) -> int:
+    """Find an address, insert a slot, or remove one; one entry point, because each costs compile time.
+
+    Args:
+        table: As listed at the top of the file, with `secret` and `words`.
+        address: Shape (1, 3); what to find where `edit` is 0.
+        slot: What to insert where `edit` is 1, or remove where it is -1, by the address in its words. An address must
+            not be inserted twice; removing what is not there changes nothing.
+
+    Returns:
+        The slot found, or -1.
+    """
+    if edit == 0:
+        return _find(table, secret, words, address, 0)
+    if edit < 0:
+        _remove(table, secret, words, slot)
+        return -1
+    mask = table.shape[0] - 1
+    at = _home(secret, mask, words, slot)
+    while table[at] != 0:
+        at = (at + 1) & mask
+    table[at] = slot + 1
+    return -1
+
+
 @kernel
-def _open_request(data: U8, row: int, private_key: U8, scratch: U8, unix_s: int, lifetime_s: int) -> int:
+def _open_request(data: U8, row: int, scratch: U8, unix_s: int, lifetime_s: int) -> int:
     """Check a request of the right length and decrypt its private token in place; a drop reason, or -1."""
-    datagram = data[row]
-    for index in range(21):
-        if datagram[1 + index] != scratch[index]:
-            return _WRONG_VERSION if index < 13 else _WRONG_PROTOCOL
-    expire = read_integer(datagram, _EXPIRE_AT, 8)
+    for index in range(_HEAD_BYTES):
+        if data[row, 1 + index] != scratch[index]:
+            return _WRONG_VERSION if index < _VERSION_BYTES else _WRONG_PROTOCOL
+    expire = read_integer(data, row, _EXPIRE_AT, 8)
     if expire <= np.uint64(unix_s):
         return _TOKEN_EXPIRED
     if expire - np.uint64(unix_s) > np.uint64(lifetime_s):
         return _TOKEN_TOO_FAR
     base = int(np.int64(data.ctypes.data)) + row * data.shape[1]
-    inner = base + _PRIVATE_AT
-    key = int(np.int64(private_key.ctypes.data))
+    inner, key = base + _PRIVATE_AT, int(np.int64(scratch.ctypes.data)) + PRIVATE_KEY_AT
     result = xaead_decrypt(
         inner, 0, 0, inner, _PRIVATE, base + _ASSOCIATED_AT, _ASSOCIATED_BYTES, base + _NONCE_AT, key
     )
@@ -204,104 +197,60 @@ def _open_request(data: U8, row: int, private_key: U8, scratch: U8, unix_s: int,
 
 
 @kernel
-def _open_from(
-    host: HostColumns,
-    data: U8,
-    row: int,
-    length: int,
-    slot: int,
-    kind: int,
-    header: int,
-    sequence: np.uint64,
-    scratch: U8,
-) -> int:
-    """Replay check, decryption, replay move and size check of a packet from a known slot; a drop reason, or -1."""
-    replayable = kind >= _KEEP_ALIVE
-    if replayable and replay_seen(host[_NEWEST], host[_WINDOW], slot, sequence):
-        return _REPLAYED
-    key = int(np.int64(host[_RECEIVE_KEY].ctypes.data)) + 32 * slot
-    if not open_row(data, row, length, header, sequence, key, scratch):
-        return _NOT_AUTHENTIC
-    if replayable:
-        replay_mark(host[_NEWEST], host[_WINDOW], slot, sequence)
-    return -1 if body_size_allowed(kind, length - header - _MAC) else _WRONG_SIZE
-
-
-@kernel
-def _list_cold(outputs: HostOutputs, row: int, slot: int) -> int:
+def _list_cold(cold: I32, tally: I64, row: int, slot: int) -> int:
     """Put an authentic request or response on the list for Python; -1, or the drop reason where the list is full."""
-    cold_row, cold_slot, counts = outputs[3], outputs[4], outputs[7]
-    if counts[1] == cold_row.shape[0]:
+    at = tally[COUNTS + 1]
+    if at == cold.shape[0]:
         return _HANDSHAKE_BUDGET
-    cold_row[counts[1]], cold_slot[counts[1]] = row, slot
-    counts[1] += 1
+    cold[at, 0], cold[at, 1] = row, slot
+    tally[COUNTS + 1] += 1
     return -1
-
-
-@kernel
-def _accept(host: HostColumns, outputs: HostOutputs, kind: int, slot: int, offset: int, size: int, now: int) -> None:
-    """Take an authentic packet of a connected client."""
-    counts = outputs[7]
-    if kind == _DISCONNECT:
-        host[_STATE][slot] = CLOSING
-        outputs[5][counts[2]] = slot
-        counts[2] += 1
-        return
-    host[_LAST_RECEIVE][slot] = now
-    host[_CONFIRMED][slot] = 1
-    if kind == _PAYLOAD:
-        at = counts[0]
-        outputs[0][at], outputs[1][at], outputs[2][at] = slot, offset, size
-        counts[0] += 1
 
 
 @kernel
 def _receive_one(
     host: HostColumns,
     datagrams: DatagramArrays,
-    outputs: HostOutputs,
-    private_key: U8,
+    cold: I32,
+    tally: I64,
     scratch: U8,
     row: int,
-    now: int,
     unix_s: int,
     lifetime_s: int,
-) -> int:
-    """Take one datagram; a drop reason, or -1."""
+) -> tuple[int, int, int, int]:
+    """Open one datagram: (a drop reason, or -1; type, or -1 where it is on the cold list; slot; header bytes)."""
     data, lengths, address = datagrams
+    words, flags = host[_WORDS], host[_FLAGS]
     length = int(lengths[row])
-    slot = -2
     if length > 0 and data[row, 0] == 0:
         if length != _REQUEST:
-            return _TOO_SHORT if length < _REQUEST else _TOO_LONG
-        slot = _find(host, address[row, 0], address[row, 1], address[row, 2])
-        if slot >= 0 and host[_STATE][slot] >= CONNECTED:
-            return _ADDRESS_CONNECTED
-        reason = _open_request(data, row, private_key, scratch, unix_s, lifetime_s)
-        return reason if reason >= 0 else _list_cold(outputs, row, slot)
-    reason, kind, header, sequence = parse_header(data[row], length, _ALLOWED)
+            return (_TOO_SHORT if length < _REQUEST else _TOO_LONG), -1, -1, 0
+        slot = _find(host[_TABLE], host[_SECRET], words, address, row)
+        if slot >= 0 and flags[slot, 0] >= CONNECTED:
+            return _ADDRESS_CONNECTED, -1, slot, 0
+        reason = _open_request(data, row, scratch, unix_s, lifetime_s)
+        if reason < 0:
+            reason = _list_cold(cold, tally, row, slot)
+        return reason, -1, slot, 0
+    reason, kind, header, sequence = parse_header(data, row, length, _ALLOWED)
     if reason >= 0:
-        return reason
-    slot = _find(host, address[row, 0], address[row, 1], address[row, 2])
+        return reason, -1, -1, 0
+    slot = _find(host[_TABLE], host[_SECRET], words, address, row)
     if slot < 0:
-        return _UNKNOWN_ADDRESS
-    if host[_STATE][slot] != (PENDING if kind == _RESPONSE else CONNECTED):
-        return _WRONG_STATE
-    reason = _open_from(host, data, row, length, slot, kind, header, sequence, scratch)
-    if reason >= 0:
-        return reason
+        return _UNKNOWN_ADDRESS, -1, -1, 0
+    if flags[slot, 0] != (PENDING if kind == _RESPONSE else CONNECTED):
+        return _WRONG_STATE, -1, slot, 0
+    reason = open_from(words, host[_KEYS], slot, data, row, length, kind, header, sequence, scratch)
     if kind == _RESPONSE:
-        return _list_cold(outputs, row, slot)
-    _accept(host, outputs, kind, slot, row * data.shape[1] + header, length - header - _MAC, now)
-    return -1
+        return (reason if reason >= 0 else _list_cold(cold, tally, row, slot)), -1, slot, 0
+    return reason, kind, slot, header
 
 
-@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, {OUTPUTS_TYPE}, u1[::1], u1[::1], i8, i8, i8, i8)")
+@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8)")
 def receive_batch(
     host: HostColumns,
     datagrams: DatagramArrays,
     outputs: HostOutputs,
-    private_key: U8,
     scratch: U8,
     count: int,
     now: int,
@@ -313,53 +262,33 @@ def receive_batch(
     Args:
         host: Columns, as listed at the top of the file.
         datagrams: What arrived; a negative length marks a row that is already dropped.
-        private_key: 32 bytes, of connect tokens.
-        scratch: Of `net.packets_kernels.new_scratch`.
+        scratch: Of `net.packets_kernels.new_scratch`, with the private key of connect tokens.
         now: Monotonic time [ns]; `unix_s` the time of day [s since 1970].
         lifetime_s: Requests whose token expires later than this from now are refused [s].
-        outputs: Payloads, the cold list, the closed list, drops by reason, and the counts of the three lists.
+        outputs: Payloads, the cold list, the closed list, and the tally.
     """
-    outputs[7][:] = 0
+    clients, offsets, sizes, cold, closed, tally = outputs
+    lengths, row_bytes = datagrams[1], datagrams[0].shape[1]
+    payloads, closing = 0, 0
+    tally[COUNTS + 1] = 0
     for row in range(count):
-        if datagrams[1][row] < 0:
+        if lengths[row] < 0:
             continue
-        reason = _receive_one(host, datagrams, outputs, private_key, scratch, row, now, unix_s, lifetime_s)
+        reason, kind, slot, header = _receive_one(host, datagrams, cold, tally, scratch, row, unix_s, lifetime_s)
         if reason >= 0:
-            outputs[6][reason] += 1
-
-
-@kernel
-def _emit(
-    host: HostColumns,
-    outgoing: DatagramArrays,
-    at: int,
-    slot: int,
-    kind: int,
-    body: int,
-    size: int,
-    now: int,
-    scratch: U8,
-) -> None:
-    """Seal one packet for a slot into row `at`, which must exist."""
-    data, lengths, address = outgoing
-    sequence = host[_SEND_SEQUENCE][slot]
-    key = int(np.int64(host[_SEND_KEY].ctypes.data)) + 32 * slot
-    lengths[at] = seal_row(data, at, kind, sequence, body, size, key, scratch)
-    for word in range(3):
-        address[at, word] = host[_ADDRESS][slot, word]
-    host[_SEND_SEQUENCE][slot] = sequence + _ONE
-    host[_LAST_SEND][slot] = now
-
-
-@kernel
-def _emit_keep_alive(
-    host: HostColumns, outgoing: DatagramArrays, at: int, slot: int, clients_max: int, now: int, scratch: U8
-) -> None:
-    """Seal a keep-alive, which tells the client its index and the number of slots."""
-    write_integer(scratch, _KEEP_ALIVE_AT, 4, np.uint64(slot))
-    write_integer(scratch, _KEEP_ALIVE_AT + 4, 4, np.uint64(clients_max))
-    body = int(np.int64(scratch.ctypes.data)) + _KEEP_ALIVE_AT
-    _emit(host, outgoing, at, slot, _KEEP_ALIVE, body, 8, now, scratch)
+            tally[reason] += 1
+        elif kind == _DISCONNECT:
+            host[_FLAGS][slot, 0] = CLOSING
+            closed[closing] = slot
+            closing += 1
+        elif kind >= 0:
+            host[_TIMES][slot, LAST_RECEIVE] = now
+            host[_FLAGS][slot, 1] = 1
+            if kind == _PAYLOAD:
+                clients[payloads], offsets[payloads] = slot, row * row_bytes + header
+                sizes[payloads] = lengths[row] - header - _MAC
+                payloads += 1
+    tally[COUNTS], tally[COUNTS + 2] = payloads, closing
 
 
 @kernel(f"({HOST_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])")
@@ -374,35 +303,35 @@ def send_batch(
     outgoing: DatagramArrays,
     used: int,
     scratch: U8,
-    drops: I64,
+    tally: I64,
 ) -> int:
     """Seal payload i, `lengths[i]` bytes at `offsets[i]` of `buffer`, for `clients[i]`; returns the rows then used.
 
     A client that has not been heard since it was connected gets a keep-alive before each payload (STANDARD.md,
     "Connected Clients"). Anything out of range is dropped and counted.
     """
-    capacity = outgoing[0].shape[0]
+    flags, words, keys, times = host[_FLAGS], host[_WORDS], host[_KEYS], host[_TIMES]
+    base, capacity = int(np.int64(buffer.ctypes.data)), outgoing[0].shape[0]
     for index in range(clients.shape[0]):
         slot, offset, size = int(clients[index]), int(offsets[index]), int(lengths[index])
-        if slot < 0 or slot >= clients_max or host[_STATE][slot] != CONNECTED:
-            drops[_SEND_NOT_CONNECTED] += 1
+        if slot < 0 or slot >= clients_max or flags[slot, 0] != CONNECTED:
+            tally[_SEND_NOT_CONNECTED] += 1
             continue
         if size < 1 or size > _PAYLOAD_MAX or offset < 0 or offset > buffer.shape[0] - size:
-            drops[_SEND_WRONG_SIZE] += 1
+            tally[_SEND_WRONG_SIZE] += 1
             continue
-        needed = 1 if host[_CONFIRMED][slot] else 2
+        needed = 1 if flags[slot, 1] else 2
         if used + needed > capacity:
-            drops[_OUTGOING_FULL] += 1
+            tally[_OUTGOING_FULL] += 1
             continue
         if needed == 2:
-            _emit_keep_alive(host, outgoing, used, slot, clients_max, now, scratch)
-        body = int(np.int64(buffer.ctypes.data)) + offset
-        _emit(host, outgoing, used + needed - 1, slot, _PAYLOAD, body, size, now, scratch)
+            emit_keep_alive(words, keys, times, slot, outgoing, used, slot, clients_max, now, scratch)
+        emit(words, keys, times, slot, outgoing, used + needed - 1, _PAYLOAD, base + offset, size, now, scratch)
         used += needed
     return used
 
 
-@kernel(f"({HOST_TYPE}, i8, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1], i4[::1], i8[::1])")
+@kernel(f"({HOST_TYPE}, i8, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1], i4[::1])")
 def sweep(
     host: HostColumns,
     clients_max: int,
@@ -411,47 +340,43 @@ def sweep(
     outgoing: DatagramArrays,
     used: int,
     scratch: U8,
-    drops: I64,
+    tally: I64,
     expired: I32,
-    counts: I64,
 ) -> int:
     """Send due keep-alives and list slots whose time is up; returns the rows of `outgoing` then used.
 
     Args:
         interval: Silence towards a client after which it gets a keep-alive [ns].
-        expired: Output: slots, clients and pending ones; `counts[0]` says how many.
+        expired: Output: slots, clients and pending ones; the first count of the tally says how many.
     """
-    counts[0] = 0
-    for slot in range(host[_STATE].shape[0]):
-        state = host[_STATE][slot]
-        if state == PENDING:
-            over = host[_TIMEOUT][slot] <= now
-        elif state == CONNECTED:
-            over = host[_TIMEOUT][slot] > 0 and host[_LAST_RECEIVE][slot] + host[_TIMEOUT][slot] <= now
-        else:
-            continue
-        if over:
-            expired[counts[0]] = slot
-            counts[0] += 1
-        elif state == CONNECTED and host[_LAST_SEND][slot] + interval <= now:
+    flags, words, keys, times = host[_FLAGS], host[_WORDS], host[_KEYS], host[_TIMES]
+    over = 0
+    for slot in range(flags.shape[0]):
+        state, limit = flags[slot, 0], times[slot, TIMEOUT]
+        silent = limit > 0 and times[slot, LAST_RECEIVE] + limit <= now
+        if (state == PENDING and limit <= now) or (state == CONNECTED and silent):
+            expired[over] = slot
+            over += 1
+        elif state == CONNECTED and times[slot, LAST_SEND] + interval <= now:
             if used == outgoing[0].shape[0]:
-                drops[_OUTGOING_FULL] += 1
+                tally[_OUTGOING_FULL] += 1
                 continue
-            _emit_keep_alive(host, outgoing, used, slot, clients_max, now, scratch)
+            emit_keep_alive(words, keys, times, slot, outgoing, used, slot, clients_max, now, scratch)
             used += 1
+    tally[COUNTS] = over
     return used
 
 
-@kernel(f"({HOST_TYPE}, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])")
-def close_batch(
-    host: HostColumns, slot: int, now: int, outgoing: DatagramArrays, used: int, scratch: U8, drops: I64
+@kernel(f"(u8[:,::1], u1[:,::1], i8[:,::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])")
+def close_slot(
+    words: U64, keys: U8, times: I64, slot: int, now: int, outgoing: DatagramArrays, used: int, scratch: U8, tally: I64
 ) -> int:
-    """Seal ten redundant disconnect packets for a slot; returns the rows of `outgoing` then used."""
+    """Seal ten redundant disconnect packets of a connection; returns the rows of `outgoing` then used."""
     body = int(np.int64(scratch.ctypes.data))
     for _ in range(_DISCONNECTS):
         if used == outgoing[0].shape[0]:
-            drops[_OUTGOING_FULL] += 1
+            tally[_OUTGOING_FULL] += 1
             break
-        _emit(host, outgoing, used, slot, _DISCONNECT, body, 0, now, scratch)
+        emit(words, keys, times, slot, outgoing, used, _DISCONNECT, body, 0, now, scratch)
         used += 1
     return used

@@ -38,7 +38,7 @@ from net.udp_kernels import (
     socket_receive,
     socket_send,
 )
-from sim.arrays import I32, I64, U8, U64
+from sim.arrays import I32, I64, U64
 
 __all__ = ["BATCHED", "ServerSocket", "SocketGroup"]
 
@@ -164,7 +164,7 @@ class ServerSocket(_Socket):
         self.batched = batched and BATCHED
         self._headers: I64 = np.zeros((MESSAGES_PER_CALL, 8), dtype=np.int64)
         self._vectors: I64 = np.zeros((MESSAGES_PER_CALL, 2), dtype=np.int64)
-        self._names: U8 = np.zeros((MESSAGES_PER_CALL, 32), dtype=np.uint8)
+        self._names: U64 = np.zeros((MESSAGES_PER_CALL, 4), dtype=np.uint64)
         self._poll: I32 = np.zeros(2, dtype=np.int32)
         self._plain = memoryview(bytearray(65_536))
 

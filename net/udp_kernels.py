@@ -5,15 +5,14 @@ Memory layouts of Linux on 64-bit machines (recvmmsg(2), ip(7), ipv6(7)), each r
     header   i8[8], struct mmsghdr: name, name length (u32), iovec, iovec count, control, control length, flags (i32)
              and bytes transferred (u32), each in a word of its own
     vector   i8[2], struct iovec: base, length
-    name     u1[32], struct sockaddr_in (family u16, port big-endian, 4 bytes, 8 zeros) or sockaddr_in6 (family u16,
-             port big-endian, flow u32, 16 bytes, scope u32)
+    name     u8[4], struct sockaddr_in (family u16, port big-endian, 4 bytes, 8 zeros) or sockaddr_in6 (family u16,
+             port big-endian, flow u32, 16 bytes, scope u32), written as 64-bit words: low bytes come first
 
 Nothing here raises: errors are counted in `counts` by the indices below and the rest goes on.
 """
 
 import numpy as np
 
-from net.packets_kernels import read_integer, write_integer
 from sim.arrays import I32, I64, U8, U64
 from sim.jit import external, kernel
 
@@ -62,16 +61,13 @@ _memcpy = external("memcpy", "i8(i8, i8, i8)")
 
 _DONTWAIT, _TRUNCATED, _NOSIGNAL = 0x40, 0x20, 0x4000
 _EINTR, _EAGAIN = 4, 11
-_AF_INET, _AF_INET6 = 2, 10
 _POLLIN = 1
 _NAME_BYTES = 28
 _ERRORS_MAX = 64  # consecutive errors after which a call gives up until the next
 _MAPPED = np.uint64(0xFFFF0000)  # bytes 8 to 15 of a mapped IPv4 address, low word, in memory order
-_LOW_HALF = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_BYTE = np.uint64(0xFF)
-_PORT = np.uint64(0xFFFF)
-_EIGHT = np.uint64(8)
+_AF_INET, _AF_INET6 = np.uint64(2), np.uint64(10)
+_ZERO, _EIGHT, _SIXTEEN, _HALF = np.uint64(0), np.uint64(8), np.uint64(16), np.uint64(32)
+_BYTE, _LOW_16, _LOW_32 = np.uint64(0xFF), np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
 
 
 @kernel
@@ -83,47 +79,49 @@ def _errno(scratch: I64) -> int:
 
 
 @kernel
-def _read_name(name: U8, address: U64, row: int) -> None:
-    """Turn a socket address into three words (`net.address`)."""
-    port = np.uint64(name[2]) << _EIGHT | np.uint64(name[3])
-    if np.int64(name[0]) == _AF_INET:
-        address[row, 0] = np.uint64(0)
-        address[row, 1] = _MAPPED | read_integer(name, 4, 4) << _HALF
-        address[row, 2] = port
-    else:
-        address[row, 0] = read_integer(name, 8, 8)
-        address[row, 1] = read_integer(name, 16, 8)
-        address[row, 2] = port | read_integer(name, 24, 4) << _HALF
+def _swapped(port: np.uint64) -> np.uint64:
+    """A port's two bytes the other way round."""
+    return (port & _BYTE) << _EIGHT | (port >> _EIGHT & _BYTE)
 
 
 @kernel
-def _write_name(name: U8, address: U64, row: int, family: int) -> int:
+def _read_name(names: U64, index: int, address: U64, row: int) -> None:
+    """Turn a socket address into three words (`net.address`)."""
+    first = names[index, 0]
+    port = _swapped(first >> _SIXTEEN)
+    if first & _LOW_16 == _AF_INET:
+        address[row, 0] = _ZERO
+        address[row, 1] = _MAPPED | first >> _HALF << _HALF
+        address[row, 2] = port
+    else:
+        address[row, 0] = names[index, 1]
+        address[row, 1] = names[index, 2]
+        address[row, 2] = port | (names[index, 3] & _LOW_32) << _HALF
+
+
+@kernel
+def _write_name(names: U64, index: int, address: U64, row: int, family: int) -> int:
     """Turn three words into a socket address; its length, or 0 where a socket of this family cannot reach it."""
-    port = address[row, 2] & _PORT
-    name[1] = np.uint8(0)
-    name[2] = np.uint8(port >> _EIGHT)
-    name[3] = np.uint8(port & _BYTE)
-    if family == _AF_INET:
-        if address[row, 0] != np.uint64(0) or address[row, 1] & _LOW_HALF != _MAPPED:
+    port = _swapped(address[row, 2]) << _SIXTEEN
+    if family == np.int64(_AF_INET):
+        if address[row, 0] != _ZERO or address[row, 1] & _LOW_32 != _MAPPED:
             return 0
-        name[0] = np.uint8(_AF_INET)
-        write_integer(name, 4, 4, address[row, 1] >> _HALF)
-        write_integer(name, 8, 8, np.uint64(0))
+        names[index, 0] = _AF_INET | port | address[row, 1] >> _HALF << _HALF
+        names[index, 1] = _ZERO
         return 16
-    name[0] = np.uint8(_AF_INET6)
-    write_integer(name, 4, 4, np.uint64(0))
-    write_integer(name, 8, 8, address[row, 0])
-    write_integer(name, 16, 8, address[row, 1])
-    write_integer(name, 24, 4, address[row, 2] >> _HALF)
+    names[index, 0] = _AF_INET6 | port
+    names[index, 1] = address[row, 0]
+    names[index, 2] = address[row, 1]
+    names[index, 3] = address[row, 2] >> _HALF
     return _NAME_BYTES
 
 
 @kernel
-def _prepare(headers: I64, vectors: I64, names: U8, index: int, name_bytes: int, base: int, size: int) -> None:
+def _prepare(headers: I64, vectors: I64, names: U64, index: int, name_bytes: int, base: int, size: int) -> None:
     """Fill the header of one message."""
     vectors[index, 0] = base
     vectors[index, 1] = size
-    headers[index, 0] = int(np.int64(names.ctypes.data)) + index * names.shape[1]
+    headers[index, 0] = int(np.int64(names.ctypes.data)) + index * 32
     headers[index, 1] = name_bytes
     headers[index, 2] = int(np.int64(vectors.ctypes.data)) + index * 16
     headers[index, 3] = 1
@@ -132,7 +130,7 @@ def _prepare(headers: I64, vectors: I64, names: U8, index: int, name_bytes: int,
 
 
 @kernel
-def _collect(headers: I64, names: U8, data: U8, lengths: I32, address: U64, got: int, count: int, counts: I64) -> None:
+def _collect(headers: I64, names: U64, data: U8, lengths: I32, address: U64, got: int, count: int, counts: I64) -> None:
     """Note lengths and senders of `got` received messages in the rows from `count` on."""
     for index in range(got):
         row = count + index
@@ -144,15 +142,15 @@ def _collect(headers: I64, names: U8, data: U8, lengths: I32, address: U64, got:
             lengths[row] = -1
         else:
             lengths[row] = np.int32(size)
-        _read_name(names[index], address, row)
+        _read_name(names, index, address, row)
 
 
-@kernel("(i8, i8[:,::1], i8[:,::1], u1[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8[::1], i8[::1])")
+@kernel("(i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8[::1], i8[::1])")
 def socket_receive(
     descriptor: int,
     headers: I64,
     vectors: I64,
-    names: U8,
+    names: U64,
     data: U8,
     lengths: I32,
     address: U64,
@@ -163,7 +161,7 @@ def socket_receive(
 
     Args:
         descriptor: A UDP socket.
-        headers: Shape (k, 8); k messages are asked for per call. `vectors` (k, 2) and `names` (k, 32) belong to them.
+        headers: Shape (k, 8); k messages are asked for per call. `vectors` (k, 2) and `names` (k, 4) belong to them.
         data: Output arena, with `lengths` (-1: longer than a row, dropped) and `address`.
         counts: Counters, by the indices above.
         scratch: int64[1].
@@ -217,13 +215,13 @@ def _send_chunk(descriptor: int, headers: I64, vectors: I64, ready: int, counts:
     return True
 
 
-@kernel("(i8, i8, i8[:,::1], i8[:,::1], u1[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8, i8[::1], i8[::1])")
+@kernel("(i8, i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8, i8[::1], i8[::1])")
 def socket_send(
     descriptor: int,
     family: int,
     headers: I64,
     vectors: I64,
-    names: U8,
+    names: U64,
     data: U8,
     lengths: I32,
     address: U64,
@@ -235,7 +233,7 @@ def socket_send(
 
     Args:
         descriptor: A UDP socket of `family` 2 (IPv4) or 10 (IPv6).
-        headers: Shape (k, 8); k messages go per call. `vectors` (k, 2) and `names` (k, 32) belong to them.
+        headers: Shape (k, 8); k messages go per call. `vectors` (k, 2) and `names` (k, 4) belong to them.
         counts: Counters, by the indices above.
         scratch: int64[1].
     """
@@ -244,7 +242,7 @@ def socket_send(
     while row < count:
         ready = 0
         while row < count and ready < headers.shape[0]:
-            name_bytes = _write_name(names[ready], address, row, family)
+            name_bytes = _write_name(names, ready, address, row, family)
             if name_bytes == 0 or lengths[row] < 0:
                 counts[UNROUTABLE] += 1
             else:
