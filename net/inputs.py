@@ -40,7 +40,7 @@ from net.inputs_kernels import (
 )
 from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
 
-__all__ = ["FUTURE_TICKS_MAX", "TARGET_LEAD_MAX", "InputColumns", "InputCount", "InputQueues"]
+__all__ = ["FLOOD_COMMANDS_MAX", "FUTURE_TICKS_MAX", "TARGET_LEAD_MAX", "InputColumns", "InputCount", "InputQueues"]
 
 FUTURE_TICKS_MAX = 60  # how far ahead of the next tick an input may be; further ones are refused and counted
 FLOOD_COMMANDS_MAX = 16  # commands of one client between two ticks; more are refused and counted
@@ -51,7 +51,7 @@ BUTTONS_REPEAT_NS = 50_000_000  # how long missing inputs repeat fire, jump and 
 MOVEMENT_STILL_NS = 250_000_000  # until a player without inputs no longer wishes to move
 ABSENT_NS = 1_000_000_000  # without inputs for longer: absent, and no longer counted as late
 TARGET_DOWN_NS = 10_000_000_000  # surplus for this long before a target goes down by a tick
-TARGET_SETTLE_NS = 500_000_000  # between two raises for late inputs
+TARGET_SETTLE_NS = 1_000_000_000  # between two raises for late inputs
 
 
 class InputCount(enum.IntEnum):

@@ -123,7 +123,7 @@ COUNT_UNKNOWN_TYPE = 11
 COUNT_MESSAGE_OVERFLOW = 12
 COUNTERS = 13
 
-JITTER_GAIN = 1.0 / 64.0
+JITTER_GAIN = 1.0 / 256.0  # with 1/64 the target changed every 8 s at a steady 25 ms of jitter
 LEAD_GAIN = 1.0 / 32.0
 LATE_GAIN = 1.0 / 128.0
 LATE_LIMIT = 0.01  # two late inputs within about 90 ticks, or one in a bad spell, raise the target
@@ -350,14 +350,16 @@ def _steer(client: int, tick: int, windows: tuple[int, int, int], numbers: I64, 
     there is already in it, however lopsided the path (docs/adr/0004-run-ahead.md).
     """
     down_ticks, settle_ticks, target_max = windows
+    if tick - numbers[RAISED, client] <= settle_ticks:
+        # A raise takes a round trip and the slewing of the client's clock to show: until then, late inputs are the same
+        # trouble still.
+        rates[LATE_RATE, client] = 0.0
     need = 3.0 * math.sqrt(rates[JITTER, client]) + SAFETY_TICKS
     target = numbers[TARGET, client]
     if need > target + RAISE_MARGIN:
         _set_target(client, math.floor(need + 0.5), tick, target_max, numbers, rates)
-    elif rates[LATE_RATE, client] > LATE_LIMIT and tick - numbers[RAISED, client] > settle_ticks:
-        # A correction takes a round trip to show, so that raises keep a distance.
+    elif rates[LATE_RATE, client] > LATE_LIMIT:
         numbers[RAISED, client] = tick
-        rates[LATE_RATE, client] = 0.0
         _set_target(client, target + 1, tick, target_max, numbers, rates)
     elif tick - numbers[WINDOW, client] >= down_ticks:
         surplus = rates[SURPLUS, client] > SURPLUS_MIN and need < target - RAISE_MARGIN

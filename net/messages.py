@@ -75,7 +75,10 @@ class MessageCodec:
                 raise NetError(
                     f"message {name!r}, field {field.name!r}: {value!r:.80} is not {field.type}, or out of bounds"
                 )
-        payload: bytes = bytes([PAYLOAD_MESSAGE]) + msgpack.packb([kind, *values])
+        try:
+            payload: bytes = bytes([PAYLOAD_MESSAGE]) + msgpack.packb([kind, *values])
+        except UnicodeEncodeError as error:
+            raise NetError(f"message {name!r}: a text is not valid UTF-8: {error}") from error
         if len(payload) > MESSAGE_BYTES_MAX:
             raise NetError(f"message {name!r}: {len(payload)} bytes, at most {MESSAGE_BYTES_MAX}")
         return payload

@@ -18,6 +18,7 @@ from sim.arrays import I32, U8, AnyArray
 
 TICK_HZ = 60
 TICK_NS = 1_000_000_000 // TICK_HZ
+FRAME_S = (TICK_NS // 4) * 4e-9 - 1e-9  # plays exactly four of a match's steps
 LAYOUT = OwnerLayout(
     [
         OwnerField("position", "f8", 3),
@@ -127,7 +128,7 @@ class Match:
         self.sequence = 65_000  # wraps soon
         self.client_offset = 3_141_592  # frames of clients do not coincide with ticks of the server
         self.next_frame = self.now + self.client_offset
-        self.frame_ns = TICK_NS
+        self.frame_ns = self.step_ns = TICK_NS
         self.acks: list[tuple[int, int, int]] = []
         self.paused = False
 
@@ -150,7 +151,7 @@ class Match:
             self.acks.append((int(entry[0]), int(entry[1]), int(entry[2])))
 
     def _step(self) -> None:
-        self.next_step += TICK_NS
+        self.next_step += self.step_ns
         self.tick += 1
         self.commands.has_input[:] = False
         self.queues.take(self.tick, self.rows, self.commands)
@@ -178,9 +179,9 @@ class Match:
         self.queues.note_sent(self.rows, sequences, self.count, self.now)
 
     def _frame(self) -> None:
-        self.clients.receive(batch(self.down.receive(self.now)), self.now)
         if self.paused:
             return
+        self.clients.receive(batch(self.down.receive(self.now)), self.now)
         while self.clients.advance(self.now):
             self._press()
         for index in range(self.clients.commands()):
