@@ -107,23 +107,17 @@ CROWDED = 16.0  # mean number of things in a thing's cell above which finer cell
 
 
 @kernel
-def _classify(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) -> int:
-    """Writes each thing's class, the bounds of all, and count and largest radius of each class.
+def _measure(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) -> int:
+    """Writes the bounds of all things that take part, and their one class where they differ little in size.
 
     Returns:
-        How many things take part.
+        How many take part.
     """
-    header = grid[0]
     bounds = grid[3]
     classes = work[1]
-    class_count = work[2]
-    class_max = work[3]
-    bits = radii.view(np.int64)
-    flat = header[HEADER_DIMENSIONS] == 2
-    low_x = low_y = low_z = np.inf
-    high_x = high_y = high_z = -np.inf
-    class_count[:] = 0
-    class_max[:] = 0.0
+    flat = grid[0][HEADER_DIMENSIONS] == 2
+    low_x = low_y = low_z = least = np.inf
+    high_x = high_y = high_z = most = -np.inf
     refused = 0
     count = 0
     for slot in range(positions.shape[0]):
@@ -141,13 +135,12 @@ def _classify(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) 
         low_x = min(low_x, x)
         low_y = min(low_y, y)
         low_z = min(low_z, z)
+        least = min(least, r)
         high_x = max(high_x, x)
         high_y = max(high_y, y)
         high_z = max(high_z, z)
-        size_class = min(max((bits[slot] >> CLASS_SHIFT) - CLASS_FIRST, 0), CLASSES - 1)
-        classes[slot] = size_class
-        class_count[size_class] += 1
-        class_max[size_class] = max(class_max[size_class], r)
+        most = max(most, r)
+        classes[slot] = 0
         count += 1
     bounds[0] = low_x
     bounds[1] = low_y
@@ -155,9 +148,33 @@ def _classify(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) 
     bounds[3] = high_x
     bounds[4] = high_y
     bounds[5] = high_z
-    header[HEADER_ITEMS] = count
-    header[HEADER_REFUSED] = refused
+    work[2][:] = 0
+    work[3][:] = 0.0
+    work[2][0] = count
+    work[3][0] = most
+    grid[0][HEADER_ITEMS] = count
+    grid[0][HEADER_REFUSED] = refused
+    if most > 2.0 * least:
+        _classify(radii, work)
     return count
+
+
+@kernel
+def _classify(radii: F64, work: Work) -> None:
+    """Writes the class of each thing that takes part, and count and largest radius of each class."""
+    classes = work[1]
+    class_count = work[2]
+    class_max = work[3]
+    bits = radii.view(np.int64)
+    class_count[0] = 0
+    class_max[0] = 0.0
+    for slot in range(radii.shape[0]):
+        if classes[slot] == CLASS_NONE:
+            continue
+        size_class = min(max((bits[slot] >> CLASS_SHIFT) - CLASS_FIRST, 0), CLASSES - 1)
+        classes[slot] = size_class
+        class_count[size_class] += 1
+        class_max[size_class] = max(class_max[size_class], radii[slot])
 
 
 @kernel
@@ -263,31 +280,38 @@ def _plan(grid: Grid, work: Work, shrink: float) -> None:
 @kernel
 def _count(positions: F64, grid: Grid, work: Work) -> None:
     """Writes each thing's cell, and how many things each cell has into `start`, two places on."""
-    header = grid[0]
     levels = grid[1]
-    sizes = grid[2]
-    bounds = grid[3]
     start = grid[4]
     cells = work[0]
     classes = work[1]
-    class_level = work[4]
-    flat = header[HEADER_DIMENSIONS] == 2
-    start[: header[HEADER_CELLS] + 2] = 0
+    x0 = grid[3][0]
+    y0 = grid[3][1]
+    z0 = grid[3][2]
+    flat = grid[0][HEADER_DIMENSIONS] == 2
+    start[: grid[0][HEADER_CELLS] + 2] = 0
+    latest = -1
+    inverse = 0.0
+    base = width = slab = count = 0
     for slot in range(positions.shape[0]):
         if classes[slot] == CLASS_NONE:
             continue
-        level = class_level[classes[slot]]
-        inverse = sizes[level, 1]
+        level = work[4][classes[slot]]
+        # Most worlds have one level: its numbers stay in registers.
+        if level != latest:
+            latest = level
+            inverse = grid[2][level, 1]
+            base = levels[level, LEVEL_BASE]
+            width = levels[level, LEVEL_WIDTH]
+            slab = levels[level, LEVEL_SLAB]
+            count = levels[level, LEVEL_CELLS]
         # Centres are not below the lowest, so that truncation is the floor.
-        cell = int((positions[slot, 0] - bounds[0]) * inverse)
-        cell += int((positions[slot, 1] - bounds[1]) * inverse) * levels[level, LEVEL_WIDTH]
+        cell = int((positions[slot, 0] - x0) * inverse) + int((positions[slot, 1] - y0) * inverse) * width
         if not flat:
-            cell += int((positions[slot, 2] - bounds[2]) * inverse) * levels[level, LEVEL_SLAB]
-        if cell >= levels[level, LEVEL_CELLS]:
-            cell %= levels[level, LEVEL_CELLS]
-        cell += levels[level, LEVEL_BASE]
-        cells[slot] = cell
-        start[cell + 2] += 1
+            cell += int((positions[slot, 2] - z0) * inverse) * slab
+        if cell >= count:
+            cell %= count
+        cells[slot] = cell + base
+        start[cell + base + 2] += 1
 
 
 @kernel
@@ -366,7 +390,7 @@ def build(positions: F64, radii: F64, active: Bool, grid: Grid, work: Work) -> i
     header[HEADER_LEVELS] = 0
     header[HEADER_CELLS] = 0
     header[HEADER_ROUNDS] = 0
-    count = _classify(positions, radii, active, grid, work)
+    count = _measure(positions, radii, active, grid, work)
     if count == 0:
         return 0
     shrink = 1.0
