@@ -7,7 +7,7 @@ from sim.jit import kernel
 
 __all__ = ["brush_windings"]
 
-HALF_SIZE = 262_144.0  # base polygon [source units]; a winding that still reaches this far is not closed
+HALF_SIZE = 2_097_152.0  # base polygon [source units]; what is left of it on an open brush lies beyond any limit
 ON_EPSILON = 0.01  # a point this close to a plane lies on it (float32 planes are off by up to 0.001 units)
 MERGE_EPSILON = 0.02
 AREA_MIN = 0.02  # twice the area of a winding that is kept [square units]: bevel planes only touch the brush

@@ -170,7 +170,7 @@ def import_bsp(data: bytes, *, name: str, source: str) -> WorldMap:
         offset = origin + rest_offset(entity, entities, low, high)
         _add_model(builder, bsp, number, offset, int(Contents.MOVER), BLOCKING)
         properties = dict(entity)
-        moved = travel(entity, low, high) * METRES_PER_UNIT
+        moved = travel(entity, low, high) * METRES_PER_UNIT + 0.0  # no negative zeros
         if moved.any():
             properties["travel"] = " ".join(f"{value:.6g}" for value in moved)
         builder.mark_mover(entity["classname"], first, properties)

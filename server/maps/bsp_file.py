@@ -157,9 +157,9 @@ def _check_range(source: str, field: str, first: Records, count: Records, size: 
 
 
 def _check_coordinates(source: str, field: str, values: Records) -> None:
-    """Finite and within the largest world."""
+    """Every row of `values`, shape (n, k), is finite and within the largest world."""
     with np.errstate(invalid="ignore"):
-        bad = np.flatnonzero(~(np.abs(values) <= COORDINATE_MAX).reshape(len(values), -1).all(axis=1))
+        bad = np.flatnonzero(~(np.abs(values) <= COORDINATE_MAX).all(axis=1))
     if bad.size:
         value = values[bad[0]].tolist()
         raise MapError(source, f"{field} of record {bad[0]}", value, f"must be finite and below {COORDINATE_MAX:g}")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from server.errors import MapError
-from server.maps.floors import FloorFinder
+from server.maps.floors import FloorFinder, TriangleGrid
 from server.maps.units import yaw_from_degrees
 from sim.arrays import F64, I32, U16
 from sim.worldmap import MOVEMENT_MASK, Contents, SpawnPoint
@@ -35,8 +35,8 @@ def _candidates(corner: F64, area: F64) -> F64:
     return np.asarray(points, dtype=np.float64)
 
 
-def _room(point: F64, floors: FloorFinder, corner: F64) -> bool:
-    """Whether a body fits at `point`: even floor all around it and no triangle's box through its middle."""
+def _room(point: F64, floors: FloorFinder, corner: F64, grid: TriangleGrid) -> bool:
+    """Whether a body fits at `point`: even floor all around it and no triangle through it."""
     for turn in range(RING):
         angle = turn * math.tau / RING
         around = point + np.array([math.cos(angle), math.sin(angle), 0.0]) * BODY_RADIUS_M
@@ -45,8 +45,8 @@ def _room(point: F64, floors: FloorFinder, corner: F64) -> bool:
             return False
     low = point + np.array([-BODY_RADIUS_M, -BODY_RADIUS_M, LEVEL_TOLERANCE_M])
     high = point + np.array([BODY_RADIUS_M, BODY_RADIUS_M, BODY_HEIGHT_M])
-    boxes = corner.min(axis=1), corner.max(axis=1)
-    near = corner[((boxes[0] <= high) & (boxes[1] >= low)).all(axis=1)]
+    near = corner[grid.near(low[:2], high[:2])]
+    near = near[((near.min(axis=1) <= high) & (near.max(axis=1) >= low)).all(axis=1)]
     return not _any_overlap(near, (low + high) / 2.0, (high - low) / 2.0)
 
 
@@ -86,7 +86,8 @@ def generate_spawns(
         raise MapError(source, "walkable floor", 0, "nothing faces up (+Z); check the orientation of the triangles")
     floors = FloorFinder(vertices, triangles, contents)
     points = _candidates(corner[walkable], area[walkable])
-    free = np.array([_room(point, floors, corner) for point in points])
+    grid = TriangleGrid(corner[:, :, :2].min(axis=1), corner[:, :, :2].max(axis=1))
+    free = np.array([_room(point, floors, corner, grid) for point in points])
     # Where nothing has room, the widest floor still gives a place: a game decides what to do about a tight map.
     points = points[free] if free.any() else points[:1]
     chosen = [int(np.argmin(np.linalg.norm(points - points.mean(axis=0), axis=1)))]
