@@ -214,6 +214,10 @@ export class PlanBaker {
     gl.uniform1f(this.plan.uniforms.metre, (mesh.high[0] - mesh.low[0]) / width);
     gl.bindVertexArray(this.blank);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
-    return { image: this.canvas, low: mesh.low, high: mesh.high };
+    // A copy, because drawing from a WebGL canvas reads it back from the graphics card every time.
+    const image = document.createElement("canvas");
+    Object.assign(image, { width, height });
+    image.getContext("2d").drawImage(this.canvas, 0, 0);
+    return { image, low: mesh.low, high: mesh.high };
   }
 }

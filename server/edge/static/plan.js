@@ -76,7 +76,7 @@ export class Plan {
     if (background) {
       const [x, y] = this.toScreen([background.low[0], background.high[1]]);
       context.imageSmoothingEnabled = true;
-      context.imageSmoothingQuality = "high";
+      context.imageSmoothingQuality = "medium";
       context.drawImage(background.image, x, y, (background.high[0] - background.low[0]) * this.scale,
         (background.high[1] - background.low[1]) * this.scale);
     }
