@@ -12,7 +12,8 @@ Columns, grouped in tuples (`STATE_TYPE`, `INPUT_TYPE`, `WORLD_TYPE`):
 
 Flags: ON_GROUND 1 · CROUCHING 2 · JUMP_HELD 4 · ON_SLICK 8 · TELEPORTED 16 (toggles each time: nobody may interpolate
 across a change) · and, true of the last tick only: JUMPED 32 · LANDED 64 · PUSHED 128 · STUCK 256 (inside the map, or
-more than CANDIDATES_MAX triangles near, or not finite; it did not move).
+more than CANDIDATES_MAX triangles near, or not finite; it did not move) · NUDGED 512 (set when something else moved it:
+ground is looked for again).
 
 The equations of motion are integrated in steps of at most 1/120 s whatever the tick is, and distances by the
 trapezoid rule, so that run speed, stopping distance and jumps do not depend on the tick rate.
@@ -63,6 +64,8 @@ __all__ = [
     "JUMPED",
     "JUMP_HELD",
     "LANDED",
+    "MASK",
+    "NUDGED",
     "ON_GROUND",
     "ON_SLICK",
     "PUSHED",
@@ -87,7 +90,7 @@ InputColumns: TypeAlias = tuple[U16, I8, I8, U16, I16]
 WorldArrays: TypeAlias = tuple[F64, F64, F64]
 
 ON_GROUND, CROUCHING, JUMP_HELD, ON_SLICK, TELEPORTED = 1, 2, 4, 8, 16
-JUMPED, LANDED, PUSHED, STUCK = 32, 64, 128, 256
+JUMPED, LANDED, PUSHED, STUCK, NUDGED = 32, 64, 128, 256, 512
 LASTING = ON_GROUND | CROUCHING | JUMP_HELD | ON_SLICK | TELEPORTED
 BUTTON_JUMP, BUTTON_CROUCH, BUTTON_WALK = 1, 2, 4
 
@@ -108,7 +111,7 @@ PLANES_AT = HIT_AT + HIT_SIZE
 SCRATCH_SIZE = 96  # a multiple of a cache line, so that two threads never share one
 
 
-@kernel
+@kernel(counted=False)
 def _wish(inputs: InputColumns, slot: int, flags: int, parameters: F64, table: F64) -> tuple[float, float, float]:
     """(unit direction x y, speed [m/s]) the player asks for, level."""
     forward = max(-127, inputs[1][slot]) / 127.0
@@ -127,7 +130,7 @@ def _wish(inputs: InputColumns, slot: int, flags: int, parameters: F64, table: F
     return x, y, speed
 
 
-@kernel
+@kernel(counted=False)
 def _accelerate(body: F64, x: float, y: float, z: float, speed: float, gain: float) -> None:
     """Add speed along a direction, up to `speed` along it (PM_Accelerate)."""
     missing = speed - (body[3] * x + body[4] * y + body[5] * z)
@@ -138,7 +141,7 @@ def _accelerate(body: F64, x: float, y: float, z: float, speed: float, gain: flo
         body[5] += gain * z
 
 
-@kernel
+@kernel(counted=False)
 def _rub(body: F64, parameters: F64, h: float) -> None:
     """Lose speed to the ground (PM_Friction)."""
     speed = sqrt(body[3] * body[3] + body[4] * body[4] + body[5] * body[5])
@@ -152,7 +155,7 @@ def _rub(body: F64, parameters: F64, h: float) -> None:
     body[5] *= kept
 
 
-@kernel
+@kernel(counted=False)
 def _add_mean(body: F64, ox: float, oy: float, oz: float, share: float) -> None:
     """Count one substep's mean velocity, of before and after, into the tick's."""
     body[6] += 0.5 * share * (ox + body[3])
@@ -160,7 +163,7 @@ def _add_mean(body: F64, ox: float, oy: float, oz: float, share: float) -> None:
     body[8] += 0.5 * share * (oz + body[5])
 
 
-@kernel
+@kernel(counted=False)
 def _walk(body: F64, x: float, y: float, speed: float, dt: float, slick: bool, parameters: F64) -> None:
     """Velocity on the ground after `dt`, and its mean: along the ground, with friction."""
     nx, ny, nz = body[10], body[11], body[12]
@@ -190,7 +193,7 @@ def _walk(body: F64, x: float, y: float, speed: float, dt: float, slick: bool, p
         _add_mean(body, ox, oy, oz, 1.0 / steps)
 
 
-@kernel
+@kernel(counted=False)
 def _fly(body: F64, x: float, y: float, speed: float, dt: float, parameters: F64) -> None:
     """Velocity in the air after `dt`, and its mean: gravity and a little control."""
     steps = int(dt * SUBSTEP_RATE + 0.999999)
@@ -204,7 +207,7 @@ def _fly(body: F64, x: float, y: float, speed: float, dt: float, parameters: F64
         _add_mean(body, ox, oy, oz, 1.0 / steps)
 
 
-@kernel
+@kernel(counted=False)
 def _limit(body: F64, at: int, speed_max: float) -> None:
     """No velocity is above the terminal speed."""
     square = body[at] * body[at] + body[at + 1] * body[at + 1] + body[at + 2] * body[at + 2]
@@ -214,7 +217,7 @@ def _limit(body: F64, at: int, speed_max: float) -> None:
             body[axis] *= scale
 
 
-@kernel
+@kernel(counted=False)
 def _gather(geometry: GeometryArrays, body: F64, parameters: F64, way: float, candidates: I32) -> int:
     """Every triangle that a body can meet within `way` [m] in any direction, steps and standing up included."""
     flat = way + parameters[RADIUS]
@@ -227,7 +230,7 @@ def _gather(geometry: GeometryArrays, body: F64, parameters: F64, way: float, ca
     )  # fmt: skip
 
 
-@kernel
+@kernel(counted=False)
 def _press_triggers(triggers: F64, table: F64, body: F64, radius: float, flags: int) -> tuple[int, int]:
     """Let jump pads and teleporters act on a body that touches their box; (flags, new yaw or −1)."""
     for k in range(len(triggers)):
@@ -251,7 +254,7 @@ def _press_triggers(triggers: F64, table: F64, body: F64, radius: float, flags: 
     return flags, -1
 
 
-@kernel
+@kernel(counted=False)
 def _load(state: StateColumns, slot: int, parameters: F64, body: F64) -> bool:
     """Take a player's state into a body; False where a number is not finite."""
     total = 0.0
@@ -264,7 +267,7 @@ def _load(state: StateColumns, slot: int, parameters: F64, body: F64) -> bool:
     return total < 1e9
 
 
-@kernel
+@kernel(counted=False)
 def _store(state: StateColumns, slot: int, body: F64, flags: int) -> None:
     """Put a body back into a player's state."""
     for axis in range(3):
@@ -274,7 +277,7 @@ def _store(state: StateColumns, slot: int, body: F64, flags: int) -> None:
     state[5][slot] = flags
 
 
-@kernel
+@kernel(counted=False)
 def _set_velocity(
     body: F64, inputs: InputColumns, slot: int, flags: int, dt: float, parameters: F64, table: F64
 ) -> int:
@@ -296,7 +299,7 @@ def _set_velocity(
     return flags
 
 
-@kernel
+@kernel(counted=False)
 def _land(
     flags: int, met: int, moved: float, surfaces: F64, candidates: I32, count: int, body: F64, parameters: F64,
     ray: F64, corners: F64, hit: F64,
@@ -325,7 +328,7 @@ def _land(
     return flags
 
 
-@kernel
+@kernel(counted=False)
 def _free(
     geometry: GeometryArrays, surfaces: F64, body: F64, parameters: F64, way: float, candidates: I32,
     ray: F64, corners: F64, hit: F64,
@@ -344,7 +347,7 @@ def _free(
     return count if count <= len(candidates) else -1
 
 
-@kernel
+@kernel(counted=False)
 def _travel(
     flags: int, buttons: int, dt: float, parameters: F64, geometry: GeometryArrays, surfaces: F64,
     candidates: I32, body: F64, ray: F64, corners: F64, hit: F64, planes: F64,
@@ -372,7 +375,7 @@ def _travel(
     return _land(flags, met, moved, surfaces, candidates, count, body, parameters, ray, corners, hit)
 
 
-@kernel
+@kernel(counted=False)
 def move_player(
     slot: int, state: StateColumns, inputs: InputColumns, dt: float, parameters: F64,
     geometry: GeometryArrays, world: WorldArrays, candidates: I32, scratch: F64,
@@ -395,6 +398,7 @@ def move_player(
     buttons = inputs[0][slot]
     state[3][slot] = inputs[3][slot]
     state[4][slot] = min(PITCH_MAX, max(-PITCH_MAX, inputs[4][slot]))
+    nudged = state[5][slot] & NUDGED != 0
     flags = state[5][slot] & LASTING
     if not _load(state, slot, parameters, body):
         state[5][slot] = flags | STUCK
@@ -405,7 +409,7 @@ def move_player(
     flags = _set_velocity(body, inputs, slot, flags, dt, parameters, world[2])
     moving = abs(body[6]) + abs(body[7]) + abs(body[8]) + abs(body[3]) + abs(body[4]) + abs(body[5]) > 0.0
     rising = flags & CROUCHING != 0 and buttons & BUTTON_CROUCH == 0
-    if moving or rising or flags & ON_GROUND == 0:
+    if moving or rising or nudged or flags & ON_GROUND == 0:
         flags = _travel(flags, buttons, dt, parameters, geometry, world[0], candidates, body, ray, corners, hit, planes)
         flags, yaw = _press_triggers(world[1], world[2], body, parameters[RADIUS], flags)
         if yaw >= 0:

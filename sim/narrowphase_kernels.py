@@ -70,7 +70,7 @@ def prepare_surfaces(corners: F64, contents: U16, out_surfaces: F64) -> None:
         row[19] = contents[k]
 
 
-@kernel
+@kernel(counted=False)
 def set_ray(
     ray: F64,
     base: tuple[float, float, float],
@@ -90,7 +90,7 @@ def set_ray(
     ray[12] = ray[6] * ray[6] + ray[7] * ray[7] + ray[8] * ray[8]
 
 
-@kernel
+@kernel(counted=False)
 def sweep_candidates(surfaces: F64, candidates: I32, count: int, ray: F64, corners: F64, hit: F64) -> int:
     """The first triangle of a list that the capsule meets on its way; of equally early ones the lowest number.
 
@@ -125,13 +125,13 @@ def sweep_candidates(surfaces: F64, candidates: I32, count: int, ray: F64, corne
     return best
 
 
-@kernel
+@kernel(counted=False)
 def _earlier(time: float, triangle: int, best: int, hit: F64) -> bool:
     """Whether a hit is to replace the best one so far."""
     return time < hit[0] or (time == hit[0] and (best < 0 or triangle < best))
 
 
-@kernel
+@kernel(counted=False)
 def _sweep_triangle(surfaces: F64, k: int, best: int, ray: F64, corners: F64, hit: F64) -> bool:
     """Sweep against one triangle; write `hit` and return True where it is earlier than what is there."""
     nx, ny, nz = surfaces[k, 6], surfaces[k, 7], surfaces[k, 8]
@@ -166,7 +166,7 @@ def _sweep_triangle(surfaces: F64, k: int, best: int, ray: F64, corners: F64, hi
     return _sweep_corners(k, k if edge else best, ray, corners, hit) or edge
 
 
-@kernel
+@kernel(counted=False)
 def _start_near(surfaces: F64, k: int, ray: F64) -> bool:
     """Whether the capsule's box at the start goes into the triangle's box."""
     reach = ray[9] - CONTACT
@@ -178,7 +178,7 @@ def _start_near(surfaces: F64, k: int, ray: F64) -> bool:
     return True
 
 
-@kernel
+@kernel(counted=False)
 def _extrude(surfaces: F64, k: int, ray: F64, corners: F64) -> None:
     """The triangle and its copy moved by −axis, relative to the base."""
     for i in range(3):
@@ -188,7 +188,7 @@ def _extrude(surfaces: F64, k: int, ray: F64, corners: F64) -> None:
             corners[9 + 3 * i + j] = value - ray[6 + j]
 
 
-@kernel
+@kernel(counted=False)
 def _on_triangle(surfaces: F64, k: int, normal: tuple[float, float, float], time: float, top: float, ray: F64) -> bool:
     """Whether the capsule's end, at the time its plane distance is the radius, is above the triangle's inside."""
     nx, ny, nz = normal
@@ -203,7 +203,7 @@ def _on_triangle(surfaces: F64, k: int, normal: tuple[float, float, float], time
     )  # fmt: skip
 
 
-@kernel
+@kernel(counted=False)
 def _above(
     nx: float, ny: float, nz: float,
     a: tuple[float, float, float], b: tuple[float, float, float], c: tuple[float, float, float],
@@ -215,7 +215,7 @@ def _above(
     return (u >= 0.0 and v >= 0.0 and w >= 0.0) or (u <= 0.0 and v <= 0.0 and w <= 0.0)
 
 
-@kernel
+@kernel(counted=False)
 def _from_inside(
     x: float, y: float, z: float, depth: float, k: int, best: int, ray: F64, hit: F64
 ) -> bool:  # fmt: skip
@@ -228,7 +228,7 @@ def _from_inside(
     return True
 
 
-@kernel
+@kernel(counted=False)
 def _sweep_sides(k: int, best: int, ray: F64, corners: F64, hit: F64) -> int:
     """Entry through the parallelograms swept by the triangle's edges.
 
@@ -274,7 +274,7 @@ def _sweep_sides(k: int, best: int, ray: F64, corners: F64, hit: F64) -> int:
     return 0
 
 
-@kernel
+@kernel(counted=False)
 def _sweep_edges(k: int, best: int, ray: F64, corners: F64, hit: F64) -> bool:
     """Entry through the nine edges' cylinders (Ericson 5.3.7); True where `hit` was improved."""
     dx, dy, dz, radius = ray[3], ray[4], ray[5], ray[9]
@@ -310,7 +310,7 @@ def _sweep_edges(k: int, best: int, ray: F64, corners: F64, hit: F64) -> bool:
     return improved
 
 
-@kernel
+@kernel(counted=False)
 def _sweep_corners(k: int, best: int, ray: F64, corners: F64, hit: F64) -> bool:
     """Entry through the six corners' spheres (Ericson 5.3.2); True where `hit` was improved."""
     dx, dy, dz, radius = ray[3], ray[4], ray[5], ray[9]
@@ -336,7 +336,7 @@ def _sweep_corners(k: int, best: int, ray: F64, corners: F64, hit: F64) -> bool:
     return improved
 
 
-@kernel
+@kernel(counted=False)
 def _set_normal(x: float, y: float, z: float, hit: F64) -> bool:
     """Make the normal of `hit` from a vector; False, and nothing done, for a zero vector."""
     length = sqrt(x * x + y * y + z * z)
@@ -346,7 +346,7 @@ def _set_normal(x: float, y: float, z: float, hit: F64) -> bool:
     return True
 
 
-@kernel
+@kernel(counted=False)
 def _overlap(
     nx: float, ny: float, nz: float, base: float, rise: float, ray: F64, corners: F64
 ) -> tuple[float, float, float, float]:
@@ -359,7 +359,7 @@ def _overlap(
     return nx, ny, nz, ray[9] - min(0.0, base, base + rise)
 
 
-@kernel
+@kernel(counted=False)
 def _apart(
     nx: float, ny: float, nz: float, base: float, rise: float, ray: F64, corners: F64
 ) -> tuple[float, float, float]:
@@ -396,7 +396,7 @@ def _apart(
     return x, y, z
 
 
-@kernel
+@kernel(counted=False)
 def _segments_apart(ray: F64, corners: F64, p: int, q: int) -> tuple[float, float, float]:
     """The shortest vector from the edge between two corners to the capsule's segment (Ericson 5.1.9)."""
     ax, ay, az = ray[6], ray[7], ray[8]
@@ -419,7 +419,7 @@ def _segments_apart(ray: F64, corners: F64, p: int, q: int) -> tuple[float, floa
     return s * ax - px - t * ex, s * ay - py - t * ey, s * az - pz - t * ez
 
 
-@kernel
+@kernel(counted=False)
 def nearest(surfaces: F64, k: int, ray: F64, corners: F64) -> tuple[float, float, float, float]:
     """(direction from the triangle to the capsule, distance between triangle and capsule) at the start of a sweep."""
     nx, ny, nz = surfaces[k, 6], surfaces[k, 7], surfaces[k, 8]
@@ -432,7 +432,7 @@ def nearest(surfaces: F64, k: int, ray: F64, corners: F64) -> tuple[float, float
     return x, y, z, -depth
 
 
-@kernel
+@kernel(counted=False)
 def box_gap(surfaces: F64, k: int, ray: F64) -> float:
     """A lower bound of the distance from the capsule at the start of a sweep to a triangle, along the worst axis."""
     gap = -ray[9]

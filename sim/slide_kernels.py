@@ -72,7 +72,7 @@ OVERLAP_MAX = 1e-6  # [m]; deeper overlaps are resolved
 FREE, SLID, BLOCKED, EMBEDDED = range(4)
 
 
-@kernel
+@kernel(counted=False)
 def sweep_body(
     surfaces: F64, candidates: I32, count: int, body: F64, dx: float, dy: float, dz: float, radius: float,
     ray: F64, corners: F64, hit: F64,
@@ -84,7 +84,7 @@ def sweep_body(
     return sweep_candidates(surfaces, candidates, count, ray, corners, hit)
 
 
-@kernel
+@kernel(counted=False)
 def _clip(body: F64, at: int, nx: float, ny: float, nz: float) -> None:
     """Take out of a velocity what goes into a plane."""
     into = body[at] * nx + body[at + 1] * ny + body[at + 2] * nz
@@ -95,12 +95,12 @@ def _clip(body: F64, at: int, nx: float, ny: float, nz: float) -> None:
         body[at + 2] -= into * nz
 
 
-@kernel
+@kernel(counted=False)
 def _into(body: F64, at: int, planes: F64, i: int) -> float:
     return body[at] * planes[3 * i] + body[at + 1] * planes[3 * i + 1] + body[at + 2] * planes[3 * i + 2]
 
 
-@kernel
+@kernel(counted=False)
 def _along_crease(body: F64, at: int, planes: F64, i: int, j: int) -> None:
     """Leave of a velocity only what runs along the line where two planes meet."""
     i, j = 3 * i, 3 * j
@@ -112,7 +112,7 @@ def _along_crease(body: F64, at: int, planes: F64, i: int, j: int) -> None:
     body[at], body[at + 1], body[at + 2] = along * x, along * y, along * z
 
 
-@kernel
+@kernel(counted=False)
 def _clip_to_planes(body: F64, planes: F64, count: int) -> None:
     """Turn both velocities along every plane met: one, the crease of two, or a stop in the corner of three.
 
@@ -144,7 +144,7 @@ def _clip_to_planes(body: F64, planes: F64, count: int) -> None:
         return
 
 
-@kernel
+@kernel(counted=False)
 def _met_before(planes: F64, count: int, hit: F64) -> bool:
     """Whether a plane like the one just met is already on the list."""
     for i in range(count):
@@ -153,7 +153,7 @@ def _met_before(planes: F64, count: int, hit: F64) -> bool:
     return False
 
 
-@kernel
+@kernel(counted=False)
 def slide(
     surfaces: F64, candidates: I32, count: int, body: F64, dt: float, parameters: F64,
     ray: F64, corners: F64, hit: F64, planes: F64,
@@ -203,7 +203,7 @@ def slide(
     return met
 
 
-@kernel
+@kernel(counted=False)
 def step_slide(
     surfaces: F64, candidates: I32, count: int, body: F64, dt: float, parameters: F64,
     ray: F64, corners: F64, hit: F64, planes: F64,
@@ -243,7 +243,7 @@ def step_slide(
     return met
 
 
-@kernel
+@kernel(counted=False)
 def find_support(
     surfaces: F64, candidates: I32, count: int, body: F64, triangle: int, parameters: F64,
     ray: F64, corners: F64, hit: F64,
@@ -282,7 +282,7 @@ def find_support(
     return best >= 0
 
 
-@kernel
+@kernel(counted=False)
 def find_ground(
     surfaces: F64, candidates: I32, count: int, body: F64, reach: float, parameters: F64,
     ray: F64, corners: F64, hit: F64,
@@ -306,7 +306,7 @@ def find_ground(
     return False
 
 
-@kernel
+@kernel(counted=False)
 def depenetrate(
     surfaces: F64, candidates: I32, count: int, body: F64, radius: float, ray: F64, corners: F64, hit: F64
 ) -> bool:

@@ -14,7 +14,7 @@ __all__ = ["bearing", "cosine", "direction", "sine"]
 QUARTER = 16384
 
 
-@kernel
+@kernel(counted=False)
 def sine(table: F64, angle: int) -> float:
     """The sine of an angle, correctly rounded."""
     within = angle & (QUARTER - 1)
@@ -23,20 +23,20 @@ def sine(table: F64, angle: int) -> float:
     return value if quadrant < 2 else -value
 
 
-@kernel
+@kernel(counted=False)
 def cosine(table: F64, angle: int) -> float:
     """The cosine of an angle, correctly rounded."""
     return sine(table, angle + QUARTER)
 
 
-@kernel
+@kernel(counted=False)
 def direction(table: F64, yaw: int, pitch: int) -> tuple[float, float, float]:
     """The unit vector of a view: yaw counter-clockwise from +X, pitch up."""
     flat = cosine(table, pitch)
     return flat * cosine(table, yaw), flat * sine(table, yaw), sine(table, pitch)
 
 
-@kernel
+@kernel(counted=False)
 def bearing(table: F64, x: float, y: float) -> int:
     """The yaw (0 to 65535) whose direction is within one unit of (x, y), found without an arc tangent.
 

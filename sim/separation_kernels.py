@@ -1,0 +1,229 @@
+"""Players against players: nobody walks through anybody, nobody is pushed through a wall.
+
+Runs after every player has moved by itself. The way of one player relative to the other during the tick is a ray
+against a vertical capsule of both radii and both heights together (as in `sim.narrowphase_kernels`), so that two
+who would have run through each other within one tick meet as well. Where it enters, the tangent plane there parts
+the two: at the end of the tick both are pushed apart, half each, until the plane is kept, and lose the velocity
+that went into it. Pushes are swept against the map; what one cannot give way, the other does. A player who stands on
+another's head is carried.
+
+Pairs that touch are put in ascending order first, so that the result does not depend on the order they come in.
+"""
+
+from math import sqrt
+
+from sim.arrays import F64, I32, I64, Bool
+from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, gather_box
+from sim.jit import kernel
+from sim.motion_kernels import CROUCHING, MASK, NUDGED, ON_GROUND, STATE_TYPE, StateColumns
+from sim.narrowphase_kernels import CORNERS_SIZE, HIT_SIZE, RAY_SIZE
+from sim.slide_kernels import BODY_SIZE, CROUCHED, FLAT, RADIUS, STANDING, sweep_body
+
+__all__ = ["PUSHES_SIZE", "separate_players"]
+
+ROUNDS = 2  # a crowd settles over ticks; more rounds in one tick gained nothing that can be seen
+CONTACT_SIZE = 4
+BODY_AT, RAY_AT = CONTACT_SIZE, CONTACT_SIZE + BODY_SIZE
+CORNERS_AT = RAY_AT + RAY_SIZE
+HIT_AT = CORNERS_AT + CORNERS_SIZE
+PUSHES_SIZE = HIT_AT + HIT_SIZE
+SLACK = 1e-9  # [m]
+PUSH_MARGIN = 0.01  # [m]
+
+
+@kernel(counted=False)
+def _sift(keys: I64, root: int, count: int) -> None:
+    """Restore a heap below one place."""
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        if child + 1 < count and keys[child + 1] > keys[child]:
+            child += 1
+        if keys[root] >= keys[child]:
+            return
+        keys[root], keys[child] = keys[child], keys[root]
+        root = child
+
+
+@kernel(counted=False)
+def _sort(keys: I64, count: int) -> None:
+    """Ascending order in place (heap sort: no scratch, no bad case)."""
+    for root in range(count // 2 - 1, -1, -1):
+        _sift(keys, root, count)
+    for last in range(count - 1, 0, -1):
+        keys[0], keys[last] = keys[last], keys[0]
+        _sift(keys, 0, last)
+
+
+@kernel(counted=False)
+def _entry(start: F64, way: F64, low: float, high: float, reach: float) -> float:
+    """When a point first comes within `reach` of the vertical segment from low to high; above 1 if it does not."""
+    first = 2.0
+    a = way[0] * way[0] + way[1] * way[1]
+    b = start[0] * way[0] + start[1] * way[1]
+    c = start[0] * start[0] + start[1] * start[1] - reach * reach
+    root = b * b - a * c
+    if c > 0.0 and b < 0.0 and root > 0.0:
+        time = c / (sqrt(root) - b)
+        if low <= start[2] + time * way[2] <= high:
+            first = time
+    a += way[2] * way[2]
+    for side in range(2):
+        z = start[2] - (low if side == 0 else high)
+        half = b + z * way[2]
+        rest = c + z * z
+        root = half * half - a * rest
+        if rest > 0.0 and half < 0.0 and root > 0.0:
+            first = min(first, rest / (sqrt(root) - half))
+    return first
+
+
+@kernel(counted=False)
+def _meeting(
+    i: int, j: int, position: F64, previous: F64, low: float, high: float, reach: float, out: F64
+) -> bool:  # fmt: skip
+    """Whether two players touched during the tick; `out` gets the direction from i to j and how much is missing."""
+    start, way = out[4:7], out[7:10]
+    for axis in range(3):
+        start[axis] = previous[j, axis] - previous[i, axis]
+        way[axis] = position[j, axis] - position[i, axis] - start[axis]
+    z = min(high, max(low, start[2]))
+    distance = sqrt(start[0] * start[0] + start[1] * start[1] + (start[2] - z) * (start[2] - z))
+    time = 0.0
+    if distance >= reach:
+        time = _entry(start, way, low, high, reach)
+        if time > 1.0:
+            return False
+        z = min(high, max(low, start[2] + time * way[2]))
+    x, y, up = start[0] + time * way[0], start[1] + time * way[1], start[2] + time * way[2] - z
+    length = sqrt(x * x + y * y + up * up)
+    if length > 1e-6:
+        out[0], out[1], out[2] = x / length, y / length, up / length
+    else:  # in the very same place: the lower slot goes to −X
+        out[0], out[1], out[2] = 1.0, 0.0, 0.0
+    end = (start[0] + way[0]) * out[0] + (start[1] + way[1]) * out[1] + (start[2] + way[2] - z) * out[2]
+    out[3] = reach - end
+    return out[3] > SLACK
+
+
+@kernel(counted=False)
+def _height(state: StateColumns, slot: int, parameters: F64) -> float:
+    return parameters[CROUCHED] if state[5][slot] & CROUCHING else parameters[STANDING]
+
+
+@kernel(counted=False)
+def _touch(i: int, j: int, state: StateColumns, previous: F64, parameters: F64, out: F64) -> bool:
+    """`_meeting` of two players with the heights they have."""
+    low = 2.0 * parameters[RADIUS] - _height(state, j, parameters)
+    high = _height(state, i, parameters) - 2.0 * parameters[RADIUS]
+    return _meeting(i, j, state[0], previous, low, high, 2.0 * parameters[RADIUS], out)
+
+
+@kernel(counted=False)
+def _push(
+    slot: int, x: float, y: float, z: float, state: StateColumns, parameters: F64,
+    geometry: GeometryArrays, surfaces: F64, candidates: I32, scratch: F64,
+) -> float:  # fmt: skip
+    """Push one player as far as the map lets it; the share of the way it went."""
+    body, ray = scratch[BODY_AT:RAY_AT], scratch[RAY_AT:CORNERS_AT]
+    corners, hit = scratch[CORNERS_AT:HIT_AT], scratch[HIT_AT:PUSHES_SIZE]
+    for axis in range(3):
+        body[axis] = state[0][slot, axis]
+    body[9] = _height(state, slot, parameters)
+    reach = parameters[RADIUS] + PUSH_MARGIN
+    count = gather_box(
+        geometry,
+        body[0] + min(0.0, x) - reach, body[1] + min(0.0, y) - reach, body[2] + min(0.0, z) - PUSH_MARGIN,
+        body[0] + max(0.0, x) + reach, body[1] + max(0.0, y) + reach, body[2] + max(0.0, z) + body[9] + PUSH_MARGIN,
+        MASK, candidates,
+    )  # fmt: skip
+    if count > len(candidates):
+        return 0.0
+    sweep_body(surfaces, candidates, count, body, x, y, z, parameters[RADIUS], ray, corners, hit)
+    state[0][slot, 0] += hit[0] * x
+    state[0][slot, 1] += hit[0] * y
+    state[0][slot, 2] += hit[0] * z
+    state[5][slot] |= NUDGED
+    return hit[0]
+
+
+@kernel(counted=False)
+def _slow(slot: int, x: float, y: float, z: float, velocity: F64) -> None:
+    """Take from a velocity what goes along a direction."""
+    into = velocity[slot, 0] * x + velocity[slot, 1] * y + velocity[slot, 2] * z
+    if into > 0.0:
+        velocity[slot, 0] -= into * x
+        velocity[slot, 1] -= into * y
+        velocity[slot, 2] -= into * z
+
+
+@kernel(counted=False)
+def _part(
+    i: int, j: int, state: StateColumns, parameters: F64, geometry: GeometryArrays, surfaces: F64,
+    candidates: I32, scratch: F64,
+) -> None:  # fmt: skip
+    """Push two players apart along the direction and by the depth in scratch."""
+    x, y, z, depth = scratch[0], scratch[1], scratch[2], scratch[3]
+    # Whoever stands on the other's head moves alone: the lower one has the floor below it.
+    share_i, share_j = 0.5, 0.5
+    if abs(z) >= parameters[FLAT]:
+        share_i, share_j = (0.0, 1.0) if z > 0.0 else (1.0, 0.0)
+        upper = j if z > 0.0 else i
+        state[5][upper] |= ON_GROUND
+        state[2][upper, 0], state[2][upper, 1], state[2][upper, 2] = 0.0, 0.0, 1.0
+    _slow(i, x, y, z, state[1])
+    _slow(j, -x, -y, -z, state[1])
+    way = -depth * share_i
+    done = share_i * _push(
+        i, way * x, way * y, way * z, state, parameters, geometry, surfaces, candidates, scratch
+    )  # fmt: skip
+    way = depth * (1.0 - done)
+    done += (1.0 - done) * _push(
+        j, way * x, way * y, way * z, state, parameters, geometry, surfaces, candidates, scratch
+    )  # fmt: skip
+    if share_j < 1.0 and done < 1.0:
+        way = -depth * (1.0 - done)
+        _push(i, way * x, way * y, way * z, state, parameters, geometry, surfaces, candidates, scratch)
+
+
+@kernel(
+    f"({STATE_TYPE}, f8[:,::1], b1[::1], i4[:,::1], i8, f8[::1], {GEOMETRY_TYPE}, f8[:,::1], "
+    "i8[::1], i4[::1], f8[::1])",
+    counted=False,
+)
+def separate_players(
+    state: StateColumns, previous: F64, active: Bool, pairs: I32, pair_count: int, parameters: F64,
+    geometry: GeometryArrays, surfaces: F64, keys: I64, candidates: I32, scratch: F64,
+) -> int:  # fmt: skip
+    """Part every pair of players that met during the tick.
+
+    Args:
+        state: Columns, changed in place.
+        previous: Positions before the players moved [m], shape (n, 3).
+        active: Which slots take part, shape (n,).
+        pairs: Slots that may have met, each pair once, in any order; shape (m, 2).
+        pair_count: How many of them are filled.
+        parameters: `MotionParameters.vector()`.
+        geometry: `Geometry.arrays`.
+        surfaces: From `prepare_surfaces`.
+        keys: Scratch for the pairs that meet.
+        candidates: Scratch for triangle numbers.
+        scratch: PUSHES_SIZE long.
+
+    Returns:
+        How many pairs met. Where that exceeds len(keys), the last of `pairs` were left as they are this tick.
+    """
+    met = 0
+    for p in range(pair_count):
+        i, j = min(pairs[p, 0], pairs[p, 1]), max(pairs[p, 0], pairs[p, 1])
+        if i != j and active[i] and active[j] and _touch(i, j, state, previous, parameters, scratch):
+            if met < len(keys):
+                keys[met] = (i << 32) | j
+            met += 1
+    kept = min(met, len(keys))
+    _sort(keys, kept)
+    for _ in range(ROUNDS):
+        for p in range(kept):
+            i, j = keys[p] >> 32, keys[p] & 0xFFFFFFFF
+            if _touch(i, j, state, previous, parameters, scratch):
+                _part(i, j, state, parameters, geometry, surfaces, candidates, scratch)
+    return met
