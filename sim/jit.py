@@ -30,6 +30,7 @@ import numba
 import numpy as np
 from numba import prange
 from numba.core import cgutils, sigutils, types
+from numba.core.types.misc import unliteral
 from numba.core.types import containers
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
@@ -154,8 +155,8 @@ def _by_type(template: Callable[..., Any]) -> Callable[..., Any]:
     """Keeps numba from compiling a helper anew for each constant it is called with: types alone decide."""
 
     def call_template(arguments: Any, keywords: Any) -> Any:
-        plain = tuple(types.unliteral(argument) for argument in arguments)
-        return template(plain, {name: types.unliteral(argument) for name, argument in keywords.items()})
+        plain = tuple(unliteral(argument) for argument in arguments)
+        return template(plain, {name: unliteral(argument) for name, argument in keywords.items()})
 
     return call_template
 
