@@ -14,6 +14,8 @@ position. A reader never touches a byte at or after `end`: what lies there reads
 the end, which the caller checks once per record.
 """
 
+import numpy as np
+
 from sim.arrays import U8
 from sim.jit import kernel
 
@@ -35,7 +37,7 @@ BAD_POSITION = 1 << 40  # a bit or byte position no buffer has: what was read is
 GOLOMB_ZEROS_MAX = 33  # of a folded value of 33 bits with k = 0
 
 
-@kernel
+@kernel(counted=False)
 def bit_length(value: int) -> int:
     """How many bits `value` ≥ 0 needs; 0 for 0."""
     length = 0
@@ -45,19 +47,19 @@ def bit_length(value: int) -> int:
     return length
 
 
-@kernel
+@kernel(counted=False)
 def fold(value: int) -> int:
     """Zigzag: 0, −1, 1, −2, … become 0, 1, 2, 3, …."""
     return (value << 1) ^ (value >> 63)
 
 
-@kernel
+@kernel(counted=False)
 def unfold(value: int) -> int:
     """The inverse of `fold`."""
     return (value >> 1) ^ -(value & 1)
 
 
-@kernel
+@kernel(counted=False)
 def wrap(value: int, bits: int, signed: int) -> int:
     """`value` modulo 2^bits, in [0, 2^bits) or, where `signed`, in [−2^(bits−1), 2^(bits−1))."""
     value &= (1 << bits) - 1
@@ -66,7 +68,7 @@ def wrap(value: int, bits: int, signed: int) -> int:
     return value
 
 
-@kernel
+@kernel(counted=False)
 def put_bits(out: U8, at: int, word: int, fill: int, value: int, count: int) -> tuple[int, int, int]:
     """Append the low `count` ≤ 48 bits of `value`, which has no bit above them; the writer's new state."""
     word |= value << fill
@@ -79,7 +81,7 @@ def put_bits(out: U8, at: int, word: int, fill: int, value: int, count: int) -> 
     return at, word, fill
 
 
-@kernel
+@kernel(counted=False)
 def put_golomb(out: U8, at: int, word: int, fill: int, value: int, order: int) -> tuple[int, int, int]:
     """Append 0 ≤ `value` < 2^33 in exp-Golomb code of `order` ≤ 16; the writer's new state."""
     shifted = value + (1 << order)
@@ -89,17 +91,17 @@ def put_golomb(out: U8, at: int, word: int, fill: int, value: int, order: int) -
     return put_bits(out, at, word, fill, shifted - (1 << low), low)
 
 
-@kernel
+@kernel(counted=False)
 def get_bits(data: U8, position: int, count: int, end: int) -> int:
     """The `count` ≤ 48 bits at bit `position` of data[:end]; bits past the end are zero."""
     byte = position >> 3
     word = 0
     for i in range(max(0, min(7, end - byte))):
-        word |= int(data[byte + i]) << (8 * i)
+        word |= int(np.int64(data[byte + i])) << (8 * i)
     return (word >> (position & 7)) & ((1 << count) - 1)
 
 
-@kernel
+@kernel(counted=False)
 def get_golomb(data: U8, position: int, order: int, end: int) -> tuple[int, int]:
     """A value in exp-Golomb code at bit `position` of data[:end], and the position after it.
 
@@ -120,7 +122,7 @@ def get_golomb(data: U8, position: int, order: int, end: int) -> tuple[int, int]
     return value, position + low
 
 
-@kernel
+@kernel(counted=False)
 def put_varint(out: U8, at: int, value: int) -> int:
     """Write `value` ≥ 0 in base 128, least significant group first (LEB128), at byte `at`; the byte after it."""
     while value >= 128:
@@ -131,7 +133,7 @@ def put_varint(out: U8, at: int, value: int) -> int:
     return at + 1
 
 
-@kernel
+@kernel(counted=False)
 def get_varint(data: U8, at: int, end: int) -> tuple[int, int]:
     """A LEB128 value below 2^63 at byte `at` of data[:end], and the byte after it.
 
@@ -141,7 +143,7 @@ def get_varint(data: U8, at: int, end: int) -> tuple[int, int]:
     for i in range(9):
         if at >= end:
             return 0, BAD_POSITION
-        byte = int(data[at])
+        byte = int(np.int64(data[at]))
         at += 1
         value |= (byte & 127) << (7 * i)
         if byte < 128:

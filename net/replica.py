@@ -203,7 +203,8 @@ class ReplicaGroup:
 
     def receive_bytes(self, client: int, payload: bytes) -> int:
         """Decode one snapshot for one client; the outcome (a key of `OUTCOMES`)."""
-        data = np.frombuffer(payload[:PAYLOAD_BYTES], dtype=np.uint8).reshape(1, -1)
+        # A view of bytes is read-only, which is another type to the kernel: it would be compiled a second time.
+        data = np.frombuffer(payload[: PAYLOAD_BYTES + 1], dtype=np.uint8).copy().reshape(1, -1)
         outcome = self.receive(np.array([client], dtype=np.int32), data, np.array([data.shape[1]], dtype=np.int32))
         return int(outcome[0])
 

@@ -43,17 +43,17 @@ SCRATCH_TYPE = "Tuple((i4[:,::1], u8[::1], i4[::1], f8[::1], f8[::1]))"
 Scratch = tuple[I32, U64, I32, F64, F64]
 
 
-@kernel
+@kernel(counted=False)
 def _u16(data: U8, at: int) -> int:
-    return int(data[at]) | int(data[at + 1]) << 8
+    return int(np.int64(data[at])) | int(np.int64(data[at + 1])) << 8
 
 
-@kernel
+@kernel(counted=False)
 def _u32(data: U8, at: int) -> int:
     return _u16(data, at) | _u16(data, at + 2) << 16
 
 
-@kernel
+@kernel(counted=False)
 def _baseline_row(client: int, slot: int, tick: int, states: States) -> int:
     """The ring row with the state of this slot's entity at `tick`, or −1."""
     valid = states[4][client, slot]
@@ -64,16 +64,16 @@ def _baseline_row(client: int, slot: int, tick: int, states: States) -> int:
     return -1
 
 
-@kernel
+@kernel(counted=False)
 def _left(slot: int, data: U8, at: int) -> int:
     """Whether the leave list at byte `at` names `slot`."""
-    for i in range(int(data[at])):
-        if int(data[at + 1 + i]) & 127 == slot:
+    for i in range(int(np.int64(data[at]))):
+        if int(np.int64(data[at + 1 + i])) & 127 == slot:
             return 1
     return 0
 
 
-@kernel
+@kernel(counted=False)
 def _record(
     client: int,
     slot: int,
@@ -90,7 +90,7 @@ def _record(
     at, end, leaves = spot
     if at >= end or slot >= states[0].shape[1]:
         return BAD_POSITION, MALFORMED
-    age = int(data[at]) & AGE_MASK
+    age = int(np.int64(data[at])) & AGE_MASK
     fields = scratch[0][index]
     scratch[2][index] = slot
     if age == 0:
@@ -107,7 +107,7 @@ def _record(
     return after, MALFORMED
 
 
-@kernel
+@kernel(counted=False)
 def _records(
     client: int,
     tick: int,
@@ -121,12 +121,12 @@ def _records(
     """Decode the bitmap and its records at spot = (byte, end, leave list): the byte after them, how many, why not."""
     at, end, leaves = spot
     count, reason = 0, MALFORMED
-    if at >= end or int(data[at]) > 16 or at + 1 + int(data[at]) > end:
+    if at >= end or int(np.int64(data[at])) > 16 or at + 1 + int(np.int64(data[at])) > end:
         return BAD_POSITION, 0, MALFORMED
-    bitmap, bytes_ = at + 1, int(data[at])
+    bitmap, bytes_ = at + 1, int(np.int64(data[at]))
     at = bitmap + bytes_
     for slot in range(8 * bytes_):
-        if int(data[bitmap + (slot >> 3)]) >> (slot & 7) & 1 == 0:
+        if int(np.int64(data[bitmap + (slot >> 3)])) >> (slot & 7) & 1 == 0:
             continue
         at, reason = _record(client, slot, tick, data, (at, end, leaves), states, table, velocity_scale, count, scratch)
         if at > end:
@@ -135,12 +135,12 @@ def _records(
     return at, count, reason
 
 
-@kernel
+@kernel(counted=False)
 def _events_end(data: U8, at: int, end: int, scale: tuple[float, float], scratch: Scratch) -> int:
     """The byte after the event list at byte `at`, beyond the end where it is malformed."""
     if at >= end:
         return BAD_POSITION
-    count = int(data[at])
+    count = int(np.int64(data[at]))
     at += 1
     for _ in range(count):
         at, _age, _kind, _actor, _target, _value = decode_event(data, at, end, scale, scratch[3], scratch[4])
@@ -149,13 +149,13 @@ def _events_end(data: U8, at: int, end: int, scale: tuple[float, float], scratch
     return at
 
 
-@kernel
+@kernel(counted=False)
 def _keep_events(
     client: int, tick: int, data: U8, at: int, end: int, scale: tuple[float, float], events: Events
 ) -> None:
     """Append the event list at byte `at`, which is known to be sound, to the client's ring; the oldest give way."""
     ring = events[0].shape[1]
-    count = int(data[at])
+    count = int(np.int64(data[at]))
     at += 1
     for _ in range(count):
         k = events[7][client] % ring
@@ -170,27 +170,27 @@ def _keep_events(
         events[7][client] += 1
 
 
-@kernel
+@kernel(counted=False)
 def _keep_head(client: int, data: U8, heads: Heads) -> None:
     """Take over header and owner section, and note the sequence for acknowledgement."""
     sequence, mask, tick, input_tick, lead, target_lead, owner, owner_bytes = heads
     new = _u16(data, 2)
-    ahead = 0 if sequence[client] < 0 else (new - int(sequence[client])) & 0xFFFF
+    ahead = 0 if sequence[client] < 0 else (new - int(np.int64(sequence[client]))) & 0xFFFF
     acknowledged = 0
     if 0 < ahead <= 32:
-        acknowledged = (int(mask[client]) << ahead | 1 << (ahead - 1)) & 0xFFFFFFFF
+        acknowledged = (int(np.int64(mask[client])) << ahead | 1 << (ahead - 1)) & 0xFFFFFFFF
     mask[client] = acknowledged
     sequence[client] = new
     tick[client] = _u32(data, 4)
     input_tick[client] = _u32(data, 8)
     lead[client] = (_u16(data, 12) ^ 0x8000) - 0x8000
-    target_lead[client] = int(data[14])
-    owner_bytes[client] = int(data[15])
-    for i in range(int(data[15])):
+    target_lead[client] = int(np.int64(data[14]))
+    owner_bytes[client] = int(np.int64(data[15]))
+    for i in range(int(np.int64(data[15]))):
         owner[client, i] = data[HEADER + i]
 
 
-@kernel
+@kernel(counted=False)
 def _keep_states(client: int, row: int, tick: int, count: int, leaves: U8, states: States, scratch: Scratch) -> None:
     """Open ring row `row` for this snapshot, empty the slots that are left, and store the decoded records."""
     identity, newest, fields, ring, valid, row_tick = states
@@ -199,12 +199,12 @@ def _keep_states(client: int, row: int, tick: int, count: int, leaves: U8, state
     for slot in range(identity.shape[1]):
         valid[client, slot] &= ~bit
     for i in range(leaves.shape[0]):
-        slot = int(leaves[i]) & 127
+        slot = int(np.int64(leaves[i])) & 127
         identity[client, slot] = 0
         newest[client, slot] = EMPTY
         valid[client, slot] = 0
     for i in range(count):
-        slot = int(scratch[2][i])
+        slot = int(np.int64(scratch[2][i]))
         if identity[client, slot] != scratch[1][i]:
             identity[client, slot] = scratch[1][i]
             valid[client, slot] = 0
@@ -215,7 +215,7 @@ def _keep_states(client: int, row: int, tick: int, count: int, leaves: U8, state
             ring[client, row, slot, f] = scratch[0][i, f]
 
 
-@kernel
+@kernel(counted=False)
 def _head_fault(client: int, data: U8, end: int, heads: Heads) -> int:
     """Why this snapshot is not to be read further, or `ACCEPTED`."""
     if end < HEADER + 3:
@@ -226,26 +226,26 @@ def _head_fault(client: int, data: U8, end: int, heads: Heads) -> int:
     if data[1] != 0 or data[15] > OWNER_MAX or tick == 0 or tick > 0x7FFFFFFF:
         return MALFORMED
     if heads[0][client] >= 0:
-        ahead = (_u16(data, 2) - int(heads[0][client])) & 0xFFFF
+        ahead = (_u16(data, 2) - int(np.int64(heads[0][client]))) & 0xFFFF
         if ahead == 0 or ahead >= 0x8000:
             return STALE
-        if tick <= int(heads[2][client]):
+        if tick <= int(np.int64(heads[2][client])):
             return MALFORMED
     return ACCEPTED
 
 
-@kernel
+@kernel(counted=False)
 def _leaves_end(data: U8, at: int, end: int, slots: int) -> int:
     """The byte after the leave list at byte `at`, beyond the end where it is malformed."""
-    if at >= end or at + 1 + int(data[at]) > end:
+    if at >= end or at + 1 + int(np.int64(data[at])) > end:
         return BAD_POSITION
-    for i in range(int(data[at])):
-        if int(data[at + 1 + i]) & 127 >= slots:
+    for i in range(int(np.int64(data[at]))):
+        if int(np.int64(data[at + 1 + i])) & 127 >= slots:
             return BAD_POSITION
-    return at + 1 + int(data[at])
+    return at + 1 + int(np.int64(data[at]))
 
 
-@kernel
+@kernel(counted=False)
 def _receive_one(
     client: int,
     data: U8,
@@ -263,7 +263,7 @@ def _receive_one(
     if fault != ACCEPTED:
         return fault
     tick = _u32(data, 4)
-    leaves = HEADER + int(data[15])
+    leaves = HEADER + int(np.int64(data[15]))
     after_leaves = _leaves_end(data, leaves, end, states[0].shape[1])
     if after_leaves > end:
         return MALFORMED
@@ -303,9 +303,9 @@ def receive(
     accepted = 0
     for i in range(client.shape[0]):
         result = _receive_one(
-            int(client[i]),
+            int(np.int64(client[i])),
             payload[i],
-            int(length[i]),
+            int(np.int64(length[i])),
             heads,
             states,
             events,
@@ -321,7 +321,7 @@ def receive(
     return accepted
 
 
-@kernel
+@kernel(counted=False)
 def _extrapolate(client: int, slot: int, row: int, ticks: float, states: States, per_tick: float, out: F64) -> None:
     """Position `ticks` after the state in `row`, in position units."""
     fields = states[3][client, row, slot]
@@ -329,7 +329,7 @@ def _extrapolate(client: int, slot: int, row: int, ticks: float, states: States,
         out[axis] = fields[axis] + fields[3 + axis] * per_tick * ticks
 
 
-@kernel
+@kernel(counted=False)
 def _surrounding(client: int, slot: int, moment: float, states: States) -> tuple[int, int]:
     """Rows of the newest state not after `moment` and of the oldest after it; −1 where there is none."""
     valid, ticks = states[4][client, slot], states[5][client]

@@ -49,7 +49,7 @@ EVENT_LIMIT = (1 << 31) - 1  # of a quantised coordinate
 EVENT_VALUE_LIMIT = (1 << 62) - 1
 
 
-@kernel
+@kernel(counted=False)
 def predict(position: int, velocity: int, age: int, velocity_scale: int) -> int:
     """Where an axis should be `age` ticks later, in integers: position + velocity·age, rounded to nearest, ties up.
 
@@ -59,7 +59,7 @@ def predict(position: int, velocity: int, age: int, velocity_scale: int) -> int:
     return position + ((velocity * age * velocity_scale + 32768) >> 16)
 
 
-@kernel
+@kernel(counted=False)
 def _put_group(residual: tuple[int, int, int], out: U8, at: int, word: int, fill: int) -> tuple[int, int, int]:
     """Append three folded residuals with one code order that suits the largest."""
     largest = max(residual[0], residual[1], residual[2])
@@ -70,13 +70,13 @@ def _put_group(residual: tuple[int, int, int], out: U8, at: int, word: int, fill
     return put_golomb(out, at, word, fill, residual[2], order)
 
 
-@kernel
+@kernel(counted=False)
 def _residual(current: int, expected: int, bits: int) -> int:
     """The folded difference, modulo 2^bits."""
     return fold(wrap(current - expected, bits, 1))
 
 
-@kernel
+@kernel(counted=False)
 def _put_others(
     current: I32, baseline: I32, mask: int, table: I64, out: U8, at: int, word: int, fill: int
 ) -> tuple[int, int, int]:
@@ -86,7 +86,7 @@ def _put_others(
     for f in range(MOTION_FIELDS, fields):
         if mask >> (f - MOTION_FIELDS) & 1:
             bits = table[f, BITS]
-            residual = _residual(int(current[f]), int(baseline[f]), bits)
+            residual = _residual(int(np.int64(current[f])), int(np.int64(baseline[f])), bits)
             if table[f, ORDER] >= bits:
                 at, word, fill = put_bits(out, at, word, fill, residual, bits)
             else:
@@ -94,15 +94,15 @@ def _put_others(
     return at, word, fill
 
 
-@kernel
+@kernel(counted=False)
 def encode_delta(current: I32, baseline: I32, age: int, table: I64, velocity_scale: int, out: U8, at: int) -> int:
     """Write the record of `current` against `baseline`, `age` ticks older; the byte after it."""
-    p0 = _residual(int(current[0]), predict(int(baseline[0]), int(baseline[3]), age, velocity_scale), table[0, BITS])
-    p1 = _residual(int(current[1]), predict(int(baseline[1]), int(baseline[4]), age, velocity_scale), table[1, BITS])
-    p2 = _residual(int(current[2]), predict(int(baseline[2]), int(baseline[5]), age, velocity_scale), table[2, BITS])
-    v0 = _residual(int(current[3]), int(baseline[3]), table[3, BITS])
-    v1 = _residual(int(current[4]), int(baseline[4]), table[4, BITS])
-    v2 = _residual(int(current[5]), int(baseline[5]), table[5, BITS])
+    p0 = _residual(int(np.int64(current[0])), predict(int(np.int64(baseline[0])), int(np.int64(baseline[3])), age, velocity_scale), table[0, BITS])
+    p1 = _residual(int(np.int64(current[1])), predict(int(np.int64(baseline[1])), int(np.int64(baseline[4])), age, velocity_scale), table[1, BITS])
+    p2 = _residual(int(np.int64(current[2])), predict(int(np.int64(baseline[2])), int(np.int64(baseline[5])), age, velocity_scale), table[2, BITS])
+    v0 = _residual(int(np.int64(current[3])), int(np.int64(baseline[3])), table[3, BITS])
+    v1 = _residual(int(np.int64(current[4])), int(np.int64(baseline[4])), table[4, BITS])
+    v2 = _residual(int(np.int64(current[5])), int(np.int64(baseline[5])), table[5, BITS])
     mask = 0
     for f in range(MOTION_FIELDS, table.shape[0]):
         if current[f] != baseline[f]:
@@ -129,25 +129,25 @@ def encode_delta(current: I32, baseline: I32, age: int, table: I64, velocity_sca
     return at
 
 
-@kernel
+@kernel(counted=False)
 def encode_full(current: I32, identity: np.uint64, table: I64, out: U8, at: int) -> int:
     """Write the record that needs no baseline; the byte after it."""
-    low = int(identity & np.uint64((1 << 52) - 1))
-    zone = int(identity >> np.uint64(52))
+    low = int(np.int64(identity & np.uint64((1 << 52) - 1)))
+    zone = int(np.int64(identity >> np.uint64(52)))
     out[at] = 0
     at, word, fill = put_bits(out, at + 1, 0, 0, low & ((1 << SLOT_BITS) - 1), SLOT_BITS)
     at, word, fill = put_golomb(out, at, word, fill, low >> SLOT_BITS, GENERATION_ORDER)
     at, word, fill = put_golomb(out, at, word, fill, zone, ZONE_ORDER)
     for f in range(table.shape[0]):
         bits = table[f, BITS]
-        at, word, fill = put_bits(out, at, word, fill, int(current[f]) & ((1 << bits) - 1), bits)
+        at, word, fill = put_bits(out, at, word, fill, int(np.int64(current[f])) & ((1 << bits) - 1), bits)
     if fill > 0:
         out[at] = word
         at += 1
     return at
 
 
-@kernel
+@kernel(counted=False)
 def decode_full(data: U8, at: int, end: int, table: I64, fields: I32) -> tuple[int, np.uint64]:
     """Read a record without baseline at byte `at` of data[:end] into `fields`: the byte after it, and the id.
 
@@ -157,7 +157,7 @@ def decode_full(data: U8, at: int, end: int, table: I64, fields: I32) -> tuple[i
     slot = get_bits(data, position, SLOT_BITS, end)
     generation, position = get_golomb(data, position + SLOT_BITS, GENERATION_ORDER, end)
     zone, position = get_golomb(data, position, ZONE_ORDER, end)
-    if generation >> GENERATION_BITS != 0 or zone >> ZONE_BITS != 0 or int(data[at]) != 0:
+    if generation >> GENERATION_BITS != 0 or zone >> ZONE_BITS != 0 or int(np.int64(data[at])) != 0:
         position = BAD_POSITION
     for f in range(table.shape[0]):
         bits = table[f, BITS]
@@ -167,7 +167,7 @@ def decode_full(data: U8, at: int, end: int, table: I64, fields: I32) -> tuple[i
     return (position + 7) >> 3, low | (np.uint64(zone) << np.uint64(52))
 
 
-@kernel
+@kernel(counted=False)
 def _get_group(
     data: U8, position: int, end: int, first: int, expected: tuple[int, int, int], table: I64, fields: I32
 ) -> int:
@@ -181,7 +181,7 @@ def _get_group(
     return position
 
 
-@kernel
+@kernel(counted=False)
 def _get_others(data: U8, position: int, end: int, table: I64, fields: I32) -> int:
     """Read the change mask and the residuals of the fields after the motion; the position after them."""
     count = table.shape[0] - MOTION_FIELDS
@@ -195,25 +195,25 @@ def _get_others(data: U8, position: int, end: int, table: I64, fields: I32) -> i
                 position += bits
             else:
                 value, position = get_golomb(data, position, table[f, ORDER], end)
-            fields[f] = wrap(int(fields[f]) + unfold(value), bits, table[f, SIGNED])
+            fields[f] = wrap(int(np.int64(fields[f])) + unfold(value), bits, table[f, SIGNED])
     return position
 
 
-@kernel
+@kernel(counted=False)
 def decode_delta(data: U8, at: int, end: int, baseline: I32, table: I64, velocity_scale: int, fields: I32) -> int:
     """Read a record against `baseline` at byte `at` < `end` of data[:end] into `fields`; the byte after it.
 
     The position is past `end` where the record is cut short or malformed; `fields` is then of no meaning.
     """
-    head = int(data[at])
+    head = int(np.int64(data[at]))
     age = head & AGE_MASK
     position = (at + 1) * 8
     for f in range(table.shape[0]):
         fields[f] = baseline[f]
     expected = (
-        predict(int(baseline[0]), int(baseline[3]), age, velocity_scale),
-        predict(int(baseline[1]), int(baseline[4]), age, velocity_scale),
-        predict(int(baseline[2]), int(baseline[5]), age, velocity_scale),
+        predict(int(np.int64(baseline[0])), int(np.int64(baseline[3])), age, velocity_scale),
+        predict(int(np.int64(baseline[1])), int(np.int64(baseline[4])), age, velocity_scale),
+        predict(int(np.int64(baseline[2])), int(np.int64(baseline[5])), age, velocity_scale),
     )
     for f in range(3):
         fields[f] = wrap(expected[f], table[f, BITS], table[f, SIGNED])
@@ -223,21 +223,21 @@ def decode_delta(data: U8, at: int, end: int, baseline: I32, table: I64, velocit
         turned = get_bits(data, position, 1, end)
         position += 1
         if turned != 0:
-            velocity = (int(baseline[3]), int(baseline[4]), int(baseline[5]))
+            velocity = (int(np.int64(baseline[3])), int(np.int64(baseline[4])), int(np.int64(baseline[5])))
             position = _get_group(data, position, end, 3, velocity, table, fields)
         position = _get_others(data, position, end, table, fields)
     return (position + 7) >> 3
 
 
-@kernel
+@kernel(counted=False)
 def _put_id(out: U8, at: int, identity: np.uint64) -> int:
-    low = int(identity & np.uint64((1 << 52) - 1))
+    low = int(np.int64(identity & np.uint64((1 << 52) - 1)))
     at = put_varint(out, at, low & ((1 << SLOT_BITS) - 1))
     at = put_varint(out, at, low >> SLOT_BITS)
-    return put_varint(out, at, int(identity >> np.uint64(52)))
+    return put_varint(out, at, int(np.int64(identity >> np.uint64(52))))
 
 
-@kernel
+@kernel(counted=False)
 def _get_id(data: U8, at: int, end: int) -> tuple[np.uint64, int]:
     slot, at = get_varint(data, at, end)
     generation, at = get_varint(data, at, end)
@@ -247,7 +247,7 @@ def _get_id(data: U8, at: int, end: int) -> tuple[np.uint64, int]:
     return np.uint64((generation << SLOT_BITS) | slot) | (np.uint64(zone) << np.uint64(52)), at
 
 
-@kernel
+@kernel(counted=False)
 def _round(value: float, scale: float, limit: int) -> int:
     """`value`·`scale` rounded half up and held within ±`limit`; not-a-number becomes 0."""
     scaled = value * scale
@@ -260,7 +260,7 @@ def _round(value: float, scale: float, limit: int) -> int:
     return int(np.floor(scaled + 0.5))
 
 
-@kernel
+@kernel(counted=False)
 def encode_event(
     kind: int,
     ids: tuple[np.uint64, np.uint64],
@@ -283,7 +283,7 @@ def encode_event(
         flags |= HAS_VALUE
     out[0] = 0
     out[1] = flags
-    at = put_varint(out, 2, kind)
+    at = put_varint(out, 2, int(np.int64(kind)))
     for axis in range(3):
         at = put_varint(out, at, fold(_round(position[axis], scale[0], EVENT_LIMIT)))
     if flags & HAS_ACTOR:
@@ -298,7 +298,7 @@ def encode_event(
     return at
 
 
-@kernel
+@kernel(counted=False)
 def _get_vector(data: U8, at: int, end: int, scale: float, out: F64) -> int:
     for axis in range(3):
         value, at = get_varint(data, at, end)
@@ -306,7 +306,7 @@ def _get_vector(data: U8, at: int, end: int, scale: float, out: F64) -> int:
     return at
 
 
-@kernel
+@kernel(counted=False)
 def decode_event(
     data: U8, at: int, end: int, scale: tuple[float, float], position: F64, vector: F64
 ) -> tuple[int, int, int, np.uint64, np.uint64, int]:
@@ -318,7 +318,7 @@ def decode_event(
     actor, target, value = zero, zero, 0
     if at + 2 > end:
         return BAD_POSITION, 0, 0, zero, zero, 0
-    age, flags = int(data[at]), int(data[at + 1])
+    age, flags = int(np.int64(data[at])), int(np.int64(data[at + 1]))
     kind, at = get_varint(data, at + 2, end)
     at = _get_vector(data, at, end, scale[0], position)
     if flags & HAS_ACTOR:

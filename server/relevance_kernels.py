@@ -42,6 +42,7 @@ COUNT_SLOTS_FULL, COUNT_RELEVANT_CUT = 0, 1  # counters
 SLOT_COUNT = 128
 INDEX_BITS = 24
 NEAR_M = 8.0  # up to about here distance hardly lowers the weight
+WEIGHT_MIN = 128  # the greatest is 255 · 16: with 1 in its place unimportant entities waited over 200 ticks
 HELD_SHARE = 0.64  # squared distance of an entity already held counts this much when there are too many
 
 # slots: entity index, entity id, state, tick of the acknowledged baseline, priority, weight
@@ -65,7 +66,7 @@ Entities = tuple[U64, F64, U8, I32, U8]
 # frame of the cells, f8[4]: origin x and y [m], size [m], cells a side
 
 
-@kernel
+@kernel(counted=False)
 def _column(value: float, origin: float, size: float, side: int) -> int:
     """The row or column of cells that `value` lies in, held within the frame."""
     at = (value - origin) / size
@@ -82,7 +83,7 @@ def build_cells(entities: Entities, range_m: float, cells: Cells, frame: F64) ->
     zero = np.uint64(0)
     low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
     others = 0
-    side = int(frame[3])
+    side = int(np.int64(frame[3]))
     for i in range(identity.shape[0]):
         if identity[i] == zero:
             continue
@@ -112,13 +113,13 @@ def build_cells(entities: Entities, range_m: float, cells: Cells, frame: F64) ->
     return others
 
 
-@kernel
+@kernel(counted=False)
 def _key(entity: int, distance_2: float) -> int:
     """Sort key: squared distance [1/64 m²], then entity, so that no two are equal."""
     return int(min(distance_2 * 64.0, 5e11)) << INDEX_BITS | entity
 
 
-@kernel
+@kernel(counted=False)
 def _near(
     view: F64,
     own: np.uint64,
@@ -132,7 +133,7 @@ def _near(
     identity, position = entities[0], entities[1]
     start, item = cells[0], cells[1]
     slot_of, keys = choice[0], choice[1]
-    side = int(frame[3])
+    side = int(np.int64(frame[3]))
     reach = np.sqrt(range_2[1])
     left = _column(view[0] - reach, frame[0], frame[2], side)
     right = _column(view[0] + reach, frame[0], frame[2], side)
@@ -141,7 +142,7 @@ def _near(
     count = 0
     for row in range(low, high + 1):  # the cells of a row are one run of items
         for at in range(start[row * side + left], start[row * side + right + 1]):
-            entity = int(item[at])
+            entity = int(np.int64(item[at]))
             dx = position[entity, 0] - view[0]
             dy = position[entity, 1] - view[1]
             dz = position[entity, 2] - view[2]
@@ -153,14 +154,14 @@ def _near(
     return count
 
 
-@kernel
+@kernel(counted=False)
 def _ruled(
     client: int, own: np.uint64, others: int, entities: Entities, cells: Cells, count: int, choice: Choice
 ) -> int:
     """Add the entities for everyone, and those for their owner where it is this client, as if at no distance."""
     identity, _, rule, owner, _ = entities
     for i in range(others):
-        entity = int(cells[2][i])
+        entity = int(np.int64(cells[2][i]))
         if identity[entity] == own or (rule[entity] == OWNER_ONLY and owner[entity] != client):
             continue
         choice[1][count] = _key(entity, 0.0)
@@ -168,7 +169,7 @@ def _ruled(
     return count
 
 
-@kernel
+@kernel(counted=False)
 def _smallest_first(keys: I64, count: int, wanted: int) -> None:
     """Reorder keys[:count], all different, so that the `wanted` smallest come first (Hoare's selection, 1961)."""
     low, high = 0, count - 1
@@ -193,7 +194,7 @@ def _smallest_first(keys: I64, count: int, wanted: int) -> None:
             return
 
 
-@kernel
+@kernel(counted=False)
 def clear_carried(client: int, slot: int, sent: Sent) -> None:
     """Forget that any packet in flight carried this slot: their acknowledgement says nothing of its next entity."""
     word, keep = slot >> 6, ~(np.uint64(1) << np.uint64(slot & 63))
@@ -202,7 +203,7 @@ def clear_carried(client: int, slot: int, sent: Sent) -> None:
         sent[3][client, row, word] &= keep
 
 
-@kernel
+@kernel(counted=False)
 def _enter(client: int, slot: int, entity: int, identity: np.uint64, slots: Slots, sent: Sent) -> None:
     """Give a slot to an entity, with nothing acknowledged."""
     clear_carried(client, slot, sent)
@@ -213,7 +214,7 @@ def _enter(client: int, slot: int, entity: int, identity: np.uint64, slots: Slot
     slots[4][client, slot] = 0
 
 
-@kernel
+@kernel(counted=False)
 def _note_held(client: int, identity: U64, slots: Slots, choice: Choice) -> None:
     """Fill in which slot holds each entity that still lives, the leaving ones included."""
     for slot in range(SLOT_COUNT):
@@ -224,14 +225,14 @@ def _note_held(client: int, identity: U64, slots: Slots, choice: Choice) -> None
             choice[0][entity] = slot + 1
 
 
-@kernel
+@kernel(counted=False)
 def _weight(key: int, importance: int) -> int:
-    """Priority gained per tick: importance over distance, at least 1."""
+    """Priority gained per tick: importance over distance, within a range of 1 to 32 so that none starves."""
     distance = np.sqrt((key >> INDEX_BITS) / 64.0)
-    return 1 + int(importance * 16.0 * NEAR_M / (NEAR_M + distance))
+    return max(WEIGHT_MIN, int(importance * 16.0 * NEAR_M / (NEAR_M + distance)))
 
 
-@kernel
+@kernel(counted=False)
 def _assign(
     client: int, count: int, entities: Entities, slots: Slots, sent: Sent, choice: Choice, counters: I64
 ) -> None:
@@ -241,7 +242,7 @@ def _assign(
     free = 0
     for i in range(count):
         entity = int(keys[i] & ((1 << INDEX_BITS) - 1))
-        slot = int(slot_of[entity]) - 1
+        slot = int(np.int64(slot_of[entity])) - 1
         if slot < 0:
             while free < SLOT_COUNT and slots[2][client, free] != FREE:
                 free += 1
@@ -254,7 +255,7 @@ def _assign(
             # emptied it cannot be known, and a full record is right in both cases.
             _enter(client, slot, entity, identity[entity], slots, sent)
         keep[slot] = 1
-        slots[5][client, slot] = _weight(int(keys[i]), int(importance[entity]))
+        slots[5][client, slot] = _weight(int(np.int64(keys[i])), int(np.int64(importance[entity])))
     for slot in range(SLOT_COUNT):
         entity = slots[0][client, slot]
         if slots[2][client, slot] != FREE:

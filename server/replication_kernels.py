@@ -123,7 +123,7 @@ def push_events(
     for i in range(kind.shape[0]):
         k = events[6][0] % ring
         ids = (actor[i], target[i])
-        events[1][k] = encode_event(int(kind[i]), ids, position[i], vector[i], int(value[i]), scale, events[0][k])
+        events[1][k] = encode_event(int(np.int64(kind[i])), ids, position[i], vector[i], int(np.int64(value[i])), scale, events[0][k])
         events[2][k] = tick
         events[3][k] = actor[i]
         events[4][k] = target[i]
@@ -131,7 +131,7 @@ def push_events(
         events[6][0] += 1
 
 
-@kernel
+@kernel(counted=False)
 def _promote(client: int, row: int, slots: Slots, sent: Sent) -> None:
     """Take note that the packet in ring row `row` has arrived."""
     _, _, state, baseline, _, _ = slots
@@ -147,7 +147,7 @@ def _promote(client: int, row: int, slots: Slots, sent: Sent) -> None:
                 state[client, slot] = FREE
 
 
-@kernel
+@kernel(counted=False)
 def _acknowledge_one(client: int, sequence: int, clients: Clients, slots: Slots, sent: Sent) -> int:
     """Promote one acknowledged packet: 1, or 0 if it is known already or too old, or −1 if it was never sent."""
     behind = (clients[5][client] - 1 - sequence) & 0xFFFF
@@ -168,7 +168,7 @@ def acknowledge(
     """Take the acknowledgements of many commands; how many packets were acknowledged for the first time."""
     fresh = 0
     for i in range(client.shape[0]):
-        c, newest, bits = int(client[i]), int(sequence[i]), int(mask[i])
+        c, newest, bits = int(np.int64(client[i])), int(np.int64(sequence[i])), int(np.int64(mask[i]))
         result = _acknowledge_one(c, newest, clients, slots, sent)
         if result < 0:
             counters[ACKS_UNKNOWN] += 1
@@ -184,7 +184,7 @@ def acknowledge(
     return fresh
 
 
-@kernel
+@kernel(counted=False)
 def _record(tick: int, age: int, entity: int, world: World, records: Records, counters: I64) -> int:
     """The arena place (offset << 9 | length) of a record, encoded now if no client needed it before; −1: no room."""
     table, arena, cache, state = records
@@ -208,7 +208,7 @@ def _record(tick: int, age: int, entity: int, world: World, records: Records, co
     return int(entry & ((1 << (OFFSET_BITS + LENGTH_BITS)) - 1))
 
 
-@kernel
+@kernel(counted=False)
 def _age(tick: int, baseline: int, row_tick: I32) -> int:
     """The age of a baseline that both sides still hold, or 0."""
     age = tick - baseline
@@ -217,7 +217,7 @@ def _age(tick: int, baseline: int, row_tick: I32) -> int:
     return age
 
 
-@kernel
+@kernel(counted=False)
 def _draft(
     client: int, tick: int, elapsed: int, slots: Slots, world: World, records: Records, draft: Draft, counters: I64
 ) -> tuple[int, int, int]:
@@ -227,17 +227,17 @@ def _draft(
     count, total, leaves = 0, 0, 0
     for slot in range(SLOT_COUNT):
         if state[client, slot] == LIVE:
-            e = int(entity[client, slot])
+            e = int(np.int64(entity[client, slot]))
             if known[e] != identity[client, slot]:
                 state[client, slot] = DESPAWNED
             else:
-                base = int(baseline[client, slot])
+                base = int(np.int64(baseline[client, slot]))
                 age = _age(tick, base, row_tick)
                 if 0 < age < records[3][2] and changed[e] <= base:
                     priority[client, slot] = 0  # at rest since what the client acknowledged: nothing to say
                     counters[AT_REST] += 1
                     continue
-                gained = int(priority[client, slot]) + int(weight[client, slot]) * elapsed
+                gained = int(np.int64(priority[client, slot])) + int(np.int64(weight[client, slot])) * elapsed
                 priority[client, slot] = min(gained, PRIORITY_MAX)
                 place = _record(tick, age, e, world, records, counters)
                 if place >= 0:
@@ -253,7 +253,7 @@ def _draft(
     return count, total, leaves
 
 
-@kernel
+@kernel(counted=False)
 def _choose(client: int, count: int, room: int, slots: Slots, draft: Draft) -> int:
     """Drop (length 0) the records that do not fit, the least urgent first; the bytes of those that stay.
 
@@ -262,7 +262,7 @@ def _choose(client: int, count: int, room: int, slots: Slots, draft: Draft) -> i
     """
     keys = draft[3]
     for i in range(count):  # insertion sort: at most 128 keys, and only where the budget binds
-        key = int(slots[4][client, draft[0][i]]) << 8 | (127 - i)
+        key = int(np.int64(slots[4][client, draft[0][i]])) << 8 | (127 - i)
         j = i
         while j > 0 and keys[j - 1] < key:
             keys[j] = keys[j - 1]
@@ -278,7 +278,7 @@ def _choose(client: int, count: int, room: int, slots: Slots, draft: Draft) -> i
     return used
 
 
-@kernel
+@kernel(counted=False)
 def _gather_events(
     client: int, tick: int, room: int, range_2: float, clients: Clients, events: Events, draft: Draft, counters: I64
 ) -> tuple[int, int]:
@@ -296,7 +296,7 @@ def _gather_events(
     count, used = 0, 0
     for number in range(cursor[client], state[0]):
         k = number % ring
-        age = tick - int(when[k])
+        age = tick - int(np.int64(when[k]))
         dx = position[k, 0] - view[0]
         dy = position[k, 1] - view[1]
         dz = position[k, 2] - view[2]
@@ -317,12 +317,12 @@ def _gather_events(
     return count, used
 
 
-@kernel
+@kernel(counted=False)
 def _put_head(client: int, tick: int, sequence: int, heads: Heads, out: U8) -> int:
     """Write header and owner section; the byte after them."""
     input_tick, lead, target_lead, owner, owner_bytes = heads
-    acknowledged = int(input_tick[client])
-    early = int(lead[client])
+    acknowledged = int(np.int64(input_tick[client]))
+    early = int(np.int64(lead[client]))
     out[0] = 1
     out[1] = 0
     out[2] = sequence & 255
@@ -334,12 +334,12 @@ def _put_head(client: int, tick: int, sequence: int, heads: Heads, out: U8) -> i
     out[13] = early >> 8 & 255
     out[14] = target_lead[client]
     out[15] = owner_bytes[client]
-    for i in range(int(owner_bytes[client])):
+    for i in range(int(np.int64(owner_bytes[client]))):
         out[HEADER + i] = owner[client, i]
-    return HEADER + int(owner_bytes[client])
+    return HEADER + int(np.int64(owner_bytes[client]))
 
 
-@kernel
+@kernel(counted=False)
 def _put_records(
     client: int, row: int, count: int, arena: U8, out: U8, at: int, slots: Slots, sent: Sent, draft: Draft
 ) -> int:
@@ -347,7 +347,7 @@ def _put_records(
     last = -1
     for i in range(count):
         if draft[2][i] > 0:
-            last = int(draft[0][i])
+            last = int(np.int64(draft[0][i]))
     size = (last + 8) >> 3
     bitmap = at + 1
     out[at] = size
@@ -355,10 +355,10 @@ def _put_records(
         out[bitmap + i] = 0
     at = bitmap + size
     for i in range(count):
-        length = int(draft[2][i])
+        length = int(np.int64(draft[2][i]))
         if length == 0:
             continue
-        slot, offset = int(draft[0][i]), int(draft[1][i])
+        slot, offset = int(np.int64(draft[0][i])), int(np.int64(draft[1][i]))
         out[bitmap + (slot >> 3)] |= 1 << (slot & 7)
         sent[2][client, row, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
         slots[4][client, slot] = 0
@@ -368,18 +368,18 @@ def _put_records(
     return at
 
 
-@kernel
+@kernel(counted=False)
 def _put_leaves(client: int, row: int, leaves: int, out: U8, at: int, sent: Sent, draft: Draft) -> int:
     """Write the leave list, and remember it as carried; the byte after it."""
     out[at] = leaves
     for i in range(leaves):
-        slot = int(draft[4][i]) & 127
+        slot = int(np.int64(draft[4][i])) & 127
         out[at + 1 + i] = draft[4][i]
         sent[3][client, row, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
     return at + 1 + leaves
 
 
-@kernel
+@kernel(counted=False)
 def _open_row(client: int, tick: int, sequence: int, sent: Sent) -> int:
     """Make room in the ring of packets sent; the row. Its former packet, if not acknowledged by now, is given up."""
     row = sequence % sent[0].shape[1]
@@ -391,7 +391,7 @@ def _open_row(client: int, tick: int, sequence: int, sent: Sent) -> int:
     return int(row)
 
 
-@kernel
+@kernel(counted=False)
 def _assemble_one(
     client: int,
     tick: int,
@@ -408,14 +408,14 @@ def _assemble_one(
 ) -> int:
     """Write one client's snapshot; its length."""
     slots, sent = interest
-    sequence = int(clients[5][client])
-    elapsed = max(1, tick - int(clients[6][client])) if clients[6][client] >= 0 else 1
+    sequence = int(np.int64(clients[5][client]))
+    elapsed = max(1, tick - int(np.int64(clients[6][client]))) if clients[6][client] >= 0 else 1
     row = _open_row(client, tick, sequence, sent)
     count, total, leaves = _draft(client, tick, elapsed, slots, world, records, draft, counters)
     at = _put_leaves(client, row, leaves, out, _put_head(client, tick, sequence, heads, out), sent, draft)
-    room = int(clients[2][client]) - at - 2 - BITMAP
+    room = int(np.int64(clients[2][client])) - at - 2 - BITMAP
     heard, event_bytes = _gather_events(
-        client, tick, min(int(options[1]), room - RECORD_BYTES_MAX), options[0], clients, events, draft, counters
+        client, tick, min(int(np.int64(options[1])), room - RECORD_BYTES_MAX), options[0], clients, events, draft, counters
     )
     chosen = count
     if total > room - event_bytes:
