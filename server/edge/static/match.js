@@ -9,6 +9,8 @@ const HISTORY_MAX = 240;
 const EFFECTS_MAX = 600;
 const EXTRAPOLATE_MS = 120;
 const KILLS_MAX = 6;
+const SOLO_COLOURS = ["#7cc4ff", "#ff8f6b", "#6ee7c8", "#f6d365", "#c79bff", "#ff7aa8", "#8fe36b", "#5ad1f0", "#ffb35c",
+  "#a3b8ff", "#e5e58a", "#f29be0"];
 const LIFE_MS = { tracer: 260, spark: 380, blast: 620, death: 2600, spawn: 700, taken: 500 };
 
 function turn(from, to, part) {
@@ -56,8 +58,10 @@ export class Match {
     return (player && this.names[player.name]) || "?";
   }
 
-  colourOf(team) {
+  /** A team's colour; where all are one team, a player's own, so that people can be told apart. */
+  colourOf(team, player) {
     const teams = this.info ? this.info.teams : [];
+    if (player && teams.length < 2) return SOLO_COLOURS[player.name % SOLO_COLOURS.length];
     const colour = teams.length ? teams[team % teams.length].colour : "#7cc4ff";
     return /^#[0-9a-f]{6}$/i.test(colour) ? colour : "#7cc4ff";
   }
@@ -127,7 +131,7 @@ export class Match {
   happen(event, frame) {
     const actor = frame.byId.get(event.actor);
     const target = frame.byId.get(event.target);
-    const colour = actor ? this.colourOf(actor.team) : "#ffd479";
+    const colour = actor ? this.colourOf(actor.team, actor) : "#ffd479";
     const add = (kind, more) => {
       this.effects.push({ kind, p: event.p, end: event.end, colour, start: frame.wall, life: LIFE_MS[kind], ...more });
       if (this.effects.length > EFFECTS_MAX) this.effects.shift();
@@ -138,7 +142,7 @@ export class Match {
     else if (event.kind === EVENT.spawn) add("spawn");
     else if (event.kind === EVENT.pickup) add("taken");
     else if (event.kind === EVENT.kill) {
-      add("death", { colour: target ? this.colourOf(target.team) : colour });
+      add("death", { colour: target ? this.colourOf(target.team, target) : colour });
       const weapon = this.info && this.info.weapons[event.value & 255];
       this.kills.unshift({ actor, target, weapon: weapon || "", head: (event.value & 256) !== 0 });
       this.kills.length = Math.min(this.kills.length, KILLS_MAX);

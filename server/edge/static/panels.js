@@ -92,7 +92,7 @@ export class Panels {
     const item = element("li");
     const name = (player) => {
       const made = element("b", "", player ? match.nameOf(player) : "the world");
-      if (player) made.style.color = match.colourOf(player.team);
+      if (player) made.style.color = match.colourOf(player.team, player);
       return made;
     };
     if (actor && target && actor.id === target.id) item.append(name(target), element("span", "", weapon || "died"));
@@ -134,7 +134,7 @@ export class Panels {
       row.id = player.id;
       row.line.classList.toggle("dead", !(player.flags & FLAG.alive));
       row.line.classList.toggle("chosen", player.id === this.selected);
-      row.dot.style.background = this.match.colourOf(player.team);
+      row.dot.style.background = this.match.colourOf(player.team, player);
       const texts = [number + 1, name, player.score, player.kills, player.deaths, player.ping];
       texts.forEach((text, cell) => {
         if (row.cells[cell].textContent !== String(text)) row.cells[cell].textContent = text;
@@ -188,7 +188,7 @@ export class Panels {
     if (!player) return;
     const { match } = this;
     const { teams, weapons } = match.info;
-    get("card-dot").style.background = match.colourOf(player.team);
+    get("card-dot").style.background = match.colourOf(player.team, player);
     get("card-name").textContent = match.nameOf(player);
     const team = teams.length ? teams[player.team % teams.length].name : "";
     get("card-team").textContent = player.flags & FLAG.alive ? team : `${team} · down`;

@@ -133,7 +133,7 @@ export class Plan {
     if (reach < 12 || this.dense) return;
     for (const player of alive) {
       const [x, y] = this.toScreen(player.p);
-      const colour = match.colourOf(player.team);
+      const colour = match.colourOf(player.team, player);
       const fade = context.createRadialGradient(x, y, 0, x, y, reach);
       fade.addColorStop(0, rgba(colour, 0.26));
       fade.addColorStop(1, rgba(colour, 0));
@@ -216,7 +216,7 @@ export class Plan {
     const { context } = this;
     const [x, y] = this.toScreen(player.p);
     const size = this.radius() * 0.5;
-    context.strokeStyle = rgba(match.colourOf(player.team), 0.55);
+    context.strokeStyle = rgba(match.colourOf(player.team, player), 0.55);
     context.lineWidth = 1.6;
     context.beginPath();
     context.moveTo(x - size, y - size);
@@ -231,14 +231,15 @@ export class Plan {
     return x > -40 && y > -40 && x < this.size[0] + 40 && y < this.size[1] + 40;
   }
 
-  /** Arrows in one path per team, because a thousand separate fills take longer than a frame. */
+  /** Arrows in one path per colour, because a thousand separate fills take longer than a frame. */
   drawPlayers(alive, match, scene, selected) {
     const { context } = this;
     const radius = this.radius();
-    const teams = new Map();
+    const paths = new Map();
     for (const player of alive) {
-      const path = teams.get(player.team) || new Path2D();
-      teams.set(player.team, path);
+      const colour = match.colourOf(player.team, player);
+      const path = paths.get(colour) || new Path2D();
+      paths.set(colour, path);
       const [x, y] = this.toScreen(player.p);
       const [cos, sin] = [Math.cos(player.yaw) * radius, -Math.sin(player.yaw) * radius];
       path.moveTo(x + cos * 1.25, y + sin * 1.25);
@@ -254,8 +255,8 @@ export class Plan {
     }
     context.lineWidth = radius > 6 ? 1.6 : 1;
     context.strokeStyle = "rgba(5,8,12,0.9)";
-    for (const [team, path] of teams) {
-      context.fillStyle = match.colourOf(team);
+    for (const [colour, path] of paths) {
+      context.fillStyle = colour;
       context.stroke(path);
       context.fill(path);
     }

@@ -302,7 +302,7 @@ export class View3d {
       const ahead = (player.p[0] - camera.eye[0]) * dx + (player.p[1] - camera.eye[1]) * dy + (player.p[2] - camera.eye[2]) * dz;
       if (ahead < -2) continue;
       const alive = (player.flags & FLAG.alive) !== 0;
-      const tint = rgb(match.colourOf(player.team)).map((part) => (alive ? part : part * 0.3));
+      const tint = rgb(match.colourOf(player.team, player)).map((part) => (alive ? part : part * 0.3));
       const tall = alive ? this.height(player, match.info) : 0.3; // the fallen lie low
       if (mode === "first" && player.id === selected) continue;
       instances.set([...player.p, tall, player.yaw, player.pitch, match.info.player_radius,
@@ -403,7 +403,7 @@ export class View3d {
       const width = Math.max(14, Math.min(46, 300 / away));
       context.fillStyle = "rgba(5,8,12,0.7)";
       context.fillRect(x - width / 2 - 1, y - 4, width + 2, 5);
-      context.fillStyle = match.colourOf(player.team);
+      context.fillStyle = match.colourOf(player.team, player);
       context.fillRect(x - width / 2, y - 3, width * Math.max(0, Math.min(1, player.health / 100)), 3);
       if (away > 35) continue;
       context.lineWidth = 3;
