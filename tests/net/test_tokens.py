@@ -1,5 +1,6 @@
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -35,8 +36,8 @@ def counting() -> Callable[[int], bytes]:
     return entropy
 
 
-def issue(**options: object) -> bytes:
-    keywords: dict[str, object] = {
+def issue(**options: Any) -> bytes:
+    keywords: dict[str, Any] = {
         "protocol_id": PROTOCOL,
         "private_key": KEY,
         "client_id": 77,
@@ -46,7 +47,7 @@ def issue(**options: object) -> bytes:
         "timeout_s": 5,
         "user_data": b"hello",
     }
-    return issue_token(**(keywords | options))  # type: ignore[arg-type]  # options of issue_token, by name
+    return issue_token(**(keywords | options))
 
 
 def opened(token: ConnectToken) -> PrivateToken | None:
@@ -135,14 +136,14 @@ def test_no_two_tokens_share_keys_or_nonce() -> None:
 
 def test_private_part_with_any_bit_changed_does_not_open() -> None:
     token = read_token(issue())
-    fields = {"protocol_id": PROTOCOL, "expire_unix_s": 1_030, "nonce": token.nonce, "private_key": KEY}
-    assert open_private(token.private, **fields) is not None  # type: ignore[arg-type]  # mixed value types
+    fields: dict[str, Any] = {"protocol_id": PROTOCOL, "expire_unix_s": 1_030, "nonce": token.nonce, "private_key": KEY}
+    assert open_private(token.private, **fields) is not None
     for at in range(len(token.private)):
         changed = bytearray(token.private)
         changed[at] ^= 1 << at % 8
-        assert open_private(bytes(changed), **fields) is None  # type: ignore[arg-type]  # mixed value types
+        assert open_private(bytes(changed), **fields) is None
     for name, value in (("protocol_id", 1), ("expire_unix_s", 1_031), ("nonce", bytes(24)), ("private_key", bytes(32))):
-        assert open_private(token.private, **(fields | {name: value})) is None  # type: ignore[arg-type]  # mixed
+        assert open_private(token.private, **(fields | {name: value})) is None
 
 
 @pytest.mark.parametrize("size", [0, 1, 13, 1024, 2047, 2049])
@@ -181,7 +182,7 @@ def test_token_with_a_bad_field_is_refused(offset: int, value: bytes, reason: st
         ({"timeout_s": 2**31}, "timeout_s is"),
     ],
 )
-def test_token_that_cannot_be_issued_says_why(options: dict[str, object], reason: str) -> None:
+def test_token_that_cannot_be_issued_says_why(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(TokenError, match=reason):
         issue(**options)
 

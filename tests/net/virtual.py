@@ -1,6 +1,7 @@
 """A host and a group of clients wired together without sockets, under a virtual clock."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,8 +10,9 @@ from net.connection import ClientGroup, ClientState
 from net.datagrams import Datagrams
 from net.host import Host
 from net.tokens import issue_token
+from sim.arrays import I32, I64, U8
 
-__all__ = ["KEY", "MS", "PROTOCOL", "SECOND", "SERVER", "START_NS", "UNIX_S", "Wire", "client_address", "token"]
+__all__ = ["KEY", "MS", "PROTOCOL", "SECOND", "SERVER", "START_NS", "UNIX_S", "Wire", "client_address", "one", "token"]
 
 PROTOCOL = 0x1122334455667788
 KEY = bytes(range(32))
@@ -27,10 +29,10 @@ def client_address(client: int) -> Address:
 
 
 def token(
-    client_id: int, *, addresses: Sequence[Address] = (SERVER,), now_unix_s: int = UNIX_S, **options: object
+    client_id: int, *, addresses: Sequence[Address] = (SERVER,), now_unix_s: int = UNIX_S, **options: Any
 ) -> bytes:
     """A token for the host of these tests."""
-    keywords: dict[str, object] = {
+    keywords: dict[str, Any] = {
         "protocol_id": PROTOCOL,
         "private_key": KEY,
         "client_id": client_id,
@@ -39,16 +41,14 @@ def token(
         "expire_s": 30,
         "timeout_s": 5,
     }
-    return issue_token(**(keywords | options))  # type: ignore[arg-type]  # options of issue_token, by name
+    return issue_token(**(keywords | options))
 
 
 class Wire:
     """Carries datagrams between a host and a group; `lose(direction, datagram)` says which are lost."""
 
-    def __init__(
-        self, clients: int, *, clients_max: int | None = None, now_ns: int = START_NS, **options: object
-    ) -> None:
-        keywords: dict[str, object] = {
+    def __init__(self, clients: int, *, clients_max: int | None = None, now_ns: int = START_NS, **options: Any) -> None:
+        keywords: dict[str, Any] = {
             "protocol_id": PROTOCOL,
             "private_key": KEY,
             "addresses": [SERVER],
@@ -57,7 +57,7 @@ class Wire:
             "unix_ns": UNIX_S * SECOND,
         }
         self.now_ns = now_ns
-        self.host = Host(**(keywords | options))  # type: ignore[arg-type]  # options of Host, by name
+        self.host = Host(**(keywords | options))
         self.group = ClientGroup(clients, protocol_id=PROTOCOL)
         self.lose: Callable[[str, bytes], bool] = lambda _direction, _datagram: False
         self.sent: list[tuple[str, bytes]] = []
@@ -128,7 +128,7 @@ class Wire:
         return bool((self.group.state == ClientState.CONNECTED).all())
 
 
-def one(client: int, payload: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def one(client: int, payload: bytes) -> tuple[I32, U8, I64, I32]:
     """One payload as the arrays that `send` takes."""
     return (
         np.array([client], dtype=np.int32),
