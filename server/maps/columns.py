@@ -74,15 +74,35 @@ class Columns:
         first, last = np.array([columns[0], rows[0]]), np.array([columns[-1] + 1, rows[-1] + 1])
         return self.low + first * self.cell_m - margin_m, self.low + last * self.cell_m + margin_m
 
-    def shows(self, points: F64, *, headroom_m: float, ledge_top_m: float) -> Bool:
+    def cut_height(self, *, headroom_m: float, reach_m: float) -> F32:
+        """Where to cut what stands beside walkable floors [m], shape (height, width); −infinity far from any.
+
+        Over walkable cells it is `headroom_m` above the floor, or the ceiling where that is lower; other cells take the
+        highest of their surroundings up to `reach_m` away.
+        """
+        from scipy.ndimage import maximum_filter
+
+        span = self.top(self.walked)
+        index = np.maximum(span, 0)
+        own = np.minimum(self.floor[index] + np.float32(headroom_m), self.ceiling[index])
+        own = np.where(span >= 0, own, np.float32(-np.inf))
+        cells = 2 * max(1, round(reach_m / self.cell_m)) + 1
+        return np.asarray(np.where(span >= 0, own, maximum_filter(own, size=cells)), dtype=np.float32)
+
+    def cell_of(self, points: F64) -> tuple[I64, Bool]:
+        """The number of the cell that each point [m] lies in, and whether there is one."""
+        cell = (points[:, :2] - self.low) / self.cell_m
+        inside: Bool = ((cell >= 0.0) & (cell < [self.width, self.height])).all(axis=1)  # false for NaN
+        column, row = np.where(inside[:, None], cell, 0.0).astype(np.int64).T
+        return row * self.width + column, inside
+
+    def shows(self, points: F64, cut: F32, *, headroom_m: float) -> Bool:
         """Whether each point [m], shape (n, 3), lies in space worth showing.
 
-        That is up to `headroom_m` above a floor that players walk on, and where a column has none, all reached space
-        below `ledge_top_m`: tops of walls and pillars, but no roof over a room.
+        That is up to `headroom_m` above a floor that players walk on, and where a column has none, reached space below
+        `cut` (see `cut_height`): low walls and crates, but no roof.
         """
-        cell = np.floor((points[:, :2] - self.low) / self.cell_m).astype(np.int64)
-        valid = ((cell >= 0) & (cell < [self.width, self.height])).all(axis=1)
-        number = np.where(valid, cell[:, 1] * self.width + cell[:, 0], 0)
+        number, valid = self.cell_of(points)
         first, end = self.start[number], self.start[number + 1]
         near, ledge, foot = (np.zeros(len(points), dtype=bool) for _ in range(3))
         for step in range(int((end - first).max(initial=0))):
@@ -92,8 +112,9 @@ class Columns:
             walked = here & (self.walked[span] != 0)
             foot |= walked
             near |= walked & above & (points[:, 2] <= self.floor[span] + headroom_m)
-            ledge |= here & above & (self.reached[span] != 0) & (points[:, 2] <= ledge_top_m)
-        return (near | (ledge & ~foot)) & valid
+            ledge |= here & above & (self.reached[span] != 0)
+        ledge &= ~foot & (points[:, 2] <= cut.ravel()[number])
+        return (near | ledge) & valid
 
 
 def _on_grid(vertices: F64, low: F64, cell_m: float) -> F64:

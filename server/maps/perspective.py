@@ -12,7 +12,7 @@ import numpy as np
 
 from server.maps.columns import Columns, cut_columns
 from server.maps.shading import BACKGROUND, height_colours, lambert
-from sim.arrays import F64, I64, U8, Bool
+from sim.arrays import F32, F64, I64, U8, Bool
 from sim.geometry import Geometry
 from sim.worldmap import Contents, WorldMap
 
@@ -22,7 +22,10 @@ FIELD_OF_VIEW = math.radians(28.0)
 YAW, ELEVATION = math.radians(60.0), math.radians(48.0)
 CELL_M = 0.25
 SURFACES_MAX = 32  # what a ray passes before it gives up
-HEADROOM_M = 3.6  # walls are cut this far above the floor
+HEADROOM_M = 3.2  # walls are cut this far above the floor
+CUT_REACH_M = 1.6  # rock is shown as cut up to here from a floor
+CAP_STEPS = 24
+CAP = (44.0, 50.0, 60.0)
 NUDGE_M = 0.12  # from a surface into the space before it
 AMBIENT_RAYS, AMBIENT_M = 6, 2.0
 GOLDEN = 2.399963229728653  # radians: successive turns spread evenly (Vogel 1979)
@@ -82,14 +85,15 @@ def aim_camera(points: F64, *, width: int, height: int) -> Camera:
     scale_x = scale_y * width / height
     x, y, z = points @ right, points @ up, points @ forward
     middle_x, middle_y, distance = 0.0, 0.0, 0.0
-    for _ in range(8):  # nearer points reach farther out; a few rounds centre what is seen
-        distance = float((np.maximum(np.abs(x - middle_x) / scale_x, np.abs(y - middle_y) / scale_y) - z).max())
+    for _ in range(12):  # nearer points reach farther out; a few rounds centre what is seen
+        distance = 1.04 * float((np.maximum(np.abs(x - middle_x) / scale_x, np.abs(y - middle_y) / scale_y) - z).max())
         depth = z + distance
         left, rightmost = float(((x - middle_x) / depth).min()), float(((x - middle_x) / depth).max())
         lowest, highest = float(((y - middle_y) / depth).min()), float(((y - middle_y) / depth).max())
         middle_x += (left + rightmost) / 2.0 * float(depth.mean())
         middle_y += (lowest + highest) / 2.0 * float(depth.mean())
-    position = right * middle_x + up * middle_y - forward * distance * 1.04
+    distance = 1.06 * float((np.maximum(np.abs(x - middle_x) / scale_x, np.abs(y - middle_y) / scale_y) - z).max())
+    position = right * middle_x + up * middle_y - forward * distance
     return Camera(position, forward, right, up, width, height)
 
 
@@ -99,32 +103,69 @@ def _normals(world: WorldMap) -> F64:
     return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300), dtype=np.float64)
 
 
-def _trace(
-    world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera, normals: F64, ledge_top: float
-) -> tuple[F64, I64]:
-    """Distance and triangle that each pixel shows; infinity and −1 where it shows none."""
+def _caps(columns: Columns, cut: F32, start: F64, end: F64) -> F64:
+    """Where straight ways through rock first dip below the cut, as a share of each way; NaN where they do not.
+
+    Args:
+        columns: The map's columns.
+        cut: `Columns.cut_height`.
+        start: Where each way enters the rock [m], shape (n, 3).
+        end: Where it leaves it.
+    """
+    share = np.full(len(start), np.nan)
+    walkable = (columns.top(columns.walked) >= 0).ravel()
+    for step in range(CAP_STEPS, -1, -1):
+        part = step / CAP_STEPS
+        point = start + part * (end - start)
+        cell, valid = columns.cell_of(point)
+        under = valid & ~walkable[cell] & (point[:, 2] <= cut.ravel()[cell])
+        share[under] = part
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What each pixel shows: distance [m] (infinity: nothing), triangle, and whether it is a cut through rock."""
+
+    distance: F64
+    triangle: I64
+    cap: Bool
+
+
+def _trace(world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera, normals: F64) -> _Trace:
+    """Follow every pixel's ray through all that hides the rooms."""
+    cut = columns.cut_height(headroom_m=HEADROOM_M, reach_m=CUT_REACH_M)
     rays = camera.rays()
-    distance, seen = np.full(len(rays), np.inf), np.full(len(rays), -1, dtype=np.int64)
-    travelled = np.zeros(len(rays))
+    seen = _Trace(np.full(len(rays), np.inf), np.full(len(rays), -1, dtype=np.int64), np.zeros(len(rays), dtype=bool))
+    travelled, entered = np.zeros(len(rays)), np.full(len(rays), np.nan)
     active = np.arange(len(rays))
-    mask = int(Contents.SOLID) | LIQUID
     for _ in range(SURFACES_MAX):
         if not len(active):
             break
         origin = camera.position + rays[active] * travelled[active, None]
-        step, triangle = geometry.closest_hit(origin, rays[active], mask=mask)
+        step, triangle = geometry.closest_hit(origin, rays[active], mask=int(Contents.SOLID) | LIQUID)
         hit = triangle >= 0
-        active, step, triangle = active[hit], step[hit], triangle[hit].astype(np.int64)
-        travelled[active] += step
-        point = camera.position + rays[active] * travelled[active, None]
-        facing = (normals[triangle] * rays[active]).sum(axis=1) < 0.0
-        sky = world.contents[triangle] & int(Contents.SKY) != 0
-        before = point + normals[triangle] * NUDGE_M
-        shown = facing & ~sky & columns.shows(before, headroom_m=HEADROOM_M, ledge_top_m=ledge_top)
-        distance[active[shown]], seen[active[shown]] = travelled[active[shown]], triangle[shown]
+        active, ray, normal = active[hit], rays[active[hit]], normals[triangle[hit]]
+        contents, triangle = world.contents[triangle[hit]], triangle[hit].astype(np.int64)
+        travelled[active] += step[hit]
+        point = camera.position + ray * travelled[active, None]
+        share = _caps(columns, cut, camera.position + ray * entered[active, None], point)
+        capped = ~np.isnan(share)
+        rock = contents & int(Contents.SOLID) != 0
+        facing = (normal * ray).sum(axis=1) < 0.0
+        usual = np.where(rock, contents & int(Contents.SKY) == 0, normal[:, 2] > 0.5)
+        shown = facing & usual & columns.shows(point + normal * NUDGE_M, cut, headroom_m=HEADROOM_M)
+        shown &= ~capped
+        seen.distance[active[shown]] = travelled[active[shown]]
+        inside = entered[active[capped]]
+        seen.distance[active[capped]] = inside + share[capped] * (travelled[active[capped]] - inside)
+        seen.triangle[active] = np.where(shown | capped, triangle, -1)
+        seen.cap[active] = capped
+        into_rock = facing & rock & (contents & int(Contents.SKY) == 0)
+        entered[active] = np.where(into_rock, travelled[active], np.where(rock, np.nan, entered[active]))
         travelled[active] += 1e-4
-        active = active[~shown]
-    return distance, seen
+        active = active[~(shown | capped)]
+    return seen
 
 
 def _floor_points(world: WorldMap, columns: Columns) -> F64:
@@ -186,12 +227,13 @@ def perspective(world: WorldMap, geometry: Geometry, *, width: int = 1280, heigh
     columns = cut_columns(world, cell_m=max(CELL_M, extent / 1024.0))
     points = _floor_points(world, columns)
     low_z, high_z = (float(value) for value in np.percentile(points[:, 2], [1.0, 99.0]))
-    camera = aim_camera(np.concatenate([points, points + np.array([0.0, 0.0, 2.0])]), width=width, height=height)
+    camera = aim_camera(np.concatenate([points, points + np.array([0.0, 0.0, HEADROOM_M])]), width=width, height=height)
     normals = _normals(world)
-    distance, seen = _trace(world, geometry, columns, camera, normals, high_z + HEADROOM_M)
+    trace = _trace(world, geometry, columns, camera, normals)
+    distance, seen = trace.distance, trace.triangle
     pixels = np.flatnonzero(seen >= 0)
     points = camera.position + camera.rays()[pixels] * distance[pixels, None]
-    facing = normals[seen[pixels]]
+    facing = np.where(trace.cap[pixels, None], [[0.0, 0.0, 1.0]], normals[seen[pixels]])
     shape = (height, width)
     openness = np.ones(height * width)
     openness[pixels] = _openness(geometry, points, facing, pixels, width)
@@ -202,7 +244,10 @@ def perspective(world: WorldMap, geometry: Geometry, *, width: int = 1280, heigh
     for bit, tint in LIQUID_COLOURS:
         wet = (world.contents[seen[pixels]] & int(bit) != 0)[:, None]
         colour = np.where(wet, np.array(tint, dtype=np.float64), colour)
+    light = lambert(facing) * (0.3 + 0.7 * openness[pixels]) * 1.08
+    light[trace.cap[pixels]] = 1.0
+    colour[trace.cap[pixels]] = CAP
     image = np.tile(np.array(BACKGROUND, dtype=np.float64), (height * width, 1))
-    image[pixels] = colour * (lambert(facing) * (0.3 + 0.7 * openness[pixels]) * 1.08)[:, None]
+    image[pixels] = colour * light[:, None]
     picture = image.reshape(height, width, 3).clip(0.0, 255.0).round().astype(np.uint8)
     return Picture(picture, distance.reshape(shape), camera)

@@ -151,8 +151,8 @@ def _scale_bar(draw: "ImageDraw", right: int, y: int, px_per_m: float) -> None:
 def _summary(world: WorldMap) -> str:
     size = world.bounds[1] - world.bounds[0]
     return (
-        f"{size[0]:.0f} × {size[1]:.0f} × {size[2]:.0f} m · {len(world.triangles):,} triangles · "
-        f"{len(world.spawns)} spawn points · {len(world.items)} items"
+        f"{size[0]:.0f} x {size[1]:.0f} x {size[2]:.0f} m, {len(world.triangles):,} triangles, "
+        f"{len(world.spawns)} spawn points, {len(world.items)} items"
     )
 
 
