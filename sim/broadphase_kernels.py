@@ -430,10 +430,13 @@ def cell_box(grid: Grid, level: int, low: Point, high: Point, box: I64) -> None:
     box[3] = 1
     stride = 1
     for axis in range(grid[0][HEADER_DIMENSIONS]):
+        # No centre is beyond LIMIT_M, and infinity would spoil the sums.
+        lower = min(max(low[axis], -4.0 * LIMIT_M), 4.0 * LIMIT_M)
+        upper = min(max(high[axis], -4.0 * LIMIT_M), 4.0 * LIMIT_M)
         # The second term outweighs the rounding of these sums and of the exact test.
-        margin = widest + (abs(low[axis]) + abs(high[axis]) + widest) * 2.0**-48 + 1e-100
-        first = max(low[axis] - margin, bounds[axis])
-        last = min(high[axis] + margin, bounds[axis + 3])
+        margin = widest + (abs(lower) + abs(upper) + widest) * 2.0**-48 + 1e-100
+        first = max(lower - margin, bounds[axis])
+        last = min(upper + margin, bounds[axis + 3])
         if not first <= last:
             box[3] = 0
             return

@@ -44,65 +44,56 @@ BY_BOX = 2  # spheres that touch a box
 
 
 @kernel
-def _after(keys: F64, slots: I32, first: int, second: int) -> bool:
-    """Whether entry `first` comes after entry `second` in the order of (key, slot)."""
-    return bool(keys[first] > keys[second] or (keys[first] == keys[second] and slots[first] > slots[second]))
+def _sink(keys: F64, slots: I32, parent: int, count: int) -> None:
+    """Restores the heap [0, count) below `parent`, whose entry may come before those under it.
 
-
-@kernel
-def _swap(keys: F64, slots: I32, first: int, second: int) -> None:
-    """Exchanges two entries."""
-    keys[first], keys[second] = keys[second], keys[first]
-    slots[first], slots[second] = slots[second], slots[first]
-
-
-@kernel
-def _sink(keys: F64, slots: I32, count: int) -> None:
-    """Restores the heap [0, count) after its top was replaced."""
-    parent = 0
+    One function without helpers: a call that takes arrays costs more than a whole level of the heap.
+    """
+    key = keys[parent]
+    slot = slots[parent]
     while True:
         child = 2 * parent + 1
         if child >= count:
-            return
-        if child + 1 < count and _after(keys, slots, child + 1, child):
-            child += 1
-        if not _after(keys, slots, child, parent):
-            return
-        _swap(keys, slots, child, parent)
+            break
+        right = child + 1
+        if right < count and (
+            keys[right] > keys[child] or (keys[right] == keys[child] and slots[right] > slots[child])
+        ):
+            child = right
+        if keys[child] < key or (keys[child] == key and slots[child] < slot):
+            break
+        keys[parent] = keys[child]
+        slots[parent] = slots[child]
         parent = child
+    keys[parent] = key
+    slots[parent] = slot
 
 
 @kernel
-def _keep(keys: F64, slots: I32, found: int, key: float, slot: int) -> int:
-    """Offers one more entry to the selection, which keeps the first of the order.
-
-    Returns:
-        `found` + 1.
-    """
-    limit = keys.shape[0]
-    if found < limit:
-        keys[found] = key
-        slots[found] = slot
-        child = found
-        while child > 0 and _after(keys, slots, child, (child - 1) // 2):
-            _swap(keys, slots, child, (child - 1) // 2)
-            child = (child - 1) // 2
-    elif limit > 0 and (key < keys[0] or (key == keys[0] and slot < slots[0])):
-        keys[0] = key
-        slots[0] = slot
-        _sink(keys, slots, limit)
-    return found + 1
+def _heapify(keys: F64, slots: I32, count: int) -> None:
+    """Makes a heap of the entries [0, count), by Floyd's method."""
+    for parent in range(count // 2 - 1, -1, -1):
+        _sink(keys, slots, parent, count)
 
 
 @kernel
 def _finish(keys: F64, slots: I32, found: int) -> None:
     """Sorts the selection in ascending order; unused places become infinite, of slot -1."""
-    kept = min(found, keys.shape[0])
+    limit = keys.shape[0]
+    kept = min(found, limit)
+    if found < limit:
+        _heapify(keys, slots, kept)
     for last in range(kept - 1, 0, -1):
-        _swap(keys, slots, 0, last)
-        _sink(keys, slots, last)
-    keys[kept:] = np.inf
-    slots[kept:] = -1
+        key = keys[last]
+        slot = slots[last]
+        keys[last] = keys[0]
+        slots[last] = slots[0]
+        keys[0] = key
+        slots[0] = slot
+        _sink(keys, slots, 0, last)
+    for index in range(kept, limit):
+        keys[index] = np.inf
+        slots[index] = -1
 
 
 @kernel
@@ -113,7 +104,8 @@ def _gap(value: float, low: float, high: float) -> float:
 
 @kernel
 def _select_span(
-    grid: Grid,
+    items: F64,
+    names: I32,
     kind: int,
     first: int,
     last: int,
@@ -124,26 +116,37 @@ def _select_span(
     slots: I32,
     found: int,
 ) -> int:
-    """Offers those of the things [first, last) that pass the test of `kind`.
+    """Offers those of the things [first, last) that pass the test of `kind`; `names` are their slots.
 
-    For points `low` and `high` are the same, so that one measure of distance serves all three kinds.
+    For points `low` and `high` are the same, so that one measure of distance serves all three kinds. The selection is
+    a plain list until it is full, and a heap from then on.
     """
-    items = grid[5]
+    limit = keys.shape[0]
     for place in range(first, last):
         dx = _gap(items[0, place], low[0], high[0])
         dy = _gap(items[1, place], low[1], high[1])
         dz = _gap(items[2, place], low[2], high[2])
         apart = (dx * dx + dy * dy) + dz * dz
-        limit = reach if kind == BY_CENTRE else reach + items[3, place]
-        if apart <= limit * limit:
-            slot = grid[6][place]
-            found = _keep(keys, slots, found, float(slot) if kind == BY_BOX else apart, slot)
+        touch = reach if kind == BY_CENTRE else reach + items[3, place]
+        if apart <= touch * touch:
+            slot = names[place]
+            key = float(slot) if kind == BY_BOX else apart
+            if found < limit:
+                keys[found] = key
+                slots[found] = slot
+                if found + 1 == limit:
+                    _heapify(keys, slots, limit)
+            elif key < keys[0] or (key == keys[0] and slot < slots[0]):
+                keys[0] = key
+                slots[0] = slot
+                _sink(keys, slots, 0, limit)
+            found += 1
     return found
 
 
 @kernel
 def _select(grid: Grid, kind: int, low: Point, high: Point, reach: float, box: I64, keys: F64, slots: I32) -> int:
-    """Offers all things that pass the test of `kind`; the selection is left as a heap.
+    """Offers all things that pass the test of `kind`; `_finish` puts the selection in order.
 
     Returns:
         How many passed.
@@ -155,6 +158,8 @@ def _select(grid: Grid, kind: int, low: Point, high: Point, reach: float, box: I
     # Written so that NaN fails it.
     if not (reach >= 0.0 and low[0] <= high[0] and low[1] <= high[1] and low[2] <= high[2]):
         return found
+    if kind != BY_BOX and not abs(low[0]) + abs(low[1]) + abs(low[2]) < np.inf:
+        return found
     outer_low = (low[0] - reach, low[1] - reach, low[2] - reach)
     outer_high = (high[0] + reach, high[1] + reach, high[2] + reach)
     for level in range(grid[0][HEADER_LEVELS]):
@@ -163,7 +168,7 @@ def _select(grid: Grid, kind: int, low: Point, high: Point, reach: float, box: I
             for row in range(box[2]):
                 first, last, rest = row_span(grid, level, box, slab, row)
                 while first < last or rest > 0:
-                    found = _select_span(grid, kind, first, last, low, high, reach, keys, slots, found)
+                    found = _select_span(grid[5], grid[6], kind, first, last, low, high, reach, keys, slots, found)
                     first = grid[1][level, LEVEL_FIRST]
                     last = first + rest
                     rest = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.arrays import F64
-from sim.broadphase import Broadphase
+from sim.broadphase import Broadphase, Neighbours
 from tools.bench.harness import Row, median_us, row
 
 __all__ = ["run"]
@@ -78,8 +78,40 @@ def _towns() -> Row:
     return row("10k towns", median_us({"ours": tick}, rounds=21)["ours"])
 
 
+def _queries() -> list[Row]:
+    """1,000 queries of each kind against 10,000 things in 3-D; the references are cKDTree's batch calls."""
+    from scipy.spatial import cKDTree
+
+    points = _points(10_000, 3)
+    radii = np.full(len(points), RADIUS_M)
+    broad, tree = Broadphase(len(points)), cKDTree(points)
+    broad.build(points, radii)
+    random = np.random.default_rng(SEED + 1)
+    where = points[:1_000] + random.uniform(-1.0, 1.0, (1_000, 3))
+    reach, endless, nobody = np.full(1_000, 2.0), np.full(1_000, np.inf), np.full(1_000, -1, np.int32)
+    out, eight = Neighbours.room(1_000, 128), Neighbours.room(1_000, 8)
+    ways, distances, slots = random.normal(0.0, 1.0, (1_000, 3)), np.zeros(1_000), np.zeros(1_000, np.int32)
+    times = median_us(
+        {
+            "near": lambda: broad.near(where, reach, out),
+            "near tree": lambda: tree.query_ball_point(where, 2.0 + RADIUS_M, return_sorted=False),
+            "nearest": lambda: broad.nearest(where, endless, eight),
+            "nearest tree": lambda: tree.query(where, 8),
+            "boxed": lambda: broad.boxed(where - 2.0, where + 2.0, out),
+            "cast": lambda: broad.cast(where, ways, endless, nobody, distances=distances, slots=slots),
+        },
+        rounds=9,
+    )
+    return [
+        row("1k near", times["near"], reference="query_ball_point", reference_value=times["near tree"]),
+        row("1k nearest 8", times["nearest"], reference="cKDTree.query", reference_value=times["nearest tree"]),
+        row("1k boxed", times["boxed"]),
+        row("1k cast", times["cast"]),
+    ]
+
+
 def run(data: Sequence[Path]) -> list[Row]:
     """Measure; `data` is not used."""
     del data
     rows = [_even(count, name, rounds, dimensions) for dimensions in (2, 3) for count, name, rounds in SIZES]
-    return [*rows, _mixed(), _towns()]
+    return [*rows, _mixed(), _towns(), *_queries()]
