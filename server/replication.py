@@ -125,7 +125,13 @@ class Replication:
     """
 
     def __init__(
-        self, fields: FieldTable, *, clients: int, entities: int, limits: ReplicationLimits | None = None
+        self,
+        fields: FieldTable,
+        *,
+        clients: int,
+        entities: int,
+        limits: ReplicationLimits | None = None,
+        share_records: bool = True,
     ) -> None:
         """Allocate all that replication will ever use.
 
@@ -134,6 +140,7 @@ class Replication:
             clients: Capacity.
             entities: Capacity; rows are the entity table's.
             limits: See `ReplicationLimits`.
+            share_records: False encodes each record anew for each client: the reference of the benchmark.
 
         Raises:
             ServerError: A capacity is out of range.
@@ -142,12 +149,12 @@ class Replication:
             raise ServerError(f"replication: {clients} clients and {entities} entities: at most 16,384 and 1,048,575")
         self.limits = limits or ReplicationLimits()
         self.table, self.clients, self.entities = fields, clients, entities
-        self._allocate_entities()
+        self._allocate_entities(share_records=share_records)
         self._allocate_clients()
         self._allocate_scratch()
         self.counters: I64 = np.zeros(len(COUNTERS), dtype=np.int64)
 
-    def _allocate_entities(self) -> None:
+    def _allocate_entities(self, *, share_records: bool) -> None:
         entities, count, ring = self.entities, len(self.table), self.limits.history_ticks
         self.fields: I32 = np.zeros((entities, count), dtype=np.int32)
         self.rule: U8 = np.zeros(entities, dtype=np.uint8)
@@ -163,7 +170,7 @@ class Replication:
             self.table.table,
             np.zeros(self.limits.arena_bytes, dtype=np.uint8),
             np.zeros((AGE_MASK + 1, entities), dtype=np.int64),
-            np.array([0, self.table.velocity_scale, ring - ring // 4], dtype=np.int64),
+            np.array([0, self.table.velocity_scale, ring - ring // 4, share_records], dtype=np.int64),
         )
         events = self.limits.events
         self._events = (

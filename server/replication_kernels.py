@@ -60,7 +60,7 @@ LENGTH_BITS, OFFSET_BITS = 9, 22  # of a cache entry: tick, offset, length
 WORLD_TYPE = "Tuple((u8[::1], i4[::1], i4[:,:,::1], i4[::1]))"
 World = tuple[U64, I32, I32, I32]
 # records: field table, arena, cache by (age, entity), state: arena bytes used, velocity scale, age at which a resting
-# entity's baseline is renewed
+# entity's baseline is renewed, whether records are shared
 RECORDS_TYPE = "Tuple((i8[:,::1], u1[::1], i8[:,::1], i8[::1]))"
 Records = tuple[I64, U8, I64, I64]
 # events, a ring: bytes, length, tick, actor, target, position; state: events pushed so far
@@ -123,7 +123,8 @@ def push_events(
     for i in range(kind.shape[0]):
         k = events[6][0] % ring
         ids = (actor[i], target[i])
-        events[1][k] = encode_event(int(np.int64(kind[i])), ids, position[i], vector[i], int(np.int64(value[i])), scale, events[0][k])
+        number, amount = int(np.int64(kind[i])), int(np.int64(value[i]))
+        events[1][k] = encode_event(number, ids, position[i], vector[i], amount, scale, events[0][k])
         events[2][k] = tick
         events[3][k] = actor[i]
         events[4][k] = target[i]
@@ -189,7 +190,7 @@ def _record(tick: int, age: int, entity: int, world: World, records: Records, co
     """The arena place (offset << 9 | length) of a record, encoded now if no client needed it before; −1: no room."""
     table, arena, cache, state = records
     entry = cache[age, entity]
-    if entry >> (OFFSET_BITS + LENGTH_BITS) != tick:
+    if entry >> (OFFSET_BITS + LENGTH_BITS) != tick or state[3] == 0:
         offset = state[0]
         if offset + RECORD_BYTES_MAX > arena.shape[0]:
             counters[ARENA_FULL] += 1
@@ -414,9 +415,8 @@ def _assemble_one(
     count, total, leaves = _draft(client, tick, elapsed, slots, world, records, draft, counters)
     at = _put_leaves(client, row, leaves, out, _put_head(client, tick, sequence, heads, out), sent, draft)
     room = int(np.int64(clients[2][client])) - at - 2 - BITMAP
-    heard, event_bytes = _gather_events(
-        client, tick, min(int(np.int64(options[1])), room - RECORD_BYTES_MAX), options[0], clients, events, draft, counters
-    )
+    most = min(int(np.int64(options[1])), room - RECORD_BYTES_MAX)
+    heard, event_bytes = _gather_events(client, tick, most, options[0], clients, events, draft, counters)
     chosen = count
     if total > room - event_bytes:
         _choose(client, count, room - event_bytes, slots, draft)
