@@ -48,7 +48,7 @@ export class Panels {
     this.match = match;
     this.choose = choose;
     this.sort = { key: "score", sign: -1 };
-    this.rows = [];
+    this.rows = new Map();
     this.stageRows = [];
     this.rates = [];
     document.querySelectorAll("[data-sort]").forEach((button) => {
@@ -123,26 +123,37 @@ export class Panels {
     this.teams();
   }
 
+  /** One row per player, moved and never reused for another, so that a click in a moving table hits who it meant. */
   fill(entries) {
     const body = get("board");
-    while (this.rows.length < entries.length) this.rows.push(this.addRow(body));
-    this.rows.forEach((row, number) => {
-      const entry = entries[number];
-      row.line.hidden = !entry;
-      if (!entry) return;
-      const { player, name } = entry;
-      row.id = player.id;
-      row.line.classList.toggle("dead", !(player.flags & FLAG.alive));
-      row.line.classList.toggle("chosen", player.id === this.selected);
-      row.dot.style.background = this.match.colourOf(player.team, player);
-      const texts = [number + 1, name, player.score, player.kills, player.deaths, player.ping];
-      texts.forEach((text, cell) => {
-        if (row.cells[cell].textContent !== String(text)) row.cells[cell].textContent = text;
-      });
+    const focused = document.activeElement;
+    const gone = new Set(this.rows.keys());
+    entries.forEach((entry, number) => {
+      const { id } = entry.player;
+      gone.delete(id);
+      if (!this.rows.has(id)) this.rows.set(id, this.makeRow(id));
+      const row = this.rows.get(id);
+      this.fillRow(row, entry, number + 1);
+      if (body.children[number] !== row.line) body.insertBefore(row.line, body.children[number] || null);
+    });
+    for (const id of gone) {
+      this.rows.get(id).line.remove();
+      this.rows.delete(id);
+    }
+    if (focused !== document.activeElement && body.contains(focused)) focused.focus();
+  }
+
+  fillRow(row, { player, name }, rank) {
+    row.line.classList.toggle("dead", !(player.flags & FLAG.alive));
+    row.line.classList.toggle("chosen", player.id === this.selected);
+    row.dot.style.background = this.match.colourOf(player.team, player);
+    const texts = [rank, name, player.score, player.kills, player.deaths, player.ping];
+    texts.forEach((text, cell) => {
+      if (row.cells[cell].textContent !== String(text)) row.cells[cell].textContent = text;
     });
   }
 
-  addRow(body) {
+  makeRow(id) {
     const line = element("tr");
     line.dataset.testid = "player-row";
     const row = { line, dot: element("span", "dot"), cells: [] };
@@ -156,8 +167,7 @@ export class Panels {
       } else row.cells.push(made);
       line.append(made);
     }
-    line.addEventListener("click", () => this.choose(row.id));
-    body.append(line);
+    line.addEventListener("click", () => this.choose(id));
     return row;
   }
 
