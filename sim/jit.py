@@ -30,8 +30,9 @@ import numba
 import numpy as np
 from numba import prange
 from numba.core import cgutils, sigutils, types
-from numba.core.types.misc import unliteral
 from numba.core.types import containers
+from numba.core.types.misc import unliteral
+from numba.core.typing import ctypes_utils
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import make_array, populate_array
@@ -254,7 +255,7 @@ def external(symbol: str, signature: str, *, address: int | None = None) -> Any:
 def _plain_external(symbol: str, signature: str, address: int | None) -> Any:
     """The same function through ctypes, for runs with the compiler switched off."""
     arguments, result = sigutils.normalize_signature(signature)
-    as_ctypes = numba.core.typing.ctypes_utils.to_ctypes
+    as_ctypes = ctypes_utils.to_ctypes
     prototype = ctypes.CFUNCTYPE(as_ctypes(result), *(as_ctypes(argument) for argument in arguments), use_errno=True)
     if address is None:
         return prototype((symbol, ctypes.CDLL(None, use_errno=True)))
