@@ -26,7 +26,7 @@ class Look(Component, name="look"):
 class Stance(Component, name="stance"):
     """What the motion of a player remembers from tick to tick; see `sim.motion`."""
 
-    flags = column(np.uint16, wire=Wire(bits=6))
+    flags = column(np.uint16, wire=Wire(bits=9))
     ground_normal = column(np.float64, shape=(3,))
 
 

@@ -13,7 +13,7 @@ Real-Time Collision Detection, 5.3.2.
 import enum
 from math import sqrt
 
-from sim.arrays import F64, I16, I32, I64, U8, U16, Bool
+from sim.arrays import F64, I16, I32, U8, U16, Bool
 from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, any_hit, closest_hit
 from sim.jit import kernel
 from sim.rng import random_unit
@@ -360,7 +360,7 @@ def _fly_one(
     dt: float,
     poses: tuple[F64, F64, Bool],
 ) -> tuple[int, int]:
-    """Fly one projectile for dt. Returns (what ended it: victim row, HIT_WORLD, or HIT_NOTHING while it flies, part)."""
+    """Fly one projectile for dt; returns (victim row, HIT_WORLD, or HIT_NOTHING while it flies; part)."""
     feet, height, targets = poses
     left = dt
     for _ in range(BOUNCES_MAX):

@@ -1,0 +1,70 @@
+"""Clients' messages, checked: actions become commands of the world, the game's messages are passed on to everyone.
+
+A client may send each action `per_second_max` times a second and `MESSAGES_PER_SECOND_MAX` messages in all, in
+windows of one second of ticks; what is beyond is refused and counted.
+"""
+
+import numpy as np
+
+from net.messages import MessageCodec
+from server.sessions import Sessions
+from sim.arrays import I32, I64
+from sim.plugin import GameSpec
+
+__all__ = ["ActionGate"]
+
+MESSAGES_PER_SECOND_MAX = 5
+TOLD_MAX = 64  # messages passed on per tick; more are dropped and counted
+
+
+class ActionGate:
+    """Decodes and limits what clients say.
+
+    Attributes:
+        refused: Messages beyond a limit.
+        malformed: Messages that are not as declared.
+    """
+
+    def __init__(self, game: GameSpec, *, clients: int, tick_hz: int) -> None:
+        self._actions = len(game.actions)
+        self._codec = MessageCodec([*game.actions, *game.messages])
+        self._most = [spec.per_second_max for spec in game.actions] + [MESSAGES_PER_SECOND_MAX] * len(game.messages)
+        self._tick_hz = tick_hz
+        self._used: I32 = np.zeros((clients, max(len(self._most), 1)), np.int32)
+        self._window: I64 = np.full(clients, -1, np.int64)
+        self._told: list[tuple[str, tuple[int | str | bytes, ...]]] = []
+        self.refused = 0
+
+    @property
+    def malformed(self) -> int:
+        """Messages that were not as declared."""
+        return self._codec.dropped
+
+    def reset(self, client: int) -> None:
+        """Make a client new."""
+        self._used[client] = 0
+        self._window[client] = -1
+
+    def hear(self, client: int, payload: bytes, tick: int, sessions: Sessions) -> None:
+        """Take one MESSAGE payload of a client."""
+        message = self._codec.decode(payload)
+        if message is None:
+            return
+        window = tick // self._tick_hz
+        if self._window[client] != window:
+            self._window[client] = window
+            self._used[client] = 0
+        self._used[client, message.kind] += 1
+        if self._used[client, message.kind] > self._most[message.kind]:
+            self.refused += 1
+        elif message.kind < self._actions:
+            sessions.act(client, message.kind, message.values)
+        elif len(self._told) < TOLD_MAX:
+            self._told.append((message.name, message.values))
+        else:
+            self.refused += 1
+
+    def take_told(self) -> list[tuple[str, tuple[int | str | bytes, ...]]]:
+        """Messages to be passed on, oldest first."""
+        told, self._told = self._told, []
+        return told

@@ -1,0 +1,269 @@
+"""The composition root: from a configuration to a running server, or one clear error and nothing half-started.
+
+Order of starting, so that whatever can fail cheaply fails first: game, map, geometry, world (checks the game), kernels,
+socket, host, feed, card, edge process; the loop begins last. Stopping goes backwards.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from net.address import parse_address
+from net.datagrams import Datagrams
+from net.host import Host
+from net.inputs import InputQueues
+from net.udp import ServerSocket
+from server.config import ServerConfig
+from server.errors import GameError, ServerError
+from server.frame import Frame, FrameParts
+from server.game import load_game
+from server.loop import Clock, SystemClock, TickLoop
+from server.maps import load_geometry, load_map
+from server.replication import Replication, ReplicationLimits
+from server.sessions import Sessions
+from server.tickets import CARD_VARIABLE, ServerCard, card_path, fresh_key, protocol_id, write_card
+from server.watch import Watch, WatchParts
+from server.wire import field_table
+from sim.arrays import I64
+from sim.errors import SimError
+from sim.geometry import Geometry
+from sim.jit import seal, set_threads, warm_up
+from sim.plugin import GameSpec
+from sim.world import World
+from sim.worldmap import WorldMap
+
+__all__ = ["Server", "build_world"]
+
+DATAGRAMS_PER_CLIENT = 4  # received per batch
+EDGE_START_S = 30.0
+Progress = Callable[[int, int, str], None]
+
+
+def build_world(config: ServerConfig, game: GameSpec, world_map: WorldMap, geometry: Geometry) -> World:
+    """The world of a configuration.
+
+    Raises:
+        GameError: The game does not fit together with the core.
+    """
+    try:
+        return World(game, world_map, geometry, tick_hz=config.tick_hz, seed=config.seed, zone=config.zone)
+    except SimError as error:
+        raise GameError(f"game {config.game!r}: {error}") from error
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise GameError(
+            f"game {config.game!r}: raised {type(error).__name__} at start: {text}; mend the game package"
+        ) from error
+
+
+class Server:
+    """One zone server. Use as a context manager; `run` blocks until `stop`.
+
+    Attributes:
+        world: The simulated world.
+        card: What clients need to join; also in the file at `card_file`.
+        edge_address: Of the page, once `start_edge` has been called.
+        frame: The tick, stage by stage.
+        loop: The schedule.
+    """
+
+    def __init__(self, config: ServerConfig, *, clock: Clock | None = None, progress: Progress | None = None) -> None:
+        """Build everything but the edge process.
+
+        Args:
+            config: All settings.
+            clock: The machine's clocks unless given.
+            progress: Told of kernels that are compiled or loaded: (done, total, name).
+
+        Raises:
+            ServerError: Something cannot be had; one line with the remedy.
+            NetError: The address cannot be bound.
+        """
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.edge_address = ""
+        self._edge: subprocess.Popen[str] | None = None
+        self._watch: Watch | None = None
+        self.card_file: Path | None = None
+        game = load_game(config.game)
+        world_map = load_map(config.map)
+        geometry = load_geometry(world_map)
+        self.world = build_world(config, game, world_map, geometry)
+        self._set_threads(config.threads)
+        self.kernels_compiled = warm_up(progress)
+        seal()
+        self._open()
+
+    def _set_threads(self, count: int) -> None:
+        try:
+            set_threads(count)
+        except ValueError as error:
+            raise ServerError(f"threads = {count}: {error}; choose 1 to {os.cpu_count()}") from error
+
+    def _open(self) -> None:
+        """Socket, host, replication, frame, feed and card."""
+        config, world = self.config, self.world
+        bind = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
+        self._stack = contextlib.ExitStack()
+        try:
+            self.socket = self._stack.enter_context(ServerSocket(bind))
+            self.card = self._make_card()
+            self.host = Host(
+                protocol_id=self.card.protocol_id,
+                private_key=bytes.fromhex(self.card.private_key),
+                addresses=[parse_address(self.card.address)],
+                clients_max=config.clients_max,
+                now_ns=self.clock.now_ns(),
+                unix_ns=self.clock.unix_ns(),
+                batch=max(256, DATAGRAMS_PER_CLIENT * config.clients_max),
+                token_lifetime_s=config.token_seconds,
+            )
+            self._assemble()
+            if config.feed_hz:
+                self._watch = self._stack.enter_context(contextlib.closing(self._make_watch()))
+            self.card_file = card_path(config.feed)
+            write_card(self.card_file, self.card)
+            self._stack.callback(self.card_file.unlink, missing_ok=True)
+        except BaseException:
+            self._stack.close()
+            raise
+        assert world.tick == 0
+
+    def _make_card(self) -> ServerCard:
+        config, world = self.config, self.world
+        map_hash = world.map.content_hash()
+        return ServerCard(
+            address=config.public_address or str(self.socket.address),
+            protocol_id=protocol_id(world.game, tick_hz=config.tick_hz, map_hash=map_hash),
+            private_key=fresh_key(config.private_key_file).hex(),
+            game=config.game,
+            map=config.map,
+            map_hash=map_hash,
+            tick_hz=config.tick_hz,
+            snapshot_hz=config.snapshot_hz,
+            token_seconds=config.token_seconds,
+            client_timeout_s=config.client_timeout_s,
+        )
+
+    def _assemble(self) -> None:
+        config, world = self.config, self.world
+        clients = config.clients_max
+        batch = max(256, DATAGRAMS_PER_CLIENT * clients)
+        self.inputs = InputQueues(clients, tick_hz=config.tick_hz, batch_max=batch)
+        limits = ReplicationLimits(
+            relevant=config.relevant_max,
+            interval_ticks=max(1, round(config.tick_hz / config.snapshot_hz)),
+            budget_bytes=config.snapshot_bytes_max,
+        )
+        table = field_table(world.game, tick_hz=config.tick_hz)
+        self.replication = Replication(table, clients=clients, entities=world.slot_count, limits=limits)
+        self.sessions = Sessions(clients=clients, players=world.players.capacity)
+        parts = FrameParts(
+            world=world,
+            host=self.host,
+            socket=self.socket,
+            inputs=self.inputs,
+            replication=self.replication,
+            sessions=self.sessions,
+            publish=self._publish,
+            clock_ns=self.clock.now_ns,
+        )
+        self.frame = Frame(parts, batch=batch)
+        self._last_stage_ns: I64 = np.zeros(len(self.frame.stages), np.int64)
+        self.loop = TickLoop(
+            self._tick, tick_hz=config.tick_hz, catch_up_max=config.overrun_catch_up_max, clock=self.clock
+        )
+
+    def _make_watch(self) -> Watch:
+        parts = WatchParts(
+            world=self.world,
+            host=self.host,
+            socket=self.socket,
+            inputs=self.inputs,
+            replication=self.replication,
+            sessions=self.sessions,
+            clock=self.clock,
+        )
+        return Watch(self.config.feed, parts, self.frame.stages, feed_hz=self.config.feed_hz)
+
+    def _tick(self, now_ns: int) -> None:
+        self.frame.run(now_ns)
+        self._last_stage_ns[:] = self.frame.stage_ns
+
+    def _publish(self, tick: int, _now_ns: int) -> None:
+        if self._watch is not None:
+            self._watch.tick(tick, self._last_stage_ns, self.loop.stats)
+
+    def start_edge(self) -> str:
+        """Start the separate process that serves the page; returns the page's address.
+
+        Raises:
+            ServerError: It could not start; its own line says why.
+        """
+        config = self.config
+        command = [
+            sys.executable, "-m", "server.edge", "--feed", config.feed, "--host", config.edge_host,
+            "--port", str(config.edge_port), "--parent-pid", str(os.getpid()),
+            "--token-issuer", "server.tickets:edge_token_issuer",
+        ]  # fmt: skip
+        environment = {**os.environ, CARD_VARIABLE: str(self.card_file)}
+        self._edge = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self._stack.callback(self._stop_edge)
+        assert self._edge.stdout is not None
+        assert self._edge.stderr is not None
+        line = self._edge.stdout.readline().strip()
+        if not line.startswith("edge: "):
+            self._edge.wait(EDGE_START_S)
+            reason = self._edge.stderr.read().strip().splitlines() or ["it ended without a word"]
+            raise ServerError(reason[-1].removeprefix("edge: "))
+        self.edge_address = line.removeprefix("edge: ")
+        return self.edge_address
+
+    def _stop_edge(self) -> None:
+        if self._edge is None:
+            return
+        self._edge.terminate()
+        try:
+            self._edge.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._edge.kill()
+            self._edge.wait()
+        for pipe in (self._edge.stdout, self._edge.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def run(self, *, ticks: int | None = None) -> None:
+        """Make ticks until `stop`, or until `ticks` have been made."""
+        self.loop.run(ticks=ticks)
+
+    def stop(self) -> None:
+        """End `run` after the present tick; may be called from a signal handler."""
+        self.loop.stop()
+
+    def close(self) -> None:
+        """Tell all clients, then release everything; again is harmless."""
+        now_ns = self.clock.now_ns()
+        for client in self.host.connected_clients().tolist():
+            self.host.disconnect(client, now_ns, detail="the server stops")
+            if self.host.outgoing.count > self.host.outgoing.capacity - 16:
+                self.socket.send(self.host.outgoing)
+        pending: Datagrams = self.host.outgoing
+        self.socket.send(pending)
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

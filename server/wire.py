@@ -1,0 +1,166 @@
+"""The world as clients are told of it: which columns, quantised how, and each player's own raw state.
+
+Every replicated entity has one row of integers: position and velocity, the number of its kind, then each further column
+that some kind declares with `wire=` for everyone, in the order of declaration. Kinds without a column carry 0 there.
+Columns for owners or team mates alone stay out of the shared records.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from net.owner import OwnerField, OwnerLayout
+from net.snapshots import FieldSpec, FieldTable
+from net.snapshots_kernels import quantise_scalars, quantise_vectors
+from server.errors import GameError
+from server.replication import HIDDEN, Replication
+from sim.arrays import F64, I32, U64, AnyArray
+from sim.components import Look, Motion, Stance, Vitals
+from sim.plugin import GameSpec
+from sim.schema import Audience, Column
+from sim.table import Table
+from sim.world import World
+
+__all__ = ["WireView", "field_table", "owner_columns", "owner_layout"]
+
+OWNER_FIELDS = (
+    OwnerField("position", "f8", 3),
+    OwnerField("velocity", "f8", 3),
+    OwnerField("ground_normal", "f8", 3),
+    OwnerField("yaw", "u2"),
+    OwnerField("pitch", "i2"),
+    OwnerField("flags", "u2"),
+)
+"""What a client predicts of its own player, to the last bit; followed by `health` and `alive`."""
+
+
+def owner_layout() -> OwnerLayout:
+    """The owner section of every game: what motion needs, then health, armour and whether the player lives."""
+    told = (OwnerField("health", "f8", 1, predicted=False), OwnerField("armour", "f8", 1, predicted=False))
+    return OwnerLayout((*OWNER_FIELDS, *told, OwnerField("alive", "u1", 1, predicted=False)))
+
+
+def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
+    """Further replicated columns by name, in the order of declaration."""
+    found: dict[str, Column[np.generic]] = {}
+    for kind in game.kinds:
+        for component in kind.components:
+            for declared in component.columns.values():
+                wire = declared.wire
+                if not kind.replicated or wire is None or wire.role or wire.audience is not Audience.EVERYONE:
+                    continue
+                if declared.shape:
+                    raise GameError(
+                        f"game {game.name!r}: column {component.component_name}.{declared.name} has shape "
+                        f"{declared.shape} and wire=: only position and velocity are vectors on the wire"
+                    )
+                found[f"{component.component_name}.{declared.name}"] = declared
+    return found
+
+
+def field_table(game: GameSpec, *, tick_hz: int) -> FieldTable:
+    """The integers that are replicated of every entity of a game.
+
+    Raises:
+        GameError: A vector other than position and velocity is declared for the wire.
+        NetError: There are too many columns.
+    """
+    position, velocity = Motion.position.wire, Motion.velocity.wire
+    assert position is not None
+    assert velocity is not None
+    fields = [FieldSpec(f"position.{axis}", position.bits, signed=True, step=position.step) for axis in "xyz"]
+    fields += [FieldSpec(f"velocity.{axis}", velocity.bits, signed=True, step=velocity.step) for axis in "xyz"]
+    fields.append(FieldSpec("kind", max(len(game.kinds) - 1, 1).bit_length(), signed=False))
+    for name, declared in _others(game).items():
+        wire = declared.wire
+        assert wire is not None
+        fields.append(FieldSpec(name, wire.bits, signed=wire.signed, step=wire.step))
+    return FieldTable(fields, tick_hz=tick_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One column on its way into the rows of one table."""
+
+    table: Table
+    source: AnyArray
+    field: int
+    step: float
+    low: int
+    high: int
+
+
+class WireView:
+    """Copies the world's columns into `Replication`, quantised, once per tick that has snapshots."""
+
+    def __init__(self, world: World, replication: Replication) -> None:
+        self._world = world
+        self._replication = replication
+        self.position: F64 = np.zeros((world.slot_count, 3))
+        self.ids: U64 = np.zeros(world.slot_count, np.uint64)
+        self._copies: list[_Copy] = []
+        self._told: list[Table] = []
+        fields = replication.table
+        replication.rule[:] = HIDDEN
+        for number, kind in enumerate(world.game.kinds):
+            table = world.tables[kind.name]
+            if not kind.replicated or Motion not in table:
+                continue
+            rows = slice(table.slot_base, table.slot_base + table.capacity)
+            replication.rule[rows] = 0
+            replication.fields[rows, fields.index("kind")] = number
+            self._told.append(table)
+            for name in _others(world.game):
+                component_name, _, column_name = name.partition(".")
+                component = next((c for c in kind.components if c.component_name == component_name), None)
+                if component is not None:
+                    index = fields.index(name)
+                    field = fields.fields[index]
+                    low, high = (-(1 << field.bits - 1), (1 << field.bits - 1) - 1) if field.signed else (0, 0)
+                    high = high or (1 << field.bits) - 1
+                    source = getattr(table[component], column_name)
+                    self._copies.append(_Copy(table, source, index, field.step, low, high))
+
+    def take(self) -> None:
+        """Quantise everything that is replicated, as of now."""
+        fields, table_info = self._replication.fields, self._replication.table
+        for table in self._told:
+            base, count = table.slot_base, table.high_water
+            rows = fields[base : base + count]
+            motion = table[Motion]
+            self.ids[base : base + count] = table.ids[:count]
+            self.position[base : base + count] = motion.position[:count]
+            scale = 1.0 / table_info.fields[0].step
+            quantise_vectors(motion.position[:count], scale, 0, table_info.table, rows)
+            scale = 1.0 / table_info.fields[3].step
+            quantise_vectors(motion.velocity[:count], scale, 3, table_info.table, rows)
+        for copy in self._copies:
+            self._copy(copy, fields, table_info.table)
+
+    def _copy(self, copy: _Copy, fields: I32, widths: AnyArray) -> None:
+        base, count = copy.table.slot_base, copy.table.high_water
+        source = copy.source[:count]
+        if source.dtype == np.float64:
+            quantise_scalars(source, 1.0 / copy.step, copy.field, widths, fields[base : base + count])
+            return
+        values = source.astype(np.int32)
+        if copy.step != 1.0:
+            values //= int(copy.step)
+        np.clip(values, copy.low, copy.high, out=fields[base : base + count, copy.field])
+
+
+def owner_columns(world: World) -> dict[str, AnyArray]:
+    """The arrays that owner sections are packed from, by field name."""
+    table = world.players
+    motion, look, stance, vitals = table[Motion], table[Look], table[Stance], table[Vitals]
+    return {
+        "position": motion.position,
+        "velocity": motion.velocity,
+        "ground_normal": stance.ground_normal,
+        "yaw": look.yaw,
+        "pitch": look.pitch,
+        "flags": stance.flags,
+        "health": vitals.health,
+        "armour": vitals.armour,
+        "alive": vitals.alive.view(np.uint8),
+    }

@@ -1,0 +1,62 @@
+"""The arena: a deathmatch, alone or in teams, for players by the dozen or the thousand.
+
+Everything is declared through `sim.plugin.Registration` and the public parts of `sim`, as any game would.
+"""
+
+from sim.components import Look, Motion, Pickup, Projectile, Stance, Vitals
+from sim.games.arena.combat import damage_system, fire_system, projectile_system
+from sim.games.arena.components import Arms, Match, Name, Powers, Score
+from sim.games.arena.items import match_system, pickup_system
+from sim.games.arena.players import population_system, spawn_system
+from sim.games.arena.rules import ARMOURY, ITEMS, ArenaRules
+from sim.pipeline import chain
+from sim.plugin import Registration
+from sim.schema import ActionSpec, Field, FieldType, MessageSpec
+from sim.systems import Intent, contact_systems, input_system, motion_system
+
+__all__ = ["declare", "free_for_all", "game"]
+
+PLAYERS_MAX = 1024
+PROJECTILES_MAX = 2048
+PICKUPS_MAX = 512
+
+
+def declare(registration: Registration, rules: ArenaRules) -> None:
+    """Declare the arena with the given rules."""
+    registration.kind(
+        "player", Motion, Look, Stance, Intent, Vitals, Arms, Powers, Score, Name,
+        capacity=PLAYERS_MAX, controlled=True,
+    )  # fmt: skip
+    registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX)
+    registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX)
+    registration.kind("match", Match, capacity=1, replicated=False)
+    registration.event("spawned", "shot", "blast", "hit", "kill", "picked_up", "match_started", "match_ended", "jumped")
+    registration.action(ActionSpec("choose_team", (Field("team", FieldType.INTEGER, 1, 4),), per_second_max=1))
+    registration.message(MessageSpec("say", (Field("text", FieldType.TEXT, high=200),)))
+    registration.setting("weapons", ",".join(ARMOURY.names))
+    registration.setting("items", ",".join(item.kind for item in ITEMS))
+    registration.setting("teams", ",".join(("everyone", "red", "blue", "green", "gold")[: rules.teams + 1]))
+    registration.system(
+        *chain(
+            match_system(rules),
+            population_system(rules),
+            spawn_system(rules),
+            input_system(),
+            motion_system(),
+            *contact_systems({"player": 0.75, "pickup": 0.5}),
+            pickup_system(rules),
+            fire_system(),
+            projectile_system(),
+            damage_system(rules),
+        )
+    )
+
+
+def game(registration: Registration) -> None:
+    """Two teams."""
+    declare(registration, ArenaRules())
+
+
+def free_for_all(registration: Registration) -> None:
+    """Everyone for themselves."""
+    declare(registration, ArenaRules(teams=0))

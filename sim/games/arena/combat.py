@@ -1,0 +1,250 @@
+"""Triggers, hitscan, projectiles, blasts and their damage, each one batch over the tick."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sim.arrays import F64, I32, I64
+from sim.components import Look, Motion, Projectile, Stance, Vitals
+from sim.events import Events
+from sim.games.arena.combat_kernels import (
+    RULES_COUNT,
+    DamageArrays,
+    PlayerArrays,
+    apply_damage,
+    collect_ends,
+    queue_blasts,
+    queue_hits,
+    queue_world,
+)
+from sim.games.arena.components import Arms, Match, Powers, Score
+from sim.games.arena.rules import ARMOURY, ArenaRules
+from sim.pipeline import Access, Step, System
+from sim.systems import Intent, body_heights
+from sim.trig import SINE_TABLE, view_direction
+from sim.weapons_kernels import (
+    EYE,
+    W_KIND,
+    W_LIFE,
+    W_SPEED,
+    WeaponKind,
+    blast_batch,
+    hitscan_batch,
+    projectiles_fly,
+    triggers,
+)
+from sim.worldmap import TriggerKind
+
+__all__ = ["Combat", "damage_system", "fire_system", "projectile_system"]
+
+PELLETS_MAX = 8192  # per tick; more are not fired, and counted
+DAMAGE_MAX = 8192  # entries per tick; more are dropped, and counted
+BLASTS_MAX = 1024  # per tick; further projectiles end without one, and are counted
+
+
+class Combat:
+    """What the combat systems share within a tick: the damage queue and scratch arrays.
+
+    Attributes:
+        damage: See `sim.games.arena.combat_kernels`.
+        height: Heights of the players' bodies [m], shape (players,).
+        pellets_dropped: Pellets beyond `PELLETS_MAX`, since the world began.
+        projectiles_dropped: Projectiles for which the table had no room.
+    """
+
+    def __init__(self, players: int, projectiles: int) -> None:
+        self.damage: DamageArrays = (
+            np.zeros((DAMAGE_MAX, 4), np.int32),
+            np.zeros((DAMAGE_MAX, 7)),
+            np.zeros(2, np.int64),
+        )
+        self.height: F64 = np.zeros(players)
+        self.shots: I32 = np.zeros((players, 2), np.int32)
+        self.shot_count = 0
+        self.hits: I32 = np.zeros((PELLETS_MAX, 4), np.int32)
+        self.rays: F64 = np.zeros((PELLETS_MAX, 7))
+        self.ends: I32 = np.zeros((projectiles, 3), np.int32)
+        self.owner_rows: I32 = np.zeros(projectiles, np.int32)
+        self.centres: F64 = np.zeros((BLASTS_MAX, 3))
+        self.figures: F64 = np.zeros((BLASTS_MAX, 2))
+        self.owners: I32 = np.zeros((BLASTS_MAX, 3), np.int32)
+        self.blast_hits: I32 = np.zeros((DAMAGE_MAX, 2), np.int32)
+        self.blast_amounts: F64 = np.zeros((DAMAGE_MAX, 4))
+        self.pellets_dropped = 0
+        self.projectiles_dropped = 0
+
+    @property
+    def counters(self) -> I64:
+        """Entries in the damage queue, and entries dropped since the world began."""
+        return self.damage[2]
+
+
+def _combat(access: Access) -> Combat:
+    world = access.world
+    return access.service(Combat, lambda: Combat(world.players.capacity, world.table("projectile").capacity))
+
+
+def fire_system() -> System:
+    """Weapon changes, reloads, cool-downs, and the shots of this tick: rays are judged, projectiles are spawned."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        world = access.world
+        geometry = world.geometry.arrays
+        players, projectiles = access.slots("player"), access.spawner("projectile")
+        vitals, motion = access.read("player", Vitals), access.read("player", Motion)
+        look, stance = access.read("player", Look), access.read("player", Stance)
+        intent, arms = access.read("player", Intent), access.write("player", Arms)
+        flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
+        combat, shot = _combat(access), access.event("shot")
+        table = ARMOURY.table
+
+        def change_weapons() -> None:
+            wish = intent.weapon
+            known = (wish > 0) & (wish < len(ARMOURY)) & (wish != arms.weapon) & vitals.alive
+            owned = (arms.owned >> np.minimum(wish, 15)) & 1
+            changed = known & (owned == 1)
+            arms.weapon[changed] = wish[changed]
+            arms.reloading_s[changed] = 0.0
+            arms.cooldown_s[changed] = np.maximum(arms.cooldown_s[changed], 0.25)
+
+        def launch() -> None:
+            rows = [
+                int(row)
+                for row, count in combat.shots[: combat.shot_count]
+                for _ in range(count)
+                if table[arms.weapon[row], W_KIND] == WeaponKind.PROJECTILE
+            ]
+            room = projectiles.capacity - projectiles.live_count
+            combat.projectiles_dropped += max(0, len(rows) - room)
+            rows = rows[:room]
+            if not rows:
+                return
+            slots = projectiles.allocate_many(len(rows))
+            flying.owner[slots] = players.ids[rows]
+            flying.weapon[slots] = arms.weapon[rows]
+            flying.team[slots] = vitals.team[rows]
+            flying.left_s[slots] = table[arms.weapon[rows], W_LIFE]
+            aims = np.array([view_direction(int(look.yaw[row]), int(look.pitch[row])) for row in rows])
+            flight.position[slots] = motion.position[rows] + aims * 0.1
+            flight.position[slots, 2] += EYE * combat.height[rows]
+            flight.velocity[slots] = aims * table[arms.weapon[rows], W_SPEED][:, None]
+
+        def run(step: Step) -> None:
+            change_weapons()
+            body_heights(stance.flags, combat.height)
+            combat.shot_count = triggers(
+                table, vitals.alive, intent.buttons, arms.weapon, step.dt, arms.cooldown_s, arms.reloading_s,
+                arms.loaded, arms.reserve, combat.shots,
+            )  # fmt: skip
+            if combat.shot_count == 0:
+                return
+            poses = (motion.position, combat.height, look.yaw, look.pitch, vitals.alive)
+            fired = hitscan_batch(
+                geometry, table, SINE_TABLE, combat.shots, combat.shot_count, arms.weapon, poses,
+                (step.seed, step.tick), combat.hits, combat.rays,
+            )  # fmt: skip
+            judged = min(fired, PELLETS_MAX)
+            combat.pellets_dropped += fired - judged
+            queue_hits(combat.hits, combat.rays, judged, players.ids, combat.damage, step.events.arrays, shot)
+            launch()
+
+        return run
+
+    return System(
+        "fire",
+        bind,
+        reads=(Vitals, Look, Stance, Intent),
+        writes=(Arms, "projectile", Motion, Projectile),
+        emits=("shot",),
+    )
+
+
+def projectile_system() -> System:
+    """Projectiles fly, bounce, hit and burst."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        geometry = access.world.geometry.arrays
+        players, projectiles = access.slots("player"), access.spawner("projectile")
+        vitals, motion = access.read("player", Vitals), access.read("player", Motion)
+        flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
+        combat, blast = _combat(access), access.event("blast")
+        table = ARMOURY.table
+
+        def end(events: Events, count: int) -> None:
+            poses = (motion.position, combat.height, vitals.alive)
+            blasts = collect_ends(
+                combat.ends, count, table, flying.weapon, combat.owner_rows, flight.position, flight.velocity,
+                players.ids, combat.damage, events.arrays, blast, combat.centres, combat.figures, combat.owners,
+            )  # fmt: skip
+            hits = blast_batch(
+                geometry, combat.centres, combat.figures, blasts, poses, combat.blast_hits, combat.blast_amounts
+            )
+            kept = min(hits, DAMAGE_MAX)
+            combat.counters[1] += hits - kept
+            queue_blasts(combat.blast_hits, combat.blast_amounts, kept, combat.owners, combat.centres, combat.damage)
+            projectiles.free_many(combat.ends[:count, 0].copy())
+
+        def run(step: Step) -> None:
+            slots = projectiles.live_slots
+            if len(slots) == 0:
+                return
+            combat.owner_rows[slots] = players.resolve(flying.owner[slots])
+            poses = (motion.position, combat.height, vitals.alive)
+            count = projectiles_fly(
+                geometry, table, slots.copy(), flying.weapon, combat.owner_rows, flight.position, flight.velocity,
+                flying.left_s, step.dt, poses, combat.ends,
+            )  # fmt: skip
+            if count:
+                end(step.events, count)
+
+        return run
+
+    return System(
+        "projectiles",
+        bind,
+        reads=(Vitals,),
+        writes=("projectile", Motion, Projectile),
+        emits=("blast",),
+    )
+
+
+def damage_system(rules: ArenaRules) -> System:
+    """What the world does to players, then the damage of the tick in the order it was dealt, deaths and scores."""
+    figures = np.zeros(RULES_COUNT)
+    figures[:] = (
+        rules.friendly_fire, rules.self_damage, rules.armour_absorbs, rules.respawn_s, rules.quad_factor,
+        rules.suit_factor, rules.teams,
+    )  # fmt: skip
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        world_map = access.world.map
+        players = access.slots("player")
+        vitals, motion = access.write("player", Vitals), access.write("player", Motion)
+        score, powers = access.write("player", Score), access.read("player", Powers)
+        match = access.write("match", Match)
+        combat = _combat(access)
+        kinds = (access.event("hit"), access.event("kill"))
+        hurts = [trigger for trigger in world_map.triggers if trigger.kind is TriggerKind.HURT]
+        boxes = np.array([(*entry.low, *entry.high) for entry in hurts], np.float64).reshape(-1, 6)
+        rates = np.array([entry.amount for entry in hurts], np.float64)
+        void_z = float(world_map.bounds[0][2]) - rules.fall_safe_m
+        columns: PlayerArrays = (
+            players.ids, vitals.alive, vitals.health, vitals.armour, vitals.team, motion.velocity, motion.position,
+            score.points, score.kills, score.deaths, vitals.respawn_s, powers.quad_s, powers.battle_suit_s,
+        )  # fmt: skip
+
+        def run(step: Step) -> None:
+            queue_world(vitals.alive, motion.position, void_z, boxes, rates, step.dt, combat.damage)
+            apply_damage(
+                combat.damage, ARMOURY.table, figures, columns, match.team_points[0], step.events.arrays, kinds
+            )
+
+        return run
+
+    return System(
+        "damage",
+        bind,
+        reads=(Powers,),
+        writes=(Vitals, Motion, Score, Match),
+        emits=("hit", "kill"),
+    )

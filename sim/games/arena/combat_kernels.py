@@ -1,0 +1,257 @@
+"""Damage as a bounded queue, filled by shots, blasts and the world, emptied once a tick in order.
+
+DAMAGE is (who, amounts, counters): `who` int32 (attacker row or -1, victim row, weapon, part); `amounts` float64 (points,
+direction x y z, at x y z); `counters` int64 (filled, dropped as the queue was full).
+
+PLAYERS is the tuple of columns that damage changes: (ids u8, alive b1, health f8, armour f8, team u1,
+velocity f8 (n, 3), position f8 (n, 3), points i4, kills i4, deaths i4, respawn_s f8, quad_s f8, suit_s f8).
+
+RULES is a float64 vector in the order of the `R_*` numbers.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+
+from sim.arrays import F64, I32, I64, U8, U64, Bool
+from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
+from sim.jit import kernel
+from sim.weapons_kernels import PART_HEAD, PART_LEGS, W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS
+
+__all__ = [
+    "DAMAGE_TYPE",
+    "PLAYERS_TYPE",
+    "RULES_COUNT",
+    "DamageArrays",
+    "PlayerArrays",
+    "apply_damage",
+    "collect_ends",
+    "queue_blasts",
+    "queue_hits",
+    "queue_world",
+]
+
+DAMAGE_TYPE = "Tuple((i4[:,::1], f8[:,::1], i8[::1]))"
+DamageArrays: TypeAlias = tuple[I32, F64, I64]
+PLAYERS_TYPE = (
+    "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u1[::1], f8[:,::1], f8[:,::1], i4[::1], i4[::1], i4[::1], f8[::1], "
+    "f8[::1], f8[::1]))"
+)
+PlayerArrays: TypeAlias = tuple[U64, Bool, F64, F64, U8, F64, F64, I32, I32, I32, F64, F64, F64]
+R_FRIENDLY, R_SELF, R_ABSORBS, R_RESPAWN, R_QUAD, R_SUIT, R_TEAMS = range(7)
+RULES_COUNT = 7
+FROM_WORLD = -1
+POINTS_MAX = 2000
+
+
+@kernel
+def _push(
+    damage: DamageArrays,
+    attacker: int,
+    victim: int,
+    weapon: int,
+    part: int,
+    points: float,
+    ray: tuple[float, float, float],
+    at: tuple[float, float, float],
+) -> None:
+    """Append one entry, or count it as dropped."""
+    who, amounts, counters = damage
+    index = counters[0]
+    if index >= who.shape[0]:
+        counters[1] += 1
+        return
+    who[index, 0], who[index, 1], who[index, 2], who[index, 3] = attacker, victim, weapon, part
+    amounts[index, 0] = points
+    for axis in range(3):
+        amounts[index, 1 + axis] = ray[axis]
+        amounts[index, 4 + axis] = at[axis]
+    counters[0] = index + 1
+
+
+@kernel(f"(i4[:,::1], f8[:,::1], i8, u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8)")
+def queue_hits(
+    hits: I32, rays: F64, count: int, ids: U64, damage: DamageArrays, events: EventArrays, shot_event: int
+) -> None:
+    """Queue the damage of hitscan pellets and tell of every pellet: position = muzzle, vector = end, value = weapon."""
+    for index in range(count):
+        shooter, victim = hits[index, 0], hits[index, 1]
+        start = (rays[index, 0], rays[index, 1], rays[index, 2])
+        end = (rays[index, 3], rays[index, 4], rays[index, 5])
+        target = ids[victim] if victim >= 0 else np.uint64(0)
+        emit(events, shot_event, ids[shooter], target, start, end, int(hits[index, 3]))
+        if victim < 0:
+            continue
+        x, y, z = end[0] - start[0], end[1] - start[1], end[2] - start[2]
+        length = max(np.sqrt(x * x + y * y + z * z), 1e-9)
+        ray = (x / length, y / length, z / length)
+        _push(damage, shooter, victim, int(hits[index, 3]), int(hits[index, 2]), rays[index, 6], ray, end)
+
+
+@kernel(
+    f"(i4[:,::1], i8, f8[:,::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1], u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8, "
+    "f8[:,::1], f8[:,::1], i4[:,::1])"
+)
+def collect_ends(
+    ends: I32,
+    count: int,
+    table: F64,
+    weapon: U8,
+    owner_rows: I32,
+    position: F64,
+    velocity: F64,
+    ids: U64,
+    damage: DamageArrays,
+    events: EventArrays,
+    blast_event: int,
+    out_centres: F64,
+    out_figures: F64,
+    out_owners: I32,
+) -> int:
+    """Queue the direct hits of projectiles that ended and list their blasts.
+
+    Returns:
+        How many blasts there are: centres (n, 3), (radius, damage) (n, 2) and (owner row, weapon, victim row) (n, 3).
+    """
+    blasts = 0
+    for index in range(count):
+        slot, victim, part = ends[index, 0], ends[index, 1], int(ends[index, 2])
+        number = int(weapon[slot])
+        figures = table[number]
+        at = (position[slot, 0], position[slot, 1], position[slot, 2])
+        owner = owner_rows[slot]
+        if victim >= 0:
+            factor = figures[W_HEAD] if part == PART_HEAD else 1.0
+            factor = figures[W_LEGS] if part == PART_LEGS else factor
+            vx, vy, vz = velocity[slot, 0], velocity[slot, 1], velocity[slot, 2]
+            speed = max(np.sqrt(vx * vx + vy * vy + vz * vz), 1e-9)
+            ray = (vx / speed, vy / speed, vz / speed)
+            _push(damage, owner, victim, number, part, figures[W_DAMAGE] * factor, ray, at)
+        if figures[W_BLAST] > 0.0 and blasts < out_centres.shape[0]:
+            for axis in range(3):
+                out_centres[blasts, axis] = at[axis]
+            out_figures[blasts, 0], out_figures[blasts, 1] = figures[W_BLAST], figures[W_BLAST_DAMAGE]
+            out_owners[blasts, 0], out_owners[blasts, 1], out_owners[blasts, 2] = owner, number, victim
+            blasts += 1
+        actor = ids[owner] if owner >= 0 else np.uint64(0)
+        emit(events, blast_event, actor, np.uint64(0), at, (figures[W_BLAST], 0.0, 0.0), number)
+    return blasts
+
+
+@kernel(f"(i4[:,::1], f8[:,::1], i8, i4[:,::1], f8[:,::1], {DAMAGE_TYPE})")
+def queue_blasts(hits: I32, amounts: F64, count: int, owners: I32, centres: F64, damage: DamageArrays) -> None:
+    """Queue the damage of blasts, but not to whom the projectile itself hit: that one has had the whole."""
+    for index in range(count):
+        blast, victim = hits[index, 0], hits[index, 1]
+        if victim == owners[blast, 2]:
+            continue
+        ray = (amounts[index, 1], amounts[index, 2], amounts[index, 3])
+        at = (centres[blast, 0], centres[blast, 1], centres[blast, 2])
+        _push(damage, owners[blast, 0], victim, int(owners[blast, 1]), 0, amounts[index, 0], ray, at)
+
+
+@kernel(f"(b1[::1], f8[:,::1], f8, f8[:,::1], f8[::1], f8, {DAMAGE_TYPE})")
+def queue_world(
+    alive: Bool, position: F64, void_z: float, boxes: F64, rates: F64, dt: float, damage: DamageArrays
+) -> None:
+    """Queue what the world does: damage per second in hurt boxes (low x y z, high x y z), death below the map."""
+    up = (0.0, 0.0, 0.0)
+    for row in range(alive.shape[0]):
+        if not alive[row]:
+            continue
+        at = (position[row, 0], position[row, 1], position[row, 2])
+        if at[2] < void_z:
+            _push(damage, FROM_WORLD, row, 0, 0, 1e6, up, at)
+            continue
+        for box in range(boxes.shape[0]):
+            inside = boxes[box, 0] <= at[0] <= boxes[box, 3] and boxes[box, 1] <= at[1] <= boxes[box, 4]
+            if inside and boxes[box, 2] - 1.0 <= at[2] <= boxes[box, 5]:
+                _push(damage, FROM_WORLD, row, 0, 0, rates[box] * dt, up, at)
+
+
+@kernel
+def _share(attacker: int, victim: int, team: U8, rules: F64) -> float:
+    """Fraction of the damage that the rules let through."""
+    if attacker == FROM_WORLD:
+        return 1.0
+    if attacker == victim:
+        return float(rules[R_SELF])
+    if rules[R_TEAMS] > 0.0 and team[attacker] == team[victim]:
+        return float(rules[R_FRIENDLY])
+    return 1.0
+
+
+@kernel
+def _kill(attacker: int, victim: int, players: PlayerArrays, team_points: I32, rules: F64) -> None:
+    """Book a death: a kill scores one, of a team mate or of oneself it costs one."""
+    _, alive, _, _, team, _, _, points, kills, deaths, respawn_s, _, _ = players
+    alive[victim] = False
+    respawn_s[victim] = rules[R_RESPAWN]
+    deaths[victim] += 1
+    by_own_hand = attacker == FROM_WORLD or attacker == victim
+    booked = victim if by_own_hand else attacker
+    mate = rules[R_TEAMS] > 0.0 and team[booked] == team[victim]
+    gain = -1 if by_own_hand or mate else 1
+    kills[booked] += max(gain, 0)
+    points[booked] = min(max(points[booked] + gain, -POINTS_MAX), POINTS_MAX)
+    if team[booked] < team_points.shape[0]:
+        team_points[team[booked]] += gain
+
+
+@kernel(f"({DAMAGE_TYPE}, f8[:,::1], f8[::1], {PLAYERS_TYPE}, i4[::1], {EVENTS_TYPE}, UniTuple(i8, 2))")
+def apply_damage(
+    damage: DamageArrays,
+    table: F64,
+    rules: F64,
+    players: PlayerArrays,
+    team_points: I32,
+    events: EventArrays,
+    kinds: tuple[int, int],
+) -> int:
+    """Empty the queue in order: armour first, then health, knock-back, death and score.
+
+    Args:
+        damage: The queue; empty afterwards.
+        table: Weapon table.
+        rules: The `R_*` figures.
+        players: Columns of the players, updated.
+        team_points: Points by team, updated.
+        events: Receives a hit (value = points × 8 + part) for each entry and a kill (value = weapon × 8 + part) for
+            each death; position = where it hit, vector = its direction.
+        kinds: Numbers of the hit and the kill event.
+
+    Returns:
+        How many died.
+    """
+    who, amounts, counters = damage
+    ids, alive, health, armour, _, velocity, _, _, _, _, _, quad_s, suit_s = players
+    deaths = 0
+    for index in range(counters[0]):
+        attacker, victim = int(who[index, 0]), int(who[index, 1])
+        weapon, part = int(who[index, 2]), int(who[index, 3])
+        if not alive[victim]:
+            continue
+        points = amounts[index, 0] * _share(attacker, victim, players[4], rules)
+        if attacker >= 0 and quad_s[attacker] > 0.0:
+            points *= rules[R_QUAD]
+        if suit_s[victim] > 0.0 and attacker != FROM_WORLD:
+            points *= rules[R_SUIT]
+        ray = (amounts[index, 1], amounts[index, 2], amounts[index, 3])
+        at = (amounts[index, 4], amounts[index, 5], amounts[index, 6])
+        kick = min(amounts[index, 0], 200.0) * table[weapon, W_KNOCKBACK]
+        for axis in range(3):
+            velocity[victim, axis] += kick * ray[axis]
+        if points <= 0.0:
+            continue
+        saved = min(armour[victim], points * rules[R_ABSORBS]) if attacker != FROM_WORLD else 0.0
+        armour[victim] -= saved
+        health[victim] -= points - saved
+        actor = ids[attacker] if attacker >= 0 else np.uint64(0)
+        if attacker >= 0:
+            emit(events, kinds[0], actor, ids[victim], at, ray, int(min(points, 4000.0)) * 8 + part)
+        if health[victim] <= 0.0:
+            _kill(attacker, victim, players, team_points, rules)
+            emit(events, kinds[1], actor, ids[victim], at, ray, weapon * 8 + part)
+            deaths += 1
+    counters[0] = 0
+    return deaths

@@ -1,0 +1,50 @@
+"""What the arena adds to a player."""
+
+import numpy as np
+
+from sim.schema import Component, Wire, column
+from sim.weapons import WEAPONS_MAX
+
+__all__ = ["Arms", "Match", "Name", "Powers", "Score"]
+
+
+class Arms(Component, name="arms"):
+    """Weapons and ammunition; arrays by weapon are indexed by its number."""
+
+    weapon = column(np.uint8, wire=Wire(bits=4))
+    owned = column(np.uint16)
+    cooldown_s = column(np.float64, unit="s")
+    reloading_s = column(np.float64, unit="s")
+    loaded = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
+    reserve = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
+
+
+class Powers(Component, name="powers"):
+    """Time left of each power-up, 0 for none."""
+
+    quad_s = column(np.float64, unit="s")
+    regeneration_s = column(np.float64, unit="s")
+    battle_suit_s = column(np.float64, unit="s")
+    active = column(np.uint8, wire=Wire(bits=3))
+
+
+class Score(Component, name="score"):
+    """What the scoreboard shows."""
+
+    points = column(np.int32, wire=Wire(bits=12, signed=True))
+    kills = column(np.int32, wire=Wire(bits=12))
+    deaths = column(np.int32, wire=Wire(bits=12))
+
+
+class Name(Component, name="name"):
+    """A player's name in UTF-8, zero-filled."""
+
+    text = column(np.uint8, shape=(32,))
+
+
+class Match(Component, name="match"):
+    """The one row that says how the match stands; team scores by team number."""
+
+    left_s = column(np.float64, unit="s")
+    number = column(np.int32)
+    team_points = column(np.int32, shape=(4,))

@@ -1,0 +1,190 @@
+"""Spawning, decay of health, power-ups and taking of items, over all players at once."""
+
+import numpy as np
+
+from sim.arrays import F64, I16, I32, U8, U16, U64, Bool
+from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
+from sim.jit import kernel
+from sim.rng import random_unit
+
+__all__ = ["ITEM_COLUMNS", "TAKER_TYPE", "choose_spawn", "decay", "take_items"]
+
+RNG_SPAWN = 2
+CANDIDATES = 8  # spawn points that are compared; all of them would cost players × spawns × players
+I_RESPAWN, I_HEALTH, I_ARMOUR, I_WEAPON, I_ROUNDS, I_GIVES, I_POWER, I_POWER_S = range(8)
+ITEM_COLUMNS = 8
+POWER_QUAD, POWER_REGENERATION, POWER_SUIT = 1, 2, 3
+W_MAGAZINE, W_ROUNDS = 12, 14
+
+TAKER_TYPE = "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u2[::1], i2[:,::1], i2[:,::1], f8[::1], f8[::1], f8[::1]))"
+
+
+@kernel("(f8[:,::1], u1[::1], i8, Tuple((f8[:,::1], b1[::1], u1[::1])), UniTuple(i8, 3), i8)")
+def choose_spawn(
+    spawns: F64, spawn_teams: U8, team: int, players: tuple[F64, Bool, U8], key: tuple[int, int, int], friends_too: int
+) -> int:
+    """The spawn point, of some chosen at random, whose nearest opponent is farthest away.
+
+    Args:
+        spawns: Positions [m], shape (n, 3).
+        spawn_teams: Team of each point, 0 for any.
+        team: Team of who spawns.
+        players: Feet of all players [m], who is alive, teams.
+        key: (seed, tick, player) of the random stream.
+        friends_too: 1 where team mates count as opponents.
+
+    Returns:
+        Number of the point.
+    """
+    position, alive, teams = players
+    best, best_distance = -1, -1.0
+    for draw in range(4 * CANDIDATES):
+        point = int(random_unit(key[0], RNG_SPAWN, key[1], key[2], draw) * spawns.shape[0])
+        if draw >= CANDIDATES and best >= 0:
+            break
+        if spawn_teams[point] != 0 and spawn_teams[point] != team and draw < 3 * CANDIDATES:
+            continue
+        nearest = 1e18
+        for row in range(alive.shape[0]):
+            if not alive[row]:
+                continue
+            x, y = position[row, 0] - spawns[point, 0], position[row, 1] - spawns[point, 1]
+            z = position[row, 2] - spawns[point, 2]
+            square = x * x + y * y + z * z
+            opponent = friends_too == 1 or teams[row] != team
+            # A place on which anybody stands is the worst, friend or not.
+            if square < nearest and (opponent or square < 1.0):
+                nearest = square
+        if nearest > best_distance:
+            best, best_distance = point, nearest
+    return max(best, 0)
+
+
+@kernel("(b1[::1], f8[::1], f8[::1], UniTuple(f8[::1], 3), u1[::1], UniTuple(f8, 4))")
+def decay(
+    alive: Bool,
+    health: F64,
+    armour: F64,
+    powers: tuple[F64, F64, F64],
+    out_active: U8,
+    figures: tuple[float, float, float, float],
+) -> None:
+    """Let health and armour above the full amount fall by a point a second, power-ups run out, regeneration heal.
+
+    Args:
+        alive: Who lives.
+        health: Points, updated.
+        armour: Points, updated.
+        powers: Time left of quad, regeneration and battle suit [s], updated.
+        out_active: Bit per power-up that is running.
+        figures: (dt, full amount, greatest amount, regeneration per second).
+    """
+    dt, full, most, heals = figures
+    quad, regeneration, suit = powers
+    for row in range(alive.shape[0]):
+        out_active[row] = 0
+        if not alive[row]:
+            quad[row], regeneration[row], suit[row] = 0.0, 0.0, 0.0
+            continue
+        if regeneration[row] > 0.0:
+            health[row] = min(health[row] + heals * min(dt, regeneration[row]), most)
+        elif health[row] > full:
+            health[row] = max(health[row] - dt, full)
+        if armour[row] > full:
+            armour[row] = max(armour[row] - dt, full)
+        for power in range(3):
+            powers[power][row] = max(powers[power][row] - dt, 0.0)
+            if powers[power][row] > 0.0:
+                out_active[row] |= 1 << power
+
+
+@kernel
+def _take(
+    row: int,
+    item: F64,
+    amount: int,
+    most: float,
+    table: F64,
+    taker: tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64],
+) -> bool:
+    """Give an item to one player; False if it would be of no use to it."""
+    _, _, health, armour, owned, loaded, reserve, quad, regeneration, suit = taker
+    used = False
+    gives_health = float(amount) if amount > 0 and item[I_HEALTH] > 0.0 else item[I_HEALTH]
+    gives_armour = float(amount) if amount > 0 and item[I_ARMOUR] > 0.0 else item[I_ARMOUR]
+    # Small and great items (5 and 100 points) go beyond the full amount, as everywhere in the genre.
+    health_limit = most if gives_health == 5.0 or gives_health == 100.0 else 0.5 * most
+    if gives_health > 0.0 and health[row] < health_limit:
+        health[row] = min(health[row] + gives_health, health_limit)
+        used = True
+    if gives_armour > 0.0 and armour[row] < most:
+        armour[row] = min(armour[row] + gives_armour, most)
+        used = True
+    weapon = int(item[I_WEAPON])
+    if weapon > 0:
+        limit = int(table[weapon, W_ROUNDS])
+        bit = np.uint16(1 << weapon)
+        new = item[I_GIVES] > 0.0 and owned[row] & bit == 0
+        if new:
+            owned[row] |= bit
+            loaded[row, weapon] = int(table[weapon, W_MAGAZINE])
+            used = True
+        if reserve[row, weapon] < limit:
+            reserve[row, weapon] = min(int(reserve[row, weapon]) + int(item[I_ROUNDS]), limit)
+            used = True
+    power = int(item[I_POWER])
+    if power == POWER_QUAD:
+        quad[row] += item[I_POWER_S]
+    elif power == POWER_REGENERATION:
+        regeneration[row] += item[I_POWER_S]
+    elif power == POWER_SUIT:
+        suit[row] += item[I_POWER_S]
+    return used or power > 0
+
+
+@kernel(
+    f"(i4[:,::1], i8, f8[:,::1], f8[:,::1], Tuple((u1[::1], i4[::1], b1[::1], f8[::1], f8[:,::1])), {TAKER_TYPE}, f8, "
+    f"{EVENTS_TYPE}, i8)"
+)
+def take_items(
+    touches: I32,
+    count: int,
+    items: F64,
+    table: F64,
+    pickups: tuple[U8, I32, Bool, F64, F64],
+    taker: tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64],
+    most: float,
+    events: EventArrays,
+    pickup_event: int,
+) -> int:
+    """Give touched items to players, in the order of the touches; each item to one player only.
+
+    Args:
+        touches: (player row, pickup row), int32.
+        count: Rows of `touches` that count.
+        items: One row per item, columns `I_*`.
+        table: Weapon table.
+        pickups: Columns item, amount, available, away_s, position of the pickups; updated.
+        taker: Columns id, alive, health, armour, owned, loaded, reserve, quad, regeneration, battle suit; updated.
+        most: Greatest points of health and armour.
+        events: Receives position = where, value = item for each that is taken.
+        pickup_event: Its number.
+
+    Returns:
+        How many items were taken.
+    """
+    item_of, amount, available, away_s, position = pickups
+    taken = 0
+    for index in range(count):
+        row, pickup = touches[index, 0], touches[index, 1]
+        if not available[pickup] or not taker[1][row]:
+            continue
+        number = int(item_of[pickup])
+        if not _take(row, items[number], int(amount[pickup]), most, table, taker):
+            continue
+        available[pickup] = False
+        away_s[pickup] = items[number, I_RESPAWN]
+        at = (position[pickup, 0], position[pickup, 1], position[pickup, 2])
+        emit(events, pickup_event, taker[0][row], np.uint64(0), at, (0.0, 0.0, 0.0), number)
+        taken += 1
+    return taken

@@ -1,0 +1,138 @@
+"""Players enter, choose teams, come to life and leave."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sim.commands import Button
+from sim.components import Look, Motion, Stance, Vitals
+from sim.games.arena.components import Arms, Match, Name, Powers, Score
+from sim.games.arena.life_kernels import choose_spawn
+from sim.games.arena.rules import ARMOURY, START_WEAPONS, ArenaRules
+from sim.pipeline import Access, Step, System
+
+__all__ = ["population_system", "spawn_system"]
+
+NAME_BYTES = 32
+
+
+def population_system(rules: ArenaRules) -> System:
+    """Joins, leaves and changes of team, in the order of the commands."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        players = access.spawner("player")
+        vitals = access.write("player", Vitals)
+        score = access.write("player", Score)
+        name = access.write("player", Name)
+        joined, left, refused = (access.event(kind) for kind in ("joined", "left", "refused"))
+        actions = {spec.name: number for number, spec in enumerate(access.world.game.actions)}
+
+        def smallest_team() -> int:
+            counts = np.bincount(vitals.team[players.live_slots], minlength=rules.teams + 1)[1 : rules.teams + 1]
+            return int(np.argmin(counts)) + 1
+
+        def enter(step: Step, ticket: int, text: str, team: int) -> None:
+            if players.live_count == players.capacity:
+                step.events.emit(refused, value=ticket)
+                return
+            slot = players.allocate()
+            encoded = text.encode()[:NAME_BYTES]
+            name.text[slot, : len(encoded)] = np.frombuffer(encoded, np.uint8)
+            vitals.team[slot] = team if 1 <= team <= rules.teams else (smallest_team() if rules.teams else 0)
+            step.events.emit(joined, actor=players.id_of(slot), value=ticket)
+
+        def leave(step: Step, entity: int) -> None:
+            slot = players.find(entity)
+            if slot >= 0:
+                players.free(slot)
+                step.events.emit(left, actor=entity)
+
+        def act(kind: int, slot: int, values: tuple[int | str | bytes, ...]) -> None:
+            if kind == actions["choose_team"] and rules.teams and 1 <= int(values[0]) <= rules.teams:
+                vitals.team[slot] = int(values[0])
+                vitals.health[slot] = 0.0
+                vitals.respawn_s[slot] = rules.respawn_s
+                score.deaths[slot] += int(vitals.alive[slot])
+                vitals.alive[slot] = False
+
+        def run(step: Step) -> None:
+            for entry in step.commands.leaves:
+                leave(step, entry.entity)
+            for join in step.commands.joins:
+                enter(step, join.ticket, join.name, join.team)
+            for action in step.commands.actions:
+                slot = players.find(action.entity)
+                if slot >= 0:
+                    act(action.kind, slot, action.values)
+
+        return run
+
+    return System(
+        "population",
+        bind,
+        writes=("player", Vitals, Score, Name, Motion, Look, Stance, Arms, Powers),
+        emits=("joined", "left", "refused"),
+    )
+
+
+def spawn_system(rules: ArenaRules) -> System:
+    """Brings to life whoever has waited long enough, at the point farthest from opponents."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        players = access.slots("player")
+        vitals, motion = access.write("player", Vitals), access.write("player", Motion)
+        look, stance = access.write("player", Look), access.write("player", Stance)
+        arms, powers = access.write("player", Arms), access.write("player", Powers)
+        world_map = access.world.map
+        spawns = np.array([point.position for point in world_map.spawns], np.float64).reshape(-1, 3)
+        spawn_yaw = np.array([point.yaw for point in world_map.spawns], np.uint16)
+        spawn_team = np.array([point.team for point in world_map.spawns], np.uint8)
+        spawned = access.event("spawned")
+        free_for_all = int(rules.teams == 0)
+
+        def revive(step: Step, slot: int) -> None:
+            key = (step.seed, step.tick, slot)
+            others = (motion.position, vitals.alive, vitals.team)
+            point = choose_spawn(spawns, spawn_team, int(vitals.team[slot]), others, key, free_for_all)
+            motion.position[slot] = spawns[point]
+            motion.velocity[slot] = 0.0
+            look.yaw[slot], look.pitch[slot] = spawn_yaw[point], 0
+            stance.flags[slot], stance.ground_normal[slot] = 0, 0.0
+            vitals.alive[slot] = True
+            vitals.health[slot], vitals.armour[slot] = rules.spawn_health, 0.0
+            arms.owned[slot], arms.loaded[slot], arms.reserve[slot] = 0, 0, 0
+            arms.cooldown_s[slot], arms.reloading_s[slot] = 0.0, 0.0
+            for name, loaded, reserve in START_WEAPONS:
+                number = ARMOURY.number(name)
+                arms.owned[slot] |= 1 << number
+                arms.loaded[slot, number], arms.reserve[slot, number] = loaded, reserve
+            arms.weapon[slot] = ARMOURY.number(START_WEAPONS[0][0])
+            powers.quad_s[slot] = powers.regeneration_s[slot] = powers.battle_suit_s[slot] = 0.0
+            step.events.emit(spawned, actor=players.id_of(slot), position=tuple(spawns[point].tolist()))
+
+        def run(step: Step) -> None:
+            waiting = players.live & ~vitals.alive
+            if not waiting.any():
+                return
+            vitals.respawn_s[waiting] -= step.dt
+            asks = (step.commands.buttons & int(Button.FIRE)) != 0
+            ready = waiting & (
+                (asks & (vitals.respawn_s <= 1e-9)) | (vitals.respawn_s <= 1e-9 - rules.respawn_s) | fresh(waiting)
+            )
+            for slot in np.flatnonzero(ready):
+                revive(step, int(slot))
+
+        def fresh(waiting: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+            # Who has never lived does not wait.
+            never: np.ndarray[tuple[int], np.dtype[np.bool_]] = waiting & (arms.owned == 0)
+            return never
+
+        return run
+
+    return System(
+        "spawn",
+        bind,
+        writes=(Vitals, Motion, Look, Stance, Arms, Powers),
+        reads=(Score, Match),
+        emits=("spawned",),
+    )

@@ -1,0 +1,131 @@
+"""The core's own systems, from which a game makes its list: inputs, motion, contacts.
+
+Each function returns a `System` for the controlled table `player`; a game puts them in order with `sim.pipeline.chain`
+among its own.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sim.arrays import F64, U16
+from sim.components import Look, Motion, Stance, Vitals
+from sim.contacts import Contacts
+from sim.motion import Motion as MotionKernel
+from sim.motion import MotionParameters
+from sim.motion_kernels import CROUCHING
+from sim.pipeline import Access, Step, System
+from sim.schema import Component, column
+from sim.separation import Separation
+
+__all__ = ["Intent", "body_heights", "contact_systems", "input_system", "motion_system"]
+
+
+class Before:
+    """Where players were before they moved: what parting them, and bounding their ways, starts from."""
+
+    def __init__(self, capacity: int) -> None:
+        self.position: F64 = np.zeros((capacity, 3))
+
+
+class Intent(Component, name="intent"):
+    """What a player wants this tick; kept while no input comes, and cleared while dead."""
+
+    buttons = column(np.uint16)
+    move_forward = column(np.int8)
+    move_right = column(np.int8)
+    weapon = column(np.uint8)
+
+
+def body_heights(flags: U16, out_height: F64, parameters: MotionParameters | None = None) -> None:
+    """Fill in the height of each player's body [m] from its stance flags."""
+    figures = parameters or MotionParameters()
+    out_height[:] = figures.height_standing
+    out_height[(flags & CROUCHING) != 0] = figures.height_crouched
+
+
+def input_system() -> System:
+    """Takes over the inputs of this tick. Without one, the last wish stands: late inputs are never waited for."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        intent = access.write("player", Intent)
+        look = access.write("player", Look)
+
+        def run(step: Step) -> None:
+            commands = step.commands
+            given = commands.has_input
+            np.copyto(intent.buttons, commands.buttons, where=given)
+            np.copyto(intent.move_forward, commands.move_forward, where=given)
+            np.copyto(intent.move_right, commands.move_right, where=given)
+            np.copyto(intent.weapon, commands.weapon, where=given)
+            np.copyto(look.yaw, commands.yaw, where=given)
+            np.copyto(look.pitch, commands.pitch, where=given)
+
+        return run
+
+    return System("input", bind, writes=(Intent, Look))
+
+
+def motion_system(parameters: MotionParameters | None = None) -> System:
+    """Moves all players that live by what they want."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        world = access.world
+        kernel = access.service(MotionKernel, lambda: MotionKernel(world.geometry, world.map.triggers, parameters))
+        motion, look = access.write("player", Motion), access.write("player", Look)
+        stance, intent = access.write("player", Stance), access.read("player", Intent)
+        vitals = access.read("player", Vitals)
+        state = (motion.position, motion.velocity, stance.ground_normal, look.yaw, look.pitch, stance.flags)
+        inputs = (intent.buttons, intent.move_forward, intent.move_right, look.yaw, look.pitch)
+        before = access.service(Before, lambda: Before(world.players.capacity))
+
+        def run(step: Step) -> None:
+            before.position[:] = motion.position
+            kernel.move(state, inputs, active=vitals.alive, dt=step.dt)
+
+        return run
+
+    return System("motion", bind, reads=(Vitals, Intent), writes=(Motion, Look, Stance))
+
+
+def contact_systems(radii: Mapping[str, float], parameters: MotionParameters | None = None) -> tuple[System, System]:
+    """Finds all pairs of things that touch, then parts players who overlap.
+
+    Args:
+        radii: Radius of the bounding sphere by table [m]; `player` must be among them.
+        parameters: As for `motion_system`.
+    """
+
+    def bind_contacts(access: Access) -> Callable[[Step], None]:
+        world = access.world
+        contacts = access.service(Contacts, lambda: Contacts(world))
+        before = access.service(Before, lambda: Before(world.players.capacity))
+        vitals = access.read("player", Vitals)
+        for name in radii:
+            access.read(name, Motion)
+
+        def run(_: Step) -> None:
+            contacts.update(radii, {"player": vitals.alive}, {"player": before.position})
+
+        return run
+
+    def bind_separation(access: Access) -> Callable[[Step], None]:
+        world = access.world
+        contacts = access.service(Contacts, lambda: Contacts(world))
+        kernel = access.service(MotionKernel, lambda: MotionKernel(world.geometry, world.map.triggers, parameters))
+        separation = access.service(Separation, lambda: Separation(kernel))
+        before = access.service(Before, lambda: Before(world.players.capacity))
+        motion, look = access.write("player", Motion), access.write("player", Look)
+        stance, vitals = access.write("player", Stance), access.read("player", Vitals)
+        state = (motion.position, motion.velocity, stance.ground_normal, look.yaw, look.pitch, stance.flags)
+
+        def run(_: Step) -> None:
+            pairs = contacts.touching("player", "player")
+            separation.separate(state, before.position, active=vitals.alive, pairs=pairs, pair_count=len(pairs))
+
+        return run
+
+    return (
+        System("contacts", bind_contacts, reads=(Motion, Vitals)),
+        System("separation", bind_separation, reads=(Vitals,), writes=(Motion, Look, Stance)),
+    )
