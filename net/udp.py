@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -233,7 +234,7 @@ class ServerSocket(_Socket):
                 self._counts[UNROUTABLE] += 1
                 continue
             datagram = datagrams.datagram(row)
-            self._count_send(len(datagram), lambda d=datagram, t=target: self._socket.sendto(d, t))  # type: ignore[misc]
+            self._count_send(len(datagram), partial(self._socket.sendto, datagram, target))
 
     def wait(self, timeout_ns: int) -> bool:
         """Wait until something arrived, at most `timeout_ns`, to the nanosecond; True where something did."""
@@ -313,7 +314,7 @@ class SocketGroup(_Socket):
         if handle is None or not np.array_equal(self._connected[client], datagrams.address[row]):
             handle = self._open(client, datagrams.address[row])
         datagram = datagrams.datagram(row)
-        self._count_send(len(datagram), lambda: handle.send(datagram))
+        self._count_send(len(datagram), partial(handle.send, datagram))
 
     def send(self, datagrams: Datagrams) -> None:
         """Send all of `datagrams`, each from the socket of its client, and clear it.
