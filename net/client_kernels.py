@@ -205,6 +205,36 @@ def _begin(client: int, tick: int, ahead: float, numbers: I64, rates: F64) -> No
     rates[SHIFT, client] = 0.0
 
 
+@kernel
+def _take_snapshot(
+    arena: U8, at: int, client: int, moment: tuple[int, float], ahead: float, state: tuple[I64, F64, I64],
+    stamps: tuple[I64, I64, F64], heads: tuple[U8, I32, U32],
+) -> None:  # fmt: skip
+    """Take in the head of a snapshot whose length has been checked; one that is not the newest is only counted."""
+    numbers, rates, counters = state
+    owner, ack_sequence, ack_mask = heads
+    sequence, tick, applied = get_u16(arena, at + 2), get_u32(arena, at + 4), get_u32(arena, at + 8)
+    if not _note_sequence(client, sequence, numbers, rates, counters):
+        return
+    _note_ack(client, sequence, ack_sequence, ack_mask)
+    if numbers[TICK, client] < 0:
+        _begin(client, tick, ahead, numbers, rates)
+    _note_arrival(client, tick, moment[0], numbers, rates)
+    if 0 < applied < tick:
+        counters[COUNT_LATE_INPUTS, client] += 1
+    numbers[SNAPSHOT_TICK, client] = tick
+    numbers[SERVER_INPUT_TICK, client] = applied
+    numbers[TARGET, client] = int(arena[at + 14])
+    lead = get_i16(arena, at + 12)
+    if lead != LEAD_NONE:
+        _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, stamps[0], stamps[1], stamps[2])
+    size = int(arena[at + 15])
+    if size > 0:
+        numbers[OWNER_TICK, client] = tick
+        for byte in range(size):
+            owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + byte]
+
+
 @kernel(
     "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i8, Tuple((i8, f8)), Tuple((i8, f8)), Tuple((i8[:,::1], f8[:,::1],"
     " i8[:,::1])), Tuple((i8[:,::1], i8[:,::1], f8[:,::1])), Tuple((u1[:,::1], i4[::1], u4[::1])), i4[::1], i4[::1],"
@@ -231,17 +261,14 @@ def read_payloads(
         messages: Indices of the payloads that are messages.
         made: How many snapshots, how many messages.
     """
-    numbers, rates, counters = state
-    ring_tick, made_at, shift_at = stamps
+    counters = state[2]
     clients, offsets, lengths = payloads
     owner_bytes, ahead = options
-    owner, ack_sequence, ack_mask = heads
-    now, _ = moment
     made[0] = 0
     made[1] = 0
     for index in range(count):
         client, at, length = int(clients[index]), int(offsets[index]), int(lengths[index])
-        if client < 0 or client >= owner.shape[0] or at < 0 or length < 1 or at + length > arena.shape[0]:
+        if client < 0 or client >= heads[0].shape[0] or at < 0 or length < 1 or at + length > arena.shape[0]:
             continue
         if arena[at] == PAYLOAD_MESSAGE:
             if made[1] < messages.shape[0]:
@@ -254,32 +281,13 @@ def read_payloads(
             counters[COUNT_MALFORMED, client] += 1
             continue
         size = int(arena[at + 15])
-        tick = get_u32(arena, at + 4)
         if (size > 0 and size != owner_bytes) or SNAPSHOT_HEADER_BYTES + size > length:
             counters[COUNT_MALFORMED, client] += 1
             continue
         if made[0] < snapshots.shape[0]:
             snapshots[made[0]] = index
             made[0] += 1
-        if not _note_sequence(client, get_u16(arena, at + 2), numbers, rates, counters):
-            continue
-        _note_ack(client, get_u16(arena, at + 2), ack_sequence, ack_mask)
-        if numbers[TICK, client] < 0:
-            _begin(client, tick, ahead, numbers, rates)
-        _note_arrival(client, tick, now, numbers, rates)
-        applied = get_u32(arena, at + 8)
-        if 0 < applied < tick:
-            counters[COUNT_LATE_INPUTS, client] += 1
-        numbers[SNAPSHOT_TICK, client] = tick
-        numbers[SERVER_INPUT_TICK, client] = applied
-        numbers[TARGET, client] = int(arena[at + 14])
-        lead = get_i16(arena, at + 12)
-        if lead != LEAD_NONE:
-            _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, ring_tick, made_at, shift_at)
-        if size > 0:
-            numbers[OWNER_TICK, client] = tick
-            for byte in range(size):
-                owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + byte]
+        _take_snapshot(arena, at, client, moment, ahead, state, stamps, heads)
 
 
 @kernel("(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i4[::1], i8, i4[::1], u1[:,::1], i4[::1])")
