@@ -76,10 +76,10 @@ class BroadphaseError(SimError):
 
 def _check(name: str, array: AnyArray, dtype: type, shape: tuple[int | None, ...]) -> None:
     """Refuses an array of another dtype or shape (None: any length), or one that is not C-contiguous."""
-    fits = len(shape) == array.ndim and all(
-        want is None or want == has for want, has in zip(shape, array.shape, strict=True)
-    )
-    if array.dtype != dtype or not fits or not array.flags.c_contiguous:
+    exact = array.shape == shape
+    if not exact and len(shape) == array.ndim:
+        exact = all(want is None or want == has for want, has in zip(shape, array.shape, strict=True))
+    if not exact or array.dtype.type is not dtype or not array.flags.c_contiguous or not array.dtype.isnative:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise BroadphaseError(
             f"{name}: {array.dtype} of shape {array.shape}; pass a C-contiguous {np.dtype(dtype)} of shape ({wanted})"
