@@ -91,7 +91,7 @@ _UNKNOWN_ADDRESS, _WRONG_STATE, _OUTGOING_FULL = (
 _SEND_NOT_CONNECTED, _SEND_WRONG_SIZE = int(Drop.SEND_NOT_CONNECTED), int(Drop.SEND_WRONG_SIZE)
 
 
-@kernel
+@kernel(counted=False)
 def _take(group: GroupColumns, data: U8, row: int, client: int, kind: int, header: int, now: int) -> bool:
     """Act on an authentic packet by the client state machine of the standard; False where it does not fit the state."""
     status = group[_STATUS]
@@ -115,7 +115,9 @@ def _take(group: GroupColumns, data: U8, row: int, client: int, kind: int, heade
     return True
 
 
-@kernel(f"({GROUP_TYPE}, {DATAGRAMS_TYPE}, i4[::1], i4[::1], i8[::1], i4[::1], i8[::1], u1[::1], i8, i8)")
+@kernel(
+    f"({GROUP_TYPE}, {DATAGRAMS_TYPE}, i4[::1], i4[::1], i8[::1], i4[::1], i8[::1], u1[::1], i8, i8)", counted=False
+)
 def group_receive(
     group: GroupColumns,
     datagrams: DatagramArrays,
@@ -169,7 +171,7 @@ def group_receive(
     return payloads
 
 
-@kernel
+@kernel(counted=False)
 def _emit_due(group: GroupColumns, outgoing: DatagramArrays, at: int, client: int, now: int, scratch: U8) -> None:
     """Write what a client in its state repeats: request, response or keep-alive."""
     status, words, keys, times, _, handshake = group
@@ -188,7 +190,7 @@ def _emit_due(group: GroupColumns, outgoing: DatagramArrays, at: int, client: in
         emit_keep_alive(words, keys, times, client, outgoing, at, 0, 0, now, scratch)
 
 
-@kernel
+@kernel(counted=False)
 def _fail(group: GroupColumns, client: int, state: int, now: int) -> None:
     """Try the next server of the token, or end in `state` where there is none."""
     status, times = group[_STATUS], group[_TIMES]
@@ -205,7 +207,7 @@ def _fail(group: GroupColumns, client: int, state: int, now: int) -> None:
     times[client, LAST_RECEIVE] = now
 
 
-@kernel
+@kernel(counted=False)
 def _judge(group: GroupColumns, client: int, now: int) -> None:
     """End or move on what was denied, disconnected, expired or silent for too long."""
     status, times = group[_STATUS], group[_TIMES]
@@ -225,7 +227,7 @@ def _judge(group: GroupColumns, client: int, now: int) -> None:
         _fail(group, client, _REQUEST_TIMED_OUT if state == _REQUESTING else _RESPONSE_TIMED_OUT, now)
 
 
-@kernel(f"({GROUP_TYPE}, i8, i8, {DATAGRAMS_TYPE}, i4[::1], i8, u1[::1], i8[::1])")
+@kernel(f"({GROUP_TYPE}, i8, i8, {DATAGRAMS_TYPE}, i4[::1], i8, u1[::1], i8[::1])", counted=False)
 def group_advance(
     group: GroupColumns,
     now: int,
@@ -259,7 +261,10 @@ def group_advance(
     return used
 
 
-@kernel(f"({GROUP_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, {DATAGRAMS_TYPE}, i4[::1], i8, u1[::1], i8[::1])")
+@kernel(
+    f"({GROUP_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, {DATAGRAMS_TYPE}, i4[::1], i8, u1[::1], i8[::1])",
+    counted=False,
+)
 def group_send(
     group: GroupColumns,
     buffer: U8,

@@ -97,7 +97,7 @@ _MIX = np.uint64(0x9E3779B1)
 _FOLD = np.uint64(29)
 
 
-@kernel
+@kernel(counted=False)
 def _home(secret: U64, mask: int, address: U64, row: int) -> int:
     """The table index at which the probe for an address starts.
 
@@ -114,7 +114,7 @@ def _home(secret: U64, mask: int, address: U64, row: int) -> int:
     return int(np.int64((state ^ (state >> _FOLD)) & np.uint64(mask)))
 
 
-@kernel
+@kernel(counted=False)
 def _find(table: I32, secret: U64, words: U64, address: U64, row: int) -> int:
     """The slot of an address, or -1. The table is at most a quarter full, so probes stay short."""
     mask = table.shape[0] - 1
@@ -131,7 +131,7 @@ def _find(table: I32, secret: U64, words: U64, address: U64, row: int) -> int:
     return -1
 
 
-@kernel
+@kernel(counted=False)
 def _remove(table: I32, secret: U64, words: U64, slot: int) -> None:
     """Take a slot out, closing the gap by moving later entries back (Knuth, volume 3, 6.4 R), without tombstones."""
     mask = table.shape[0] - 1
@@ -151,7 +151,7 @@ def _remove(table: I32, secret: U64, words: U64, slot: int) -> None:
     table[gap] = 0
 
 
-@kernel("(i4[::1], u8[::1], u8[:,::1], u8[:,::1], i8, i8)")
+@kernel("(i4[::1], u8[::1], u8[:,::1], u8[:,::1], i8, i8)", counted=False)
 def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edit: int) -> int:
     """Find an address, insert a slot, or remove one; one entry point, because each costs compile time.
 
@@ -177,7 +177,7 @@ def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edi
     return -1
 
 
-@kernel
+@kernel(counted=False)
 def _open_request(data: U8, row: int, scratch: U8, unix_s: int, lifetime_s: int) -> int:
     """Check a request of the right length and decrypt its private token in place; a drop reason, or -1."""
     for index in range(_HEAD_BYTES):
@@ -196,7 +196,7 @@ def _open_request(data: U8, row: int, scratch: U8, unix_s: int, lifetime_s: int)
     return -1 if result == 0 else _TOKEN_NOT_AUTHENTIC
 
 
-@kernel
+@kernel(counted=False)
 def _list_cold(cold: I32, tally: I64, row: int, slot: int) -> int:
     """Put an authentic request or response on the list for Python; -1, or the drop reason where the list is full."""
     at = tally[COUNTS + 1]
@@ -207,7 +207,7 @@ def _list_cold(cold: I32, tally: I64, row: int, slot: int) -> int:
     return -1
 
 
-@kernel
+@kernel(counted=False)
 def _receive_one(
     host: HostColumns,
     datagrams: DatagramArrays,
@@ -246,7 +246,7 @@ def _receive_one(
     return reason, kind, slot, header
 
 
-@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8)")
+@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8)", counted=False)
 def receive_batch(
     host: HostColumns,
     datagrams: DatagramArrays,
@@ -291,7 +291,9 @@ def receive_batch(
     tally[COUNTS], tally[COUNTS + 2] = payloads, closing
 
 
-@kernel(f"({HOST_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])")
+@kernel(
+    f"({HOST_TYPE}, u1[::1], i4[::1], i8[::1], i4[::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])", counted=False
+)
 def send_batch(
     host: HostColumns,
     buffer: U8,
@@ -331,7 +333,7 @@ def send_batch(
     return used
 
 
-@kernel(f"({HOST_TYPE}, i8, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1], i4[::1])")
+@kernel(f"({HOST_TYPE}, i8, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1], i4[::1])", counted=False)
 def sweep(
     host: HostColumns,
     clients_max: int,
@@ -367,7 +369,7 @@ def sweep(
     return used
 
 
-@kernel(f"(u8[:,::1], u1[:,::1], i8[:,::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])")
+@kernel(f"(u8[:,::1], u1[:,::1], i8[:,::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])", counted=False)
 def close_slot(
     words: U64, keys: U8, times: I64, slot: int, now: int, outgoing: DatagramArrays, used: int, scratch: U8, tally: I64
 ) -> int:

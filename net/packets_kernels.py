@@ -81,7 +81,7 @@ def new_scratch(protocol_id: int, private_key: bytes = bytes(KEY_BYTES)) -> U8:
     return scratch
 
 
-@kernel
+@kernel(counted=False)
 def write_integer(target: U8, row: int, offset: int, size: int, value: np.uint64) -> None:
     """Write the low `size` bytes of an unsigned integer into a row, low byte first."""
     for index in range(size):
@@ -89,7 +89,7 @@ def write_integer(target: U8, row: int, offset: int, size: int, value: np.uint64
         value >>= _EIGHT
 
 
-@kernel
+@kernel(counted=False)
 def read_integer(source: U8, row: int, offset: int, size: int) -> np.uint64:
     """Read an unsigned integer of `size` bytes from a row, low byte first."""
     value = _ZERO
@@ -98,7 +98,7 @@ def read_integer(source: U8, row: int, offset: int, size: int) -> np.uint64:
     return value
 
 
-@kernel
+@kernel(counted=False)
 def _set_nonce(scratch: U8, prefix: np.uint8, sequence: np.uint64) -> None:
     """Put a packet's prefix and sequence where associated data and nonce are taken from."""
     scratch[_PREFIX_AT] = prefix
@@ -107,7 +107,7 @@ def _set_nonce(scratch: U8, prefix: np.uint8, sequence: np.uint64) -> None:
         sequence >>= _EIGHT
 
 
-@kernel
+@kernel(counted=False)
 def parse_header(data: U8, row: int, length: int, allowed: int) -> tuple[int, int, int, np.uint64]:
     """Read prefix and sequence of a datagram, by the steps of the standard that need no key.
 
@@ -134,7 +134,7 @@ def parse_header(data: U8, row: int, length: int, allowed: int) -> tuple[int, in
     return -1, kind, 1 + size, read_integer(data, row, 1, size)
 
 
-@kernel
+@kernel(counted=False)
 def open_row(data: U8, row: int, length: int, header: int, sequence: np.uint64, key: int, scratch: U8) -> bool:
     """Decrypt one datagram in place; the body then stands behind its header. False where it is not authentic.
 
@@ -150,7 +150,7 @@ def open_row(data: U8, row: int, length: int, header: int, sequence: np.uint64, 
     return bool(result == 0)
 
 
-@kernel
+@kernel(counted=False)
 def _body_size_allowed(kind: int, size: int) -> bool:
     """Whether a decrypted body has the size that its type has."""
     if kind == _PAYLOAD:
@@ -162,7 +162,7 @@ def _body_size_allowed(kind: int, size: int) -> bool:
     return size == 0
 
 
-@kernel
+@kernel(counted=False)
 def open_from(
     words: U64,
     keys: U8,
@@ -186,7 +186,7 @@ def open_from(
     return -1 if _body_size_allowed(kind, length - header - _MAC) else _WRONG_SIZE
 
 
-@kernel
+@kernel(counted=False)
 def seal_row(data: U8, row: int, kind: int, sequence: np.uint64, body: int, size: int, key: int, scratch: U8) -> int:
     """Write one sealed packet into a row of an arena and return its length.
 
@@ -210,7 +210,7 @@ def seal_row(data: U8, row: int, kind: int, sequence: np.uint64, body: int, size
     return 1 + count + size + _MAC
 
 
-@kernel
+@kernel(counted=False)
 def address_matches(words: U64, slot: int, address: U64, row: int) -> bool:
     """Whether a datagram's address is that of a connection."""
     return bool(
@@ -218,7 +218,7 @@ def address_matches(words: U64, slot: int, address: U64, row: int) -> bool:
     )
 
 
-@kernel
+@kernel(counted=False)
 def emit(
     words: U64,
     keys: U8,
@@ -243,7 +243,7 @@ def emit(
     times[slot, LAST_SEND] = now
 
 
-@kernel
+@kernel(counted=False)
 def emit_keep_alive(
     words: U64,
     keys: U8,

@@ -23,14 +23,14 @@ _ONE = np.uint64(1)
 _ZERO = np.uint64(0)
 
 
-@kernel
+@kernel(counted=False)
 def replay_reset(words: U64, row: int) -> None:
     """Forget all sequences of a connection."""
     for word in range(NEWEST_AT, WINDOW_AT + 4):
         words[row, word] = _ZERO
 
 
-@kernel
+@kernel(counted=False)
 def replay_seen(words: U64, row: int, sequence: np.uint64) -> bool:
     """Whether a sequence was received before or is 256 or more behind the newest; moves nothing."""
     newest = words[row, NEWEST_AT]
@@ -43,7 +43,7 @@ def replay_seen(words: U64, row: int, sequence: np.uint64) -> bool:
     return bool((words[row, WINDOW_AT + np.int64(bit >> _SIX)] >> (bit & _LOW_SIX)) & _ONE)
 
 
-@kernel
+@kernel(counted=False)
 def replay_mark(words: U64, row: int, sequence: np.uint64) -> None:
     """Remember a sequence that passed `replay_seen` and whose packet was authentic."""
     newest = words[row, NEWEST_AT]

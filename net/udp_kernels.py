@@ -70,7 +70,7 @@ _ZERO, _EIGHT, _SIXTEEN, _HALF = np.uint64(0), np.uint64(8), np.uint64(16), np.u
 _BYTE, _LOW_16, _LOW_32 = np.uint64(0xFF), np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
 
 
-@kernel
+@kernel(counted=False)
 def _errno(scratch: I64) -> int:
     """The error of the last failed call of this thread."""
     scratch[0] = 0
@@ -78,13 +78,13 @@ def _errno(scratch: I64) -> int:
     return int(scratch[0])
 
 
-@kernel
+@kernel(counted=False)
 def _swapped(port: np.uint64) -> np.uint64:
     """A port's two bytes the other way round."""
     return (port & _BYTE) << _EIGHT | (port >> _EIGHT & _BYTE)
 
 
-@kernel
+@kernel(counted=False)
 def _read_name(names: U64, index: int, address: U64, row: int) -> None:
     """Turn a socket address into three words (`net.address`)."""
     first = names[index, 0]
@@ -99,7 +99,7 @@ def _read_name(names: U64, index: int, address: U64, row: int) -> None:
         address[row, 2] = port | (names[index, 3] & _LOW_32) << _HALF
 
 
-@kernel
+@kernel(counted=False)
 def _write_name(names: U64, index: int, address: U64, row: int, family: int) -> int:
     """Turn three words into a socket address; its length, or 0 where a socket of this family cannot reach it."""
     port = _swapped(address[row, 2]) << _SIXTEEN
@@ -116,7 +116,7 @@ def _write_name(names: U64, index: int, address: U64, row: int, family: int) -> 
     return _NAME_BYTES
 
 
-@kernel
+@kernel(counted=False)
 def _prepare(headers: I64, vectors: I64, names: U64, index: int, name_bytes: int, base: int, size: int) -> None:
     """Fill the header of one message."""
     vectors[index, 0] = base
@@ -129,7 +129,7 @@ def _prepare(headers: I64, vectors: I64, names: U64, index: int, name_bytes: int
         headers[index, word] = 0
 
 
-@kernel
+@kernel(counted=False)
 def _collect(headers: I64, names: U64, data: U8, lengths: I32, address: U64, got: int, count: int, counts: I64) -> None:
     """Note lengths and senders of `got` received messages in the rows from `count` on."""
     for index in range(got):
@@ -145,7 +145,7 @@ def _collect(headers: I64, names: U64, data: U8, lengths: I32, address: U64, got
         _read_name(names, index, address, row)
 
 
-@kernel("(i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8[::1], i8[::1])")
+@kernel("(i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8[::1], i8[::1])", counted=False)
 def socket_receive(
     descriptor: int,
     headers: I64,
@@ -189,7 +189,7 @@ def socket_receive(
     return count
 
 
-@kernel
+@kernel(counted=False)
 def _send_chunk(descriptor: int, headers: I64, vectors: I64, ready: int, counts: I64, scratch: I64) -> bool:
     """Send the first `ready` messages; False where the socket's buffer is full, which drops the rest of them."""
     sent, interrupted = 0, 0
@@ -215,7 +215,7 @@ def _send_chunk(descriptor: int, headers: I64, vectors: I64, ready: int, counts:
     return True
 
 
-@kernel("(i8, i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8, i8[::1], i8[::1])")
+@kernel("(i8, i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8, i8[::1], i8[::1])", counted=False)
 def socket_send(
     descriptor: int,
     family: int,
@@ -254,7 +254,7 @@ def socket_send(
             return
 
 
-@kernel("(i4[::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i4[::1], i8, i4[::1], i8[::1], i8[::1])")
+@kernel("(i4[::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i4[::1], i8, i4[::1], i8[::1], i8[::1])", counted=False)
 def group_send(
     descriptors: I32,
     connected: U64,
@@ -299,7 +299,7 @@ def group_send(
     return missed
 
 
-@kernel
+@kernel(counted=False)
 def _drain(
     descriptors: I32,
     connected: U64,
@@ -330,7 +330,7 @@ def _drain(
     return count + 1
 
 
-@kernel("(i4[::1], u8[:,::1], i4[:,::1], i8, u1[:,::1], i4[::1], u8[:,::1], i4[::1], i8[::1], i8[::1])")
+@kernel("(i4[::1], u8[:,::1], i4[:,::1], i8, u1[:,::1], i4[::1], u8[:,::1], i4[::1], i8[::1], i8[::1])", counted=False)
 def group_receive(
     descriptors: I32,
     connected: U64,
@@ -368,7 +368,7 @@ def group_receive(
     return count
 
 
-@kernel("(i8, i8, i4[::1], i8[::1])")
+@kernel("(i8, i8, i4[::1], i8[::1])", counted=False)
 def poll_one(descriptor: int, timeout: int, poll: I32, timespec: I64) -> int:
     """Wait until a socket is readable, at most `timeout` ns; above 0 where it is. Ends early on a signal.
 
