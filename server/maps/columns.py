@@ -77,8 +77,8 @@ class Columns:
     def cut_height(self, *, headroom_m: float, reach_m: float) -> F32:
         """Where to cut what stands beside walkable floors [m], shape (height, width); −infinity far from any.
 
-        Over walkable cells it is `headroom_m` above the floor, or the ceiling where that is lower; other cells take the
-        highest of their surroundings up to `reach_m` away.
+        It is `headroom_m` above the highest walkable floor, or that floor's ceiling where it is lower, up to `reach_m`
+        away.
         """
         from scipy.ndimage import maximum_filter
 
@@ -87,23 +87,24 @@ class Columns:
         own = np.minimum(self.floor[index] + np.float32(headroom_m), self.ceiling[index])
         own = np.where(span >= 0, own, np.float32(-np.inf))
         cells = 2 * max(1, round(reach_m / self.cell_m)) + 1
-        return np.asarray(np.where(span >= 0, own, maximum_filter(own, size=cells)), dtype=np.float32)
+        return np.asarray(maximum_filter(own, size=cells), dtype=np.float32)
 
     def cell_of(self, points: F64) -> tuple[I64, Bool]:
         """The number of the cell that each point [m] lies in, and whether there is one."""
         cell = (points[:, :2] - self.low) / self.cell_m
-        inside: Bool = ((cell >= 0.0) & (cell < [self.width, self.height])).all(axis=1)  # false for NaN
+        inside = np.asarray(((cell >= 0.0) & (cell < [self.width, self.height])).all(axis=1))  # false for NaN
         column, row = np.where(inside[:, None], cell, 0.0).astype(np.int64).T
         return row * self.width + column, inside
 
     def shows(self, points: F64, cut: F32, *, headroom_m: float) -> Bool:
         """Whether each point [m], shape (n, 3), lies in space worth showing.
 
-        That is up to `headroom_m` above a floor that players walk on, and where a column has none, reached space below
-        `cut` (see `cut_height`): low walls and crates, but no roof.
+        That is the space over a floor that players walk on, up to `headroom_m` or to `cut` (see `cut_height`),
+        whichever is higher, and where a column has none, reached space below `cut`: low walls, but no roof.
         """
         number, valid = self.cell_of(points)
         first, end = self.start[number], self.start[number + 1]
+        below_cut = points[:, 2] <= cut.ravel()[number]
         near, ledge, foot = (np.zeros(len(points), dtype=bool) for _ in range(3))
         for step in range(int((end - first).max(initial=0))):
             span = np.minimum(first + step, len(self.floor) - 1)
@@ -111,10 +112,9 @@ class Columns:
             above = (self.floor[span] - SLACK_M <= points[:, 2]) & (points[:, 2] <= self.ceiling[span] + SLACK_M)
             walked = here & (self.walked[span] != 0)
             foot |= walked
-            near |= walked & above & (points[:, 2] <= self.floor[span] + headroom_m)
+            near |= walked & above & (below_cut | (points[:, 2] <= self.floor[span] + headroom_m))
             ledge |= here & above & (self.reached[span] != 0)
-        ledge &= ~foot & (points[:, 2] <= cut.ravel()[number])
-        return (near | ledge) & valid
+        return (near | (ledge & ~foot & below_cut)) & valid
 
 
 def _on_grid(vertices: F64, low: F64, cell_m: float) -> F64:

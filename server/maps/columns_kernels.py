@@ -4,7 +4,7 @@ The vertical runs of free space are Recast's span heightfield (Mononen 2009) rea
 down a column, a surface seen from below and then one seen from above bound a free span.
 """
 
-from math import cos, isnan, sin, sqrt
+from math import cos, floor, isnan, sin, sqrt
 
 from sim.arrays import F32, F64, I32, I64, U8
 from sim.jit import kernel
@@ -12,6 +12,7 @@ from sim.jit import kernel
 __all__ = ["column_hits", "column_spans", "flood_spans", "sky_light"]
 
 FLAT = 1e-12
+STEPS_PER_M = 256.0  # heights are rounded to this, so that faces that touch are at one height
 
 
 @kernel("(f8[:,::1], i4[:,::1], i8, i8, i8, i8[::1], f4[::1], i4[::1])")
@@ -54,7 +55,7 @@ def column_hits(
                 found += 1
                 cell = y * width + x
                 if fill != 0:
-                    z[cursor[cell]] = az + u * bz + v * cz
+                    z[cursor[cell]] = floor((az + u * bz + v * cz) * STEPS_PER_M + 0.5) / STEPS_PER_M
                     which[cursor[cell]] = triangle + 1 if area > 0.0 else -triangle - 1
                 cursor[cell] += 1
     return found
@@ -62,11 +63,15 @@ def column_hits(
 
 @kernel
 def _sort_down(z: F32, which: I32, first: int, end: int) -> None:
-    """Order one column's crossings from high to low; of equal heights the larger `which`, so tops before undersides."""
+    """Order one column's crossings from high to low; of equal heights the lesser `which`, so undersides before tops.
+
+    A brush that stands on another then leaves a span of no height between them; the other way about, all of the brush
+    would seem free.
+    """
     for index in range(first + 1, end):
         height, owner = z[index], which[index]
         place = index
-        while place > first and (z[place - 1] < height or (z[place - 1] == height and which[place - 1] < owner)):
+        while place > first and (z[place - 1] < height or (z[place - 1] == height and which[place - 1] > owner)):
             z[place], which[place] = z[place - 1], which[place - 1]
             place -= 1
         z[place], which[place] = height, owner

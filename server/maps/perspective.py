@@ -137,7 +137,8 @@ def _trace(world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera
     cut = columns.cut_height(headroom_m=HEADROOM_M, reach_m=CUT_REACH_M)
     rays = camera.rays()
     seen = _Trace(np.full(len(rays), np.inf), np.full(len(rays), -1, dtype=np.int64), np.zeros(len(rays), dtype=bool))
-    travelled, entered = np.zeros(len(rays)), np.full(len(rays), np.nan)
+    travelled = np.zeros(len(rays))
+    entered, last = np.full(len(rays), np.nan), np.full(len(rays), np.nan)  # where rock began; the surface before
     active = np.arange(len(rays))
     for _ in range(SURFACES_MAX):
         if not len(active):
@@ -149,20 +150,22 @@ def _trace(world: WorldMap, geometry: Geometry, columns: Columns, camera: Camera
         contents, triangle = world.contents[triangle[hit]], triangle[hit].astype(np.int64)
         travelled[active] += step[hit]
         point = camera.position + ray * travelled[active, None]
-        share = _caps(columns, cut, camera.position + ray * entered[active, None], point)
-        capped = ~np.isnan(share)
         rock = contents & int(Contents.SOLID) != 0
         facing = (normal * ray).sum(axis=1) < 0.0
+        # Of two faces that touch, the one that leads in may have been passed with the other: then rock began there.
+        inside = np.where(np.isnan(entered[active]) & rock & ~facing, last[active], entered[active])
+        share = _caps(columns, cut, camera.position + ray * inside[:, None], point)
+        capped = ~np.isnan(share)
         usual = np.where(rock, contents & int(Contents.SKY) == 0, normal[:, 2] > 0.5)
         shown = facing & usual & columns.shows(point + normal * NUDGE_M, cut, headroom_m=HEADROOM_M)
         shown &= ~capped
         seen.distance[active[shown]] = travelled[active[shown]]
-        inside = entered[active[capped]]
-        seen.distance[active[capped]] = inside + share[capped] * (travelled[active[capped]] - inside)
+        seen.distance[active[capped]] = (inside + share * (travelled[active] - inside))[capped]
         seen.triangle[active] = np.where(shown | capped, triangle, -1)
         seen.cap[active] = capped
         into_rock = facing & rock & (contents & int(Contents.SKY) == 0)
         entered[active] = np.where(into_rock, travelled[active], np.where(rock, np.nan, entered[active]))
+        last[active] = travelled[active]
         travelled[active] += 1e-4
         active = active[~(shown | capped)]
     return seen
@@ -227,7 +230,8 @@ def perspective(world: WorldMap, geometry: Geometry, *, width: int = 1280, heigh
     columns = cut_columns(world, cell_m=max(CELL_M, extent / 1024.0))
     points = _floor_points(world, columns)
     low_z, high_z = (float(value) for value in np.percentile(points[:, 2], [1.0, 99.0]))
-    camera = aim_camera(np.concatenate([points, points + np.array([0.0, 0.0, HEADROOM_M])]), width=width, height=height)
+    lift = np.array([0.0, 0.0, HEADROOM_M])
+    camera = aim_camera(np.concatenate([points - lift, points + lift]), width=width, height=height)
     normals = _normals(world)
     trace = _trace(world, geometry, columns, camera, normals)
     distance, seen = trace.distance, trace.triangle
