@@ -30,7 +30,7 @@ from sim.worldmap import TRIANGLES_MAX, WorldMap
 
 __all__ = ["COORDINATE_MAX", "FORMAT", "Geometry", "GeometryError"]
 
-FORMAT = 2  # raised whenever the saved arrays change their meaning
+FORMAT = 3  # raised whenever the saved arrays change their meaning
 COORDINATE_MAX = 1e6  # [m]
 EXTENT_WORD = 56  # of the first node: the largest coordinate
 LINE_BYTES = 64

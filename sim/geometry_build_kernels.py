@@ -88,7 +88,9 @@ def _best_split(counts: I64, bins: F64, middle: F64, right_area: F64, box: F64) 
             _grow_box(box, bins[axis, which])
             right_area[which] = _half_area(box)
         _clear_box(box)
-        left, total = 0, np.sum(counts[axis])
+        left, total = 0, 0
+        for which in range(BINS):
+            total += counts[axis, which]
         for which in range(BINS - 1):
             _grow_box(box, bins[axis, which])
             left += counts[axis, which]

@@ -14,7 +14,11 @@ __all__ = ["LEAF_WORDS", "NODE_WORDS", "ROUND_OUT", "collapse_choices", "fill_le
 
 NODE_WORDS = 64  # of float32: one wide node is four cache lines
 LEAF_WORDS = 9 * LANES  # of float64
-LEAF_COST = 1.2  # of testing a leaf's triangles, in units of the cost of testing a wide node's boxes
+LEAF_COST = (
+    2.0  # of testing a leaf's triangles, in units of the cost of testing a wide node's boxes; 1.2 took up to 60 %
+)
+# longer (any hit, wrackdm17: 0.127 against 0.080 µs a ray), 3 and 5 changed nothing
+LEAF_WEIGHT = 4.0  # a leaf that is met decides at once: any hit takes 2 to 6 % fewer nodes than with areas alone
 ROUND_OUT = 1.2e-7  # relative; more than float64 to float32 rounds, twice over
 
 
@@ -88,12 +92,19 @@ def _slots_of(node: int, children: I32, choices: U8, found: I32, pending: I32) -
 
 
 @kernel
-def _largest_first(found: I32, count: int, bounds: F64) -> None:
-    """Sort slots by falling area: what a ray most likely meets comes first."""
+def _weight(node: int, bounds: F64, choices: U8) -> float:
+    """How much a slot promises to stop a ray: its area, and more for a leaf."""
+    area: float = _half_area(bounds, node)
+    return area * LEAF_WEIGHT if choices[node, 0] == 0 else area
+
+
+@kernel
+def _heaviest_first(found: I32, count: int, bounds: F64, choices: U8) -> None:
+    """Sort slots by falling weight: a search for any hit takes them in this order."""
     for unsorted in range(1, count):
         node, place = found[unsorted], unsorted
-        area = _half_area(bounds, node)
-        while place > 0 and _half_area(bounds, found[place - 1]) < area:
+        weight = _weight(node, bounds, choices)
+        while place > 0 and _weight(found[place - 1], bounds, choices) < weight:
             found[place] = found[place - 1]
             place -= 1
         found[place] = node
@@ -140,7 +151,7 @@ def write_wide(
             links[parent_word] = wide
         wide += 1
         count = _slots_of(node, children, choices, found, spare)
-        _largest_first(found, count, bounds)
+        _heaviest_first(found, count, bounds, choices)
         for slot in range(LANES - 1, -1, -1):
             child = found[slot] if slot < count else -1
             _write_box(nodes, base, slot, bounds, child)

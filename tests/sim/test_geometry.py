@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sim.arrays import F64, I32, U16, AnyArray
 from sim.geometry import Geometry, GeometryError
-from sim.geometry_kernels import gather_box_single
+from sim.geometry_kernels import GEOMETRY_TYPE, LEAF_TRIANGLES, GeometryArrays, blocking_leaf, gather_box_single
+from sim.jit import kernel
 from sim.worldmap import Contents, SpawnPoint, WorldMap
 from tests.reference import geometry as naive
 
@@ -107,6 +108,23 @@ def test_any_hit_sees_both_ends_and_the_mask() -> None:
     targets = np.array([[2.0, 0, 0], [1.0, 0, 0], [0.999, 0, 0], [0.0, 0, 0], [1.001, 0, 0]])
     assert geometry.any_hit(origins, targets, mask=WATER).tolist() == [True, True, False, True, False]
     assert not geometry.any_hit(origins, targets, mask=SOLID).any()
+
+
+@kernel("(" + GEOMETRY_TYPE + ", f8[::1], f8[::1], i8, i8)")
+def guessed_leaf(geometry: GeometryArrays, origin: F64, along: F64, mask: int, guess: int) -> int:
+    return blocking_leaf(geometry, origin[0], origin[1], origin[2], along[0], along[1], along[2], 1.0, mask, guess)
+
+
+def test_a_guess_changes_no_answer_and_a_right_one_is_kept() -> None:
+    geometry = Geometry.build(soup(11, 300, size=5.0))
+    rng = np.random.default_rng(12)
+    origins, targets = rng.uniform(-20, 20, (2, 60, 3))
+    leaves = len(geometry.arrays[LEAF_TRIANGLES]) // 8
+    for origin, along in zip(origins, targets - origins, strict=True):
+        right = guessed_leaf(geometry.arrays, origin, along, SOLID, -1)
+        assert guessed_leaf(geometry.arrays, origin, along, SOLID, right) == right
+        for guess in rng.integers(0, leaves, 3):
+            assert (guessed_leaf(geometry.arrays, origin, along, SOLID, guess) >= 0) == (right >= 0)
 
 
 def test_rays_through_edges_and_corners_do_not_leak() -> None:
