@@ -11,23 +11,43 @@ from sim.arrays import F64, I32, I64, U8, U64
 from sim.jit import kernel
 
 __all__ = [
+    "ACTIVE",
+    "AT_ONCE",
+    "BASELINE",
+    "BUDGET",
     "BY_RANGE",
     "CELLS_TYPE",
     "CHOICE_TYPE",
+    "CLIENT_COLUMNS",
     "COUNT_RELEVANT_CUT",
     "COUNT_SLOTS_FULL",
     "DESPAWNED",
     "ENTITIES_TYPE",
+    "ENTITY",
     "EVERYONE",
     "FREE",
     "HIDDEN",
+    "INPUT_TICK",
+    "INTERVAL",
+    "LAST_TICK",
+    "LEAD",
     "LEAVING",
     "LIVE",
+    "NEXT_EVENT",
+    "NEXT_SEQUENCE",
     "NO_BASELINE",
+    "OWNER_BYTES",
     "OWNER_ONLY",
+    "PRIORITY",
     "SENT_TYPE",
+    "SEQUENCE",
     "SLOTS_TYPE",
+    "SLOT_COLUMNS",
+    "STATE",
+    "TARGET_LEAD",
+    "TICK",
     "VIEWERS_TYPE",
+    "WEIGHT",
     "Sent",
     "Slots",
     "build_cells",
@@ -45,21 +65,29 @@ NEAR_M = 8.0  # up to about here distance hardly lowers the weight
 WEIGHT_MIN = 128  # the greatest is 255 · 16: with 1 in its place unimportant entities waited over 200 ticks
 HELD_SHARE = 0.64  # squared distance of an entity already held counts this much when there are too many
 
-# slots: entity index, entity id, state, tick of the acknowledged baseline, priority, weight
-SLOTS_TYPE = "Tuple((i4[:,::1], u8[:,::1], u1[:,::1], i4[:,::1], i4[:,::1], i4[:,::1]))"
-Slots = tuple[I32, U64, U8, I32, I32, I32]
-# sent packets, a ring per client: sequence (−1: none outstanding), tick, slots with a record, slots left (bit sets)
-SENT_TYPE = "Tuple((i4[:,::1], i4[:,::1], u8[:,:,::1], u8[:,:,::1]))"
-Sent = tuple[I32, I32, U64, U64]
+# slots: columns below; entity id
+SLOTS_TYPE = "Tuple((i4[:,:,::1], u8[:,::1]))"
+Slots = tuple[I32, U64]
+ENTITY, STATE, BASELINE, PRIORITY, WEIGHT = 0, 1, 2, 3, 4
+SLOT_COLUMNS = 5
+# sent packets, a ring per client: sequence (−1: none outstanding) and tick; slots with a record, two words of a bit
+# set, and slots left, two words
+SENT_TYPE = "Tuple((i4[:,:,::1], u8[:,:,::1]))"
+Sent = tuple[I32, U64]
+SEQUENCE, TICK = 0, 1
+# clients: columns below
+ACTIVE, AT_ONCE, INTERVAL, BUDGET, NEXT_SEQUENCE, LAST_TICK, NEXT_EVENT = 0, 1, 2, 3, 4, 5, 6
+INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES = 7, 8, 9, 10
+CLIENT_COLUMNS = 11
 # cells: start of each cell and the end, entities by cell, entities for everyone or owners, cell of each entity
 CELLS_TYPE = "Tuple((i4[::1], i4[::1], i4[::1], i4[::1]))"
 Cells = tuple[I32, I32, I32, I32]
 # choice: slot + 1 of each entity that this client holds (all 0 between clients), keys, which slots are kept
 CHOICE_TYPE = "Tuple((i4[::1], i8[::1], u1[::1]))"
 Choice = tuple[I32, I64, U8]
-# viewers: active, refresh at once, view point, own entity
-VIEWERS_TYPE = "Tuple((u1[::1], u1[::1], f8[:,::1], u8[::1]))"
-Viewers = tuple[U8, U8, F64, U64]
+# viewers: client columns, view point, own entity
+VIEWERS_TYPE = "Tuple((i8[:,::1], f8[:,::1], u8[::1]))"
+Viewers = tuple[I64, F64, U64]
 # entities: id, position, rule, client that owns it, importance
 ENTITIES_TYPE = "Tuple((u8[::1], f8[:,::1], u1[::1], i4[::1], u1[::1]))"
 Entities = tuple[U64, F64, U8, I32, U8]
@@ -75,7 +103,7 @@ def _column(value: float, origin: float, size: float, side: int) -> int:
     return int(at) if at < side else side - 1
 
 
-@kernel(f"({ENTITIES_TYPE}, f8, {CELLS_TYPE}, f8[::1])")
+@kernel(f"({ENTITIES_TYPE}, f8, {CELLS_TYPE}, f8[::1])", counted=False)
 def build_cells(entities: Entities, range_m: float, cells: Cells, frame: F64) -> int:
     """Sort the entities that are seen by range into square cells, frame[3] a side; list the others. How many others."""
     identity, position, rule, _, _ = entities
@@ -195,34 +223,22 @@ def _smallest_first(keys: I64, count: int, wanted: int) -> None:
 
 
 @kernel(counted=False)
-def clear_carried(client: int, slot: int, sent: Sent) -> None:
+def clear_carried(slot: int, carried: U64) -> None:
     """Forget that any packet in flight carried this slot: their acknowledgement says nothing of its next entity."""
     word, keep = slot >> 6, ~(np.uint64(1) << np.uint64(slot & 63))
-    for row in range(sent[0].shape[1]):
-        sent[2][client, row, word] &= keep
-        sent[3][client, row, word] &= keep
+    for row in range(carried.shape[0]):
+        carried[row, word] &= keep
+        carried[row, 2 + word] &= keep
 
 
 @kernel(counted=False)
-def _enter(client: int, slot: int, entity: int, identity: np.uint64, slots: Slots, sent: Sent) -> None:
-    """Give a slot to an entity, with nothing acknowledged."""
-    clear_carried(client, slot, sent)
-    slots[0][client, slot] = entity
-    slots[1][client, slot] = identity
-    slots[2][client, slot] = LIVE
-    slots[3][client, slot] = NO_BASELINE
-    slots[4][client, slot] = 0
-
-
-@kernel(counted=False)
-def _note_held(client: int, identity: U64, slots: Slots, choice: Choice) -> None:
+def _note_held(identity: U64, slot: I32, held: U64, slot_of: I32, keep: U8) -> None:
     """Fill in which slot holds each entity that still lives, the leaving ones included."""
-    for slot in range(SLOT_COUNT):
-        choice[2][slot] = 0
-        entity = slots[0][client, slot]
-        state = slots[2][client, slot]
-        if LIVE <= state <= LEAVING and identity[entity] == slots[1][client, slot]:
-            choice[0][entity] = slot + 1
+    for i in range(SLOT_COUNT):
+        keep[i] = 0
+        entity = slot[ENTITY, i]
+        if LIVE <= slot[STATE, i] <= LEAVING and identity[entity] == held[i]:
+            slot_of[entity] = i + 1
 
 
 @kernel(counted=False)
@@ -233,41 +249,44 @@ def _weight(key: int, importance: int) -> int:
 
 
 @kernel(counted=False)
-def _assign(
-    client: int, count: int, entities: Entities, slots: Slots, sent: Sent, choice: Choice, counters: I64
-) -> None:
+def _assign(count: int, entities: Entities, slot: I32, held: U64, carried: U64, choice: Choice, counters: I64) -> None:
     """Keep, revive or give a slot for each chosen key; every other live slot begins to leave."""
     slot_of, keys, keep = choice
     identity, importance = entities[0], entities[4]
     free = 0
     for i in range(count):
-        entity = int(keys[i] & ((1 << INDEX_BITS) - 1))
-        slot = int(np.int64(slot_of[entity])) - 1
-        if slot < 0:
-            while free < SLOT_COUNT and slots[2][client, free] != FREE:
+        entity = int(np.int64(keys[i] & ((1 << INDEX_BITS) - 1)))
+        place = int(np.int64(slot_of[entity])) - 1
+        if place < 0:
+            while free < SLOT_COUNT and slot[STATE, free] != FREE:
                 free += 1
             if free == SLOT_COUNT:
                 counters[COUNT_SLOTS_FULL] += 1
                 continue
-            slot = free
-        if slots[2][client, slot] != LIVE:
+            place = free
+        if slot[STATE, place] != LIVE:
             # A slot that was leaving is revived with nothing acknowledged: whether the client has already
             # emptied it cannot be known, and a full record is right in both cases.
-            _enter(client, slot, entity, identity[entity], slots, sent)
-        keep[slot] = 1
-        slots[5][client, slot] = _weight(int(np.int64(keys[i])), int(np.int64(importance[entity])))
-    for slot in range(SLOT_COUNT):
-        entity = slots[0][client, slot]
-        if slots[2][client, slot] != FREE:
+            clear_carried(place, carried)
+            slot[ENTITY, place] = entity
+            slot[STATE, place] = LIVE
+            slot[BASELINE, place] = NO_BASELINE
+            slot[PRIORITY, place] = 0
+            held[place] = identity[entity]
+        keep[place] = 1
+        slot[WEIGHT, place] = _weight(int(np.int64(keys[i])), int(np.int64(importance[entity])))
+    for place in range(SLOT_COUNT):
+        entity = int(np.int64(slot[ENTITY, place]))
+        if slot[STATE, place] != FREE:
             slot_of[entity] = 0
-        if slots[2][client, slot] == LIVE and keep[slot] == 0:
-            gone = identity[entity] != slots[1][client, slot]
-            slots[2][client, slot] = DESPAWNED if gone else LEAVING
+        if slot[STATE, place] == LIVE and keep[place] == 0:
+            slot[STATE, place] = DESPAWNED if identity[entity] != held[place] else LEAVING
 
 
 @kernel(
     f"(i8, i8, i8, UniTuple(f8, 2), i8, {VIEWERS_TYPE}, {ENTITIES_TYPE}, {CELLS_TYPE}, f8[::1], {CHOICE_TYPE},"
-    f" Tuple(({SLOTS_TYPE}, {SENT_TYPE})), i8[::1])"
+    f" Tuple(({SLOTS_TYPE}, {SENT_TYPE})), i8[::1])",
+    counted=False,
 )
 def refresh(
     tick: int,
@@ -287,20 +306,22 @@ def refresh(
 
     range_2: squared range to enter and to stay [m²]. Returns how many clients were refreshed.
     """
-    slots, sent = interest
-    active, at_once, view, own = viewers
+    clients, view, own = viewers
+    slots, held = interest[0]
+    carried = interest[1][1]
     refreshed = 0
-    for client in range(active.shape[0]):
-        if active[client] == 0 or (at_once[client] == 0 and (client + tick) % period != 0):
+    for client in range(clients.shape[0]):
+        turn = clients[client, AT_ONCE] != 0 or (client + tick) % period == 0
+        if clients[client, ACTIVE] == 0 or not turn:
             continue
-        at_once[client] = 0
+        clients[client, AT_ONCE] = 0
         refreshed += 1
-        _note_held(client, entities[0], slots, choice)
+        _note_held(entities[0], slots[client], held[client], choice[0], choice[2])
         count = _near(view[client], own[client], range_2, entities, cells, frame, choice)
         count = _ruled(client, own[client], others, entities, cells, count, choice)
         if count > limit:
             counters[COUNT_RELEVANT_CUT] += count - limit
             _smallest_first(choice[1], count, limit)
             count = limit
-        _assign(client, count, entities, slots, sent, choice, counters)
+        _assign(count, entities, slots[client], held[client], carried[client], choice, counters)
     return refreshed

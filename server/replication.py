@@ -27,15 +27,31 @@ from net.snapshots import (
 from net.snapshots_kernels import AGE_MASK, quantise_scalars, quantise_vectors
 from server.errors import ServerError
 from server.relevance_kernels import (
+    ACTIVE,
+    AT_ONCE,
+    BUDGET,
     BY_RANGE,
+    CLIENT_COLUMNS,
     EVERYONE,
+    FREE,
     HIDDEN,
-    NO_BASELINE,
+    INPUT_TICK,
+    INTERVAL,
+    LAST_TICK,
+    LEAD,
+    LIVE,
+    NEXT_EVENT,
+    OWNER_BYTES,
     OWNER_ONLY,
+    SEQUENCE,
+    SLOT_COLUMNS,
+    STATE,
+    TARGET_LEAD,
     build_cells,
     refresh,
 )
 from server.replication_kernels import (
+    BUDGET_MIN,
     COUNTERS,
     EVENT_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -44,11 +60,10 @@ from server.replication_kernels import (
     commit,
     push_events,
 )
-from sim.arrays import F64, I16, I32, I64, U8, U16, U32, U64
+from sim.arrays import F64, I32, I64, U8, U16, U32, U64
 
-__all__ = ["BUDGET_MIN", "BY_RANGE", "EVERYONE", "HIDDEN", "OWNER_ONLY", "Replication", "ReplicationLimits"]
+__all__ = ["BY_RANGE", "EVERYONE", "HIDDEN", "OWNER_ONLY", "Replication", "ReplicationLimits"]
 
-BUDGET_MIN = 768  # header, owner, all leaves, bitmap and the largest record always fit
 SENT_RING = 64
 CELLS_SIDE = 64
 ARENA_MAX = 1 << 22
@@ -117,9 +132,10 @@ class Replication:
         owner: Client that owns it, −1 none, int32. importance: 1 to 255, uint8; 16 is usual.
         view: Where each client listens and looks from [m], shape (clients, 3), float64.
         own_id: Each client's own entity, which its owner section carries instead of a record, uint64; 0: none.
-        interval, budget: Ticks per snapshot and bytes of it, per client, int32.
-        input_tick, lead_q4, target_lead: Header values per client, uint32, int16, uint8.
-        owner_section, owner_bytes: Owner section per client, shape (clients, 128), uint8, and its length, uint8.
+        interval, budget: Ticks per snapshot and bytes of it (`BUDGET_MIN` to 1,200), per client, int64.
+        input_tick, lead_q4, target_lead: Header values per client, int64, of which the low 32, 16 and 8 bits
+            are sent.
+        owner_section, owner_bytes: Owner section per client, shape (clients, 128), uint8, and its length, int64.
         payload: The snapshots of this tick, shape (clients, 1200), uint8; length: their bytes, int32, 0: not due.
         counters: One per name of `COUNTERS`, int64; `counts()` names them.
     """
@@ -175,61 +191,43 @@ class Replication:
         events = self.limits.events
         self._events = (
             np.zeros((events, EVENT_BYTES_MAX), dtype=np.uint8),
-            np.zeros(events, dtype=np.int32),
-            np.zeros(events, dtype=np.int32),
-            np.zeros(events, dtype=np.uint64),
-            np.zeros(events, dtype=np.uint64),
+            np.zeros((events, 2), dtype=np.int32),
+            np.zeros((events, 2), dtype=np.uint64),
             np.zeros((events, 3)),
             np.zeros(1, dtype=np.int64),
         )
 
     def _allocate_clients(self) -> None:
         clients = self.clients
+        columns: I64 = np.zeros((clients, CLIENT_COLUMNS), dtype=np.int64)
+        columns[:, INTERVAL] = self.limits.interval_ticks
+        columns[:, BUDGET] = self.limits.budget_bytes
+        columns[:, LAST_TICK] = -1
+        self._columns = columns
+        self.interval: I64 = columns[:, INTERVAL]
+        self.budget: I64 = columns[:, BUDGET]
+        self.input_tick: I64 = columns[:, INPUT_TICK]
+        self.lead_q4: I64 = columns[:, LEAD]
+        self.target_lead: I64 = columns[:, TARGET_LEAD]
+        self.owner_bytes: I64 = columns[:, OWNER_BYTES]
         self.view: F64 = np.zeros((clients, 3))
         self.own_id: U64 = np.zeros(clients, dtype=np.uint64)
-        self.interval: I32 = np.full(clients, self.limits.interval_ticks, dtype=np.int32)
-        self.budget: I32 = np.full(clients, self.limits.budget_bytes, dtype=np.int32)
-        self.input_tick: U32 = np.zeros(clients, dtype=np.uint32)
-        self.lead_q4: I16 = np.zeros(clients, dtype=np.int16)
-        self.target_lead: U8 = np.zeros(clients, dtype=np.uint8)
         self.owner_section: U8 = np.zeros((clients, OWNER_BYTES_MAX), dtype=np.uint8)
-        self.owner_bytes: U8 = np.zeros(clients, dtype=np.uint8)
         self.payload: U8 = np.zeros((clients, PAYLOAD_BYTES), dtype=np.uint8)
         self.length: I32 = np.zeros(clients, dtype=np.int32)
-        self._active: U8 = np.zeros(clients, dtype=np.uint8)
-        self._at_once: U8 = np.zeros(clients, dtype=np.uint8)
-        self._sequence: I32 = np.zeros(clients, dtype=np.int32)
-        self._last_tick: I32 = np.full(clients, -1, dtype=np.int32)
-        self._cursor: I64 = np.zeros(clients, dtype=np.int64)
         self._slots = (
-            np.zeros((clients, SLOTS), dtype=np.int32),
+            np.zeros((clients, SLOT_COLUMNS, SLOTS), dtype=np.int32),
             np.zeros((clients, SLOTS), dtype=np.uint64),
-            np.zeros((clients, SLOTS), dtype=np.uint8),
-            np.full((clients, SLOTS), NO_BASELINE, dtype=np.int32),
-            np.zeros((clients, SLOTS), dtype=np.int32),
-            np.zeros((clients, SLOTS), dtype=np.int32),
         )
         self._sent = (
-            np.full((clients, SENT_RING), -1, dtype=np.int32),
-            np.zeros((clients, SENT_RING), dtype=np.int32),
-            np.zeros((clients, SENT_RING, 2), dtype=np.uint64),
-            np.zeros((clients, SENT_RING, 2), dtype=np.uint64),
+            np.full((clients, 2, SENT_RING), -1, dtype=np.int32),
+            np.zeros((clients, SENT_RING, 4), dtype=np.uint64),
         )
 
     def _allocate_scratch(self) -> None:
         entities = self.entities
-        self._viewers = (self._active, self._at_once, self.view, self.own_id)
-        self._clients = (
-            self._active,
-            self.interval,
-            self.budget,
-            self.own_id,
-            self.view,
-            self._sequence,
-            self._last_tick,
-            self._cursor,
-        )
-        self._heads = (self.input_tick, self.lead_q4, self.target_lead, self.owner_section, self.owner_bytes)
+        self._viewers = (self._columns, self.view, self.own_id)
+        self._hearers = (self._columns, self.own_id, self.view, self.owner_section)
         self._cells = (
             np.zeros(CELLS_SIDE * CELLS_SIDE + 1, dtype=np.int32),
             np.zeros(entities, dtype=np.int32),
@@ -242,14 +240,7 @@ class Replication:
             np.zeros(entities, dtype=np.int64),
             np.zeros(SLOTS, dtype=np.uint8),
         )
-        self._draft = (
-            np.zeros(SLOTS, dtype=np.int32),
-            np.zeros(SLOTS, dtype=np.int32),
-            np.zeros(SLOTS, dtype=np.int32),
-            np.zeros(SLOTS, dtype=np.int64),
-            np.zeros(SLOTS, dtype=np.uint8),
-            np.zeros(PAYLOAD_BYTES, dtype=np.uint8),
-        )
+        self._draft = (np.zeros((4, SLOTS), dtype=np.int32), np.zeros(PAYLOAD_BYTES, dtype=np.uint8))
 
     def join(self, client: int, *, own_id: int = 0) -> None:
         """Begin to tell `client` of the world, from nothing; its relevance is chosen at the next `refresh`.
@@ -261,19 +252,18 @@ class Replication:
             raise ServerError(f"replication: client {client} is not from 0 to {self.clients - 1}")
         self.leave(client)
         self.own_id[client] = own_id
-        self.interval[client] = self.limits.interval_ticks
-        self.budget[client] = self.limits.budget_bytes
-        self._cursor[client] = self._events[6][0]
-        self._active[client] = self._at_once[client] = 1
+        self._columns[client, NEXT_EVENT] = self._events[4][0]
+        self._columns[client, ACTIVE] = self._columns[client, AT_ONCE] = 1
 
     def leave(self, client: int) -> None:
         """Forget `client`: no more snapshots for it."""
-        self._active[client] = self.length[client] = 0
-        self.own_id[client] = self.owner_bytes[client] = self.input_tick[client] = 0
-        self._sequence[client] = 0
-        self._last_tick[client] = -1
-        self._slots[2][client] = 0
-        self._sent[0][client] = -1
+        self._columns[client] = 0
+        self._columns[client, LAST_TICK] = -1
+        self.interval[client] = self.limits.interval_ticks
+        self.budget[client] = self.limits.budget_bytes
+        self.own_id[client] = self.length[client] = 0
+        self._slots[0][client, STATE] = FREE
+        self._sent[0][client, SEQUENCE] = -1
 
     def quantise_vectors(self, name: str, values: F64) -> int:
         """Quantise a column of vectors into `fields`, saturating.
@@ -314,7 +304,7 @@ class Replication:
         Returns:
             How many packets were acknowledged for the first time.
         """
-        return acknowledge(client, sequence, mask, self._clients, self._slots, self._sent, self.counters)
+        return acknowledge(client, sequence, mask, self._columns, self._slots, self._sent, self.counters)
 
     def push_events(
         self, tick: int, kind: U16, actor: U64, target: U64, position: F64, vector: F64, value: I64
@@ -359,8 +349,7 @@ class Replication:
         return assemble(
             tick,
             (self.limits.event_range_m**2, float(self.limits.event_bytes)),
-            self._clients,
-            self._heads,
+            self._hearers,
             (self._slots, self._sent),
             self._world,
             self._records,
@@ -376,5 +365,5 @@ class Replication:
 
     def relevant(self, client: int) -> U64:
         """The ids of the entities that `client` is told of now, ascending."""
-        live = self._slots[2][client] == 1
+        live = self._slots[0][client, STATE] == LIVE
         return np.sort(self._slots[1][client][live])

@@ -9,20 +9,46 @@ import numpy as np
 
 from net.snapshots_kernels import encode_delta, encode_event, encode_full
 from server.relevance_kernels import (
+    ACTIVE,
+    BASELINE,
+    BUDGET,
     DESPAWNED,
+    ENTITY,
     FREE,
+    INPUT_TICK,
+    INTERVAL,
+    LAST_TICK,
+    LEAD,
     LEAVING,
     LIVE,
+    NEXT_EVENT,
+    NEXT_SEQUENCE,
     NO_BASELINE,
+    OWNER_BYTES,
+    PRIORITY,
     SENT_TYPE,
+    SEQUENCE,
     SLOTS_TYPE,
+    STATE,
+    TARGET_LEAD,
+    TICK,
+    WEIGHT,
     Sent,
     Slots,
 )
-from sim.arrays import F64, I16, I32, I64, U8, U16, U32, U64
+from sim.arrays import F64, I32, I64, U8, U16, U32, U64
 from sim.jit import kernel
 
-__all__ = ["COUNTERS", "EVENT_BYTES_MAX", "RECORD_BYTES_MAX", "acknowledge", "assemble", "commit", "push_events"]
+__all__ = [
+    "BUDGET_MIN",
+    "COUNTERS",
+    "EVENT_BYTES_MAX",
+    "RECORD_BYTES_MAX",
+    "acknowledge",
+    "assemble",
+    "commit",
+    "push_events",
+]
 
 # counters 0 and 1 are counted in server/relevance_kernels.py
 COUNTERS = (
@@ -51,6 +77,9 @@ EVENT_BYTES_MAX = 96
 EVENT_AGE_MAX = 63
 EVENTS_PER_SNAPSHOT = 255
 HEADER = 16
+OWNER_MAX = 128
+BUDGET_MIN = 768  # header, owner, all leaves, bitmap and the largest record always fit
+PAYLOAD_MAX = 1200
 BITMAP = 16
 SLOT_COUNT = 128
 PRIORITY_MAX = 1 << 30
@@ -63,25 +92,22 @@ World = tuple[U64, I32, I32, I32]
 # entity's baseline is renewed, whether records are shared
 RECORDS_TYPE = "Tuple((i8[:,::1], u1[::1], i8[:,::1], i8[::1]))"
 Records = tuple[I64, U8, I64, I64]
-# events, a ring: bytes, length, tick, actor, target, position; state: events pushed so far
-EVENTS_TYPE = "Tuple((u1[:,::1], i4[::1], i4[::1], u8[::1], u8[::1], f8[:,::1], i8[::1]))"
-Events = tuple[U8, I32, I32, U64, U64, F64, I64]
-# clients: active, interval [ticks], byte budget, own entity, view point, sequence of the next snapshot, tick of the
-# last, next event
-CLIENTS_TYPE = "Tuple((u1[::1], i4[::1], i4[::1], u8[::1], f8[:,::1], i4[::1], i4[::1], i8[::1]))"
-Clients = tuple[U8, I32, I32, U64, F64, I32, I32, I64]
-# heads: input tick, lead, target lead, owner section, owner bytes
-HEADS_TYPE = "Tuple((u4[::1], i2[::1], u1[::1], u1[:,::1], u1[::1]))"
-Heads = tuple[U32, I16, U8, U8, U8]
-# draft of one packet: slot, offset, length per candidate record; sort keys; leaves; events
-DRAFT_TYPE = "Tuple((i4[::1], i4[::1], i4[::1], i8[::1], u1[::1], u1[::1]))"
-Draft = tuple[I32, I32, I32, I64, U8, U8]
+# events, a ring: bytes; length and tick; actor and target; position; state: events pushed so far
+EVENTS_TYPE = "Tuple((u1[:,::1], i4[:,::1], u8[:,::1], f8[:,::1], i8[::1]))"
+Events = tuple[U8, I32, U64, F64, I64]
+# viewers: client columns, own entity, view point, owner section
+VIEWERS_TYPE = "Tuple((i8[:,::1], u8[::1], f8[:,::1], u1[:,::1]))"
+Viewers = tuple[I64, U64, F64, U8]
+# draft of one packet: slot, arena offset and length per candidate record, and their order; bytes of events
+DRAFT_TYPE = "Tuple((i4[:,::1], u1[::1]))"
+Draft = tuple[I32, U8]
+SLOT, OFFSET, LENGTH, ORDER = 0, 1, 2, 3
 # out: payloads, lengths
 OUT_TYPE = "Tuple((u1[:,::1], i4[::1]))"
 Out = tuple[U8, I32]
 
 
-@kernel(f"(i8, u8[::1], i4[:,::1], {WORLD_TYPE})")
+@kernel(f"(i8, u8[::1], i4[:,::1], {WORLD_TYPE})", counted=False)
 def commit(tick: int, identity: U64, staged: I32, world: World) -> int:
     """Store the quantised state of this tick, and note which entities changed or move; how many did."""
     known, changed, history, row_tick = world
@@ -106,7 +132,9 @@ def commit(tick: int, identity: U64, staged: I32, world: World) -> int:
     return count
 
 
-@kernel(f"(i8, u2[::1], u8[::1], u8[::1], f8[:,::1], f8[:,::1], i8[::1], UniTuple(f8, 2), {EVENTS_TYPE})")
+@kernel(
+    f"(i8, u2[::1], u8[::1], u8[::1], f8[:,::1], f8[:,::1], i8[::1], UniTuple(f8, 2), {EVENTS_TYPE})", counted=False
+)
 def push_events(
     tick: int,
     kind: U16,
@@ -119,236 +147,249 @@ def push_events(
     events: Events,
 ) -> None:
     """Encode the events of this tick once for all clients into the ring; the oldest give way."""
-    ring = events[1].shape[0]
+    data, measure, party, place, state = events
+    ring = measure.shape[0]
     for i in range(kind.shape[0]):
-        k = events[6][0] % ring
-        ids = (actor[i], target[i])
+        k = state[0] % ring
         number, amount = int(np.int64(kind[i])), int(np.int64(value[i]))
-        events[1][k] = encode_event(number, ids, position[i], vector[i], amount, scale, events[0][k])
-        events[2][k] = tick
-        events[3][k] = actor[i]
-        events[4][k] = target[i]
-        events[5][k, 0], events[5][k, 1], events[5][k, 2] = position[i, 0], position[i, 1], position[i, 2]
-        events[6][0] += 1
+        ids = (actor[i], target[i])
+        measure[k, 0] = encode_event(number, ids, position[i], vector[i], amount, scale, data[k])
+        measure[k, 1] = tick
+        party[k, 0], party[k, 1] = actor[i], target[i]
+        place[k, 0], place[k, 1], place[k, 2] = position[i, 0], position[i, 1], position[i, 2]
+        state[0] += 1
 
 
 @kernel(counted=False)
-def _promote(client: int, row: int, slots: Slots, sent: Sent) -> None:
-    """Take note that the packet in ring row `row` has arrived."""
-    _, _, state, baseline, _, _ = slots
-    tick = sent[1][client, row]
+def _promote(slot: I32, carried: U64, tick: int) -> None:
+    """Take note that the packet of `tick` that carried these has arrived."""
     for word in range(2):
-        carried, left = sent[2][client, row, word], sent[3][client, row, word]
+        updated, left = carried[word], carried[2 + word]
         for i in range(64):
-            slot = 64 * word + i
-            bit = np.uint64(1) << np.uint64(i)
-            if carried & bit != np.uint64(0) and baseline[client, slot] < tick:
-                baseline[client, slot] = tick
-            if left & bit != np.uint64(0) and state[client, slot] >= LEAVING:
-                state[client, slot] = FREE
+            place, shift = 64 * word + i, np.uint64(i)
+            if (updated >> shift) & np.uint64(1) != np.uint64(0) and slot[BASELINE, place] < tick:
+                slot[BASELINE, place] = tick
+            if (left >> shift) & np.uint64(1) != np.uint64(0) and slot[STATE, place] >= LEAVING:
+                slot[STATE, place] = FREE
 
 
 @kernel(counted=False)
-def _acknowledge_one(client: int, sequence: int, clients: Clients, slots: Slots, sent: Sent) -> int:
+def _acknowledge_one(sequence: int, client: I64, slot: I32, packet: I32, carried: U64) -> int:
     """Promote one acknowledged packet: 1, or 0 if it is known already or too old, or −1 if it was never sent."""
-    behind = (clients[5][client] - 1 - sequence) & 0xFFFF
-    if behind >= 0x8000 or clients[6][client] < 0:
+    behind = (client[NEXT_SEQUENCE] - 1 - sequence) & 0xFFFF
+    if behind >= 0x8000 or client[LAST_TICK] < 0:
         return -1
-    row = sequence % sent[0].shape[1]
-    if behind >= sent[0].shape[1] or sent[0][client, row] != sequence:
+    row = sequence % packet.shape[1]
+    if behind >= packet.shape[1] or packet[SEQUENCE, row] != sequence:
         return 0
-    sent[0][client, row] = -1
-    _promote(client, row, slots, sent)
+    packet[SEQUENCE, row] = -1
+    _promote(slot, carried[row], int(np.int64(packet[TICK, row])))
     return 1
 
 
-@kernel(f"(i4[::1], i4[::1], u4[::1], {CLIENTS_TYPE}, {SLOTS_TYPE}, {SENT_TYPE}, i8[::1])")
-def acknowledge(
-    client: I32, sequence: I32, mask: U32, clients: Clients, slots: Slots, sent: Sent, counters: I64
-) -> int:
+@kernel(f"(i4[::1], i4[::1], u4[::1], i8[:,::1], {SLOTS_TYPE}, {SENT_TYPE}, i8[::1])", counted=False)
+def acknowledge(client: I32, sequence: I32, mask: U32, clients: I64, slots: Slots, sent: Sent, counters: I64) -> int:
     """Take the acknowledgements of many commands; how many packets were acknowledged for the first time."""
     fresh = 0
     for i in range(client.shape[0]):
-        c, newest, bits = int(np.int64(client[i])), int(np.int64(sequence[i])), int(np.int64(mask[i]))
-        result = _acknowledge_one(c, newest, clients, slots, sent)
-        if result < 0:
-            counters[ACKS_UNKNOWN] += 1
-            continue
-        fresh += result
-        older = newest
+        c, older = int(np.int64(client[i])), int(np.int64(sequence[i]))
+        row, slot, packet, carried = clients[c], slots[0][c], sent[0][c], sent[1][c]
+        bits = 1 | int(np.int64(mask[i])) << 1  # bit 0 is the newest itself
         while bits != 0:
-            older = (older - 1) & 0xFFFF
             if bits & 1:
-                fresh += max(_acknowledge_one(c, older, clients, slots, sent), 0)
+                result = _acknowledge_one(older, row, slot, packet, carried)
+                if result < 0:
+                    counters[ACKS_UNKNOWN] += 1
+                    break
+                fresh += result
+            older = (older - 1) & 0xFFFF
             bits >>= 1
     counters[ACKS] += fresh
     return fresh
 
 
 @kernel(counted=False)
-def _record(tick: int, age: int, entity: int, world: World, records: Records, counters: I64) -> int:
-    """The arena place (offset << 9 | length) of a record, encoded now if no client needed it before; −1: no room."""
-    table, arena, cache, state = records
-    entry = cache[age, entity]
-    if entry >> (OFFSET_BITS + LENGTH_BITS) != tick or state[3] == 0:
-        offset = state[0]
-        if offset + RECORD_BYTES_MAX > arena.shape[0]:
-            counters[ARENA_FULL] += 1
-            return -1
-        history = world[2]
-        ring = history.shape[0]
-        current = history[tick % ring, entity]
-        if age == 0:
-            end = encode_full(current, world[0][entity], table, arena, offset)
-        else:
-            end = encode_delta(current, history[(tick - age) % ring, entity], age, table, state[1], arena, offset)
-        state[0] = end
-        counters[ENCODED] += 1
-        entry = (tick << OFFSET_BITS | offset) << LENGTH_BITS | (end - offset)
-        cache[age, entity] = entry
-    return int(entry & ((1 << (OFFSET_BITS + LENGTH_BITS)) - 1))
+def _encode(age: int, tick: int, entity: int, world: World, records: Records) -> int:
+    """Encode a record at the end of the arena; the byte after it."""
+    table, arena, _, state = records
+    history = world[2]
+    ring = history.shape[0]
+    current = history[tick % ring, entity]
+    if age == 0:
+        return encode_full(current, world[0][entity], table, arena, state[0])
+    return encode_delta(current, history[(tick - age) % ring, entity], age, table, state[1], arena, state[0])
 
 
 @kernel(counted=False)
 def _age(tick: int, baseline: int, row_tick: I32) -> int:
     """The age of a baseline that both sides still hold, or 0."""
+    ring = row_tick.shape[0]
     age = tick - baseline
-    if baseline == NO_BASELINE or age >= row_tick.shape[0] or row_tick[baseline % row_tick.shape[0]] != baseline:
+    if baseline == NO_BASELINE or age >= ring or row_tick[baseline % ring] != baseline:
         return 0
     return age
 
 
 @kernel(counted=False)
-def _draft(
-    client: int, tick: int, elapsed: int, slots: Slots, world: World, records: Records, draft: Draft, counters: I64
-) -> tuple[int, int, int]:
-    """List what this client needs now: how many records, their bytes, how many leaves."""
-    entity, identity, state, baseline, priority, weight = slots
-    known, changed, _, row_tick = world
-    count, total, leaves = 0, 0, 0
-    for slot in range(SLOT_COUNT):
-        if state[client, slot] == LIVE:
-            e = int(np.int64(entity[client, slot]))
-            if known[e] != identity[client, slot]:
-                state[client, slot] = DESPAWNED
-            else:
-                base = int(np.int64(baseline[client, slot]))
-                age = _age(tick, base, row_tick)
-                if 0 < age < records[3][2] and changed[e] <= base:
-                    priority[client, slot] = 0  # at rest since what the client acknowledged: nothing to say
-                    counters[AT_REST] += 1
-                    continue
-                gained = int(np.int64(priority[client, slot])) + int(np.int64(weight[client, slot])) * elapsed
-                priority[client, slot] = min(gained, PRIORITY_MAX)
-                place = _record(tick, age, e, world, records, counters)
-                if place >= 0:
-                    draft[0][count] = slot
-                    draft[1][count] = place >> LENGTH_BITS
-                    draft[2][count] = place & ((1 << LENGTH_BITS) - 1)
-                    total += draft[2][count]
-                    counters[FULL] += 1 if age == 0 else 0
-                    count += 1
-        if state[client, slot] >= LEAVING:
-            draft[4][leaves] = slot | (128 if state[client, slot] == DESPAWNED else 0)
-            leaves += 1
-    return count, total, leaves
+def _record(age: int, tick: int, entity: int, world: World, records: Records, counters: I64) -> int:
+    """The arena place (offset << 9 | length) of a record, encoded now if no client needed it before; −1: no room."""
+    arena, cache, state = records[1], records[2], records[3]
+    entry = int(np.int64(cache[age, entity]))
+    if entry >> (OFFSET_BITS + LENGTH_BITS) != tick or state[3] == 0:
+        offset = state[0]
+        if offset + RECORD_BYTES_MAX > arena.shape[0]:
+            counters[ARENA_FULL] += 1
+            return -1
+        state[0] = _encode(age, tick, entity, world, records)
+        counters[ENCODED] += 1
+        entry = (tick << OFFSET_BITS | offset) << LENGTH_BITS | (state[0] - offset)
+        cache[age, entity] = entry
+    return entry & ((1 << (OFFSET_BITS + LENGTH_BITS)) - 1)
 
 
 @kernel(counted=False)
-def _choose(client: int, count: int, room: int, slots: Slots, draft: Draft) -> int:
-    """Drop (length 0) the records that do not fit, the least urgent first; the bytes of those that stay.
+def _draft(
+    tick: int, elapsed: int, slot: I32, held: U64, world: World, records: Records, draft: I32, counters: I64
+) -> tuple[int, int]:
+    """List the records this client needs now: how many, and their bytes. What is gone from the world must leave."""
+    known, changed, _, row_tick = world
+    renewal = records[3][2]
+    count, total = 0, 0
+    for place in range(SLOT_COUNT):
+        if slot[STATE, place] != LIVE:
+            continue
+        entity, baseline = int(np.int64(slot[ENTITY, place])), int(np.int64(slot[BASELINE, place]))
+        if known[entity] != held[place]:
+            slot[STATE, place] = DESPAWNED
+            continue
+        age = _age(tick, baseline, row_tick)
+        if 0 < age < renewal and changed[entity] <= baseline:
+            slot[PRIORITY, place] = 0  # at rest since what the client acknowledged: nothing to say
+            counters[AT_REST] += 1
+            continue
+        slot[PRIORITY, place] = min(slot[PRIORITY, place] + slot[WEIGHT, place] * elapsed, PRIORITY_MAX)
+        found = _record(age, tick, entity, world, records, counters)
+        if found >= 0:
+            draft[SLOT, count] = place
+            draft[OFFSET, count] = found >> LENGTH_BITS
+            draft[LENGTH, count] = found & ((1 << LENGTH_BITS) - 1)
+            total += found & ((1 << LENGTH_BITS) - 1)
+            counters[FULL] += 1 if age == 0 else 0
+            count += 1
+    return count, total
+
+
+@kernel(counted=False)
+def _choose(count: int, room: int, slot: I32, draft: I32) -> int:
+    """Drop (length 0) the records that do not fit, the least urgent first; how many stay.
 
     In descending order of priority, then ascending of slot, each that still fits is taken, so the most urgent is
     always taken. One that is passed over gains its weight every tick until it is the most urgent.
     """
-    keys = draft[3]
-    for i in range(count):  # insertion sort: at most 128 keys, and only where the budget binds
-        key = int(np.int64(slots[4][client, draft[0][i]])) << 8 | (127 - i)
+    for i in range(count):  # insertion sort: at most 128, and only where the budget binds
+        priority = slot[PRIORITY, draft[SLOT, i]]
         j = i
-        while j > 0 and keys[j - 1] < key:
-            keys[j] = keys[j - 1]
+        while j > 0 and slot[PRIORITY, draft[SLOT, draft[ORDER, j - 1]]] < priority:
+            draft[ORDER, j] = draft[ORDER, j - 1]
             j -= 1
-        keys[j] = key
-    used = 0
+        draft[ORDER, j] = i
+    used, chosen = 0, 0
     for k in range(count):
-        i = 127 - int(keys[k] & 255)
-        if used + draft[2][i] <= room:
-            used += draft[2][i]
+        i = draft[ORDER, k]
+        if used + draft[LENGTH, i] <= room:
+            used += draft[LENGTH, i]
+            chosen += 1
         else:
-            draft[2][i] = 0
-    return used
+            draft[LENGTH, i] = 0
+    return chosen
 
 
 @kernel(counted=False)
 def _gather_events(
-    client: int, tick: int, room: int, range_2: float, clients: Clients, events: Events, draft: Draft, counters: I64
+    tick: int,
+    room: int,
+    range_2: float,
+    client: I64,
+    own: np.uint64,
+    view: F64,
+    events: Events,
+    out: U8,
+    counters: I64,
 ) -> tuple[int, int]:
     """Copy the events this client is to hear of since its last snapshot: how many, and their bytes.
 
     What does not fit waits for the next snapshot, in order; what waited longer than 63 ticks, or was overwritten in
     the ring, is lost and counted.
     """
-    data, length, when, actor, target, position, state = events
-    own, view, cursor = clients[3][client], clients[4][client], clients[7]
-    ring = length.shape[0]
-    if state[0] - cursor[client] > ring:
-        counters[EVENTS_LOST] += state[0] - ring - cursor[client]
-        cursor[client] = state[0] - ring
+    data, measure, party, position, state = events
+    ring = measure.shape[0]
+    if state[0] - client[NEXT_EVENT] > ring:
+        counters[EVENTS_LOST] += state[0] - ring - client[NEXT_EVENT]
+        client[NEXT_EVENT] = state[0] - ring
     count, used = 0, 0
-    for number in range(cursor[client], state[0]):
+    for number in range(client[NEXT_EVENT], state[0]):
         k = number % ring
-        age = tick - int(np.int64(when[k]))
+        length, age = measure[k, 0], tick - measure[k, 1]
         dx = position[k, 0] - view[0]
         dy = position[k, 1] - view[1]
         dz = position[k, 2] - view[2]
-        mine = own != np.uint64(0) and (actor[k] == own or target[k] == own)
+        mine = own != np.uint64(0) and (party[k, 0] == own or party[k, 1] == own)
         if mine or dx * dx + dy * dy + dz * dz <= range_2:
             if age > EVENT_AGE_MAX:
                 counters[EVENTS_LOST] += 1
-            elif used + length[k] > room or count == EVENTS_PER_SNAPSHOT:
+            elif used + length > room or count == EVENTS_PER_SNAPSHOT:
                 counters[EVENTS_DEFERRED] += 1
                 return count, used
             else:
-                for i in range(length[k]):
-                    draft[5][used + i] = data[k, i]
-                draft[5][used] = age
-                used += length[k]
+                for i in range(length):
+                    out[used + i] = data[k, i]
+                out[used] = age
+                used += length
                 count += 1
-        cursor[client] = number + 1
+        client[NEXT_EVENT] = number + 1
     return count, used
 
 
 @kernel(counted=False)
-def _put_head(client: int, tick: int, sequence: int, heads: Heads, out: U8) -> int:
+def _put_head(tick: int, client: I64, owner: U8, out: U8) -> int:
     """Write header and owner section; the byte after them."""
-    input_tick, lead, target_lead, owner, owner_bytes = heads
-    acknowledged = int(np.int64(input_tick[client]))
-    early = int(np.int64(lead[client]))
     out[0] = 1
     out[1] = 0
-    out[2] = sequence & 255
-    out[3] = sequence >> 8
+    out[2] = client[NEXT_SEQUENCE] & 255
+    out[3] = client[NEXT_SEQUENCE] >> 8
     for i in range(4):
         out[4 + i] = tick >> (8 * i) & 255
-        out[8 + i] = acknowledged >> (8 * i) & 255
-    out[12] = early & 255
-    out[13] = early >> 8 & 255
-    out[14] = target_lead[client]
-    out[15] = owner_bytes[client]
-    for i in range(int(np.int64(owner_bytes[client]))):
-        out[HEADER + i] = owner[client, i]
-    return HEADER + int(np.int64(owner_bytes[client]))
+        out[8 + i] = client[INPUT_TICK] >> (8 * i) & 255
+    out[12] = client[LEAD] & 255
+    out[13] = client[LEAD] >> 8 & 255
+    out[14] = client[TARGET_LEAD] & 255
+    length = min(max(int(np.int64(client[OWNER_BYTES])), 0), OWNER_MAX)
+    out[15] = length
+    for i in range(length):
+        out[HEADER + i] = owner[i]
+    return HEADER + length
 
 
 @kernel(counted=False)
-def _put_records(
-    client: int, row: int, count: int, arena: U8, out: U8, at: int, slots: Slots, sent: Sent, draft: Draft
-) -> int:
+def _put_leaves(slot: I32, carried: U64, out: U8, at: int) -> int:
+    """Write the list of slots to leave, and remember it as carried; the byte after it."""
+    count = 0
+    for place in range(SLOT_COUNT):
+        if slot[STATE, place] >= LEAVING:
+            out[at + 1 + count] = place | (128 if slot[STATE, place] == DESPAWNED else 0)
+            carried[2 + (place >> 6)] |= np.uint64(1) << np.uint64(place & 63)
+            count += 1
+    out[at] = count
+    return at + 1 + count
+
+
+@kernel(counted=False)
+def _put_records(count: int, arena: U8, out: U8, at: int, slot: I32, carried: U64, draft: I32) -> int:
     """Write the bitmap and the chosen records, and remember them as carried; the byte after them."""
     last = -1
     for i in range(count):
-        if draft[2][i] > 0:
-            last = int(np.int64(draft[0][i]))
+        if draft[LENGTH, i] > 0:
+            last = int(np.int64(draft[SLOT, i]))
     size = (last + 8) >> 3
     bitmap = at + 1
     out[at] = size
@@ -356,49 +397,34 @@ def _put_records(
         out[bitmap + i] = 0
     at = bitmap + size
     for i in range(count):
-        length = int(np.int64(draft[2][i]))
-        if length == 0:
-            continue
-        slot, offset = int(np.int64(draft[0][i])), int(np.int64(draft[1][i]))
-        out[bitmap + (slot >> 3)] |= 1 << (slot & 7)
-        sent[2][client, row, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
-        slots[4][client, slot] = 0
-        for j in range(length):
-            out[at + j] = arena[offset + j]
-        at += length
+        length, offset, place = draft[LENGTH, i], draft[OFFSET, i], draft[SLOT, i]
+        if length > 0:
+            out[bitmap + (place >> 3)] |= 1 << (place & 7)
+            carried[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+            slot[PRIORITY, place] = 0
+            for j in range(length):
+                out[at + j] = arena[offset + j]
+            at += length
     return at
 
 
 @kernel(counted=False)
-def _put_leaves(client: int, row: int, leaves: int, out: U8, at: int, sent: Sent, draft: Draft) -> int:
-    """Write the leave list, and remember it as carried; the byte after it."""
-    out[at] = leaves
-    for i in range(leaves):
-        slot = int(np.int64(draft[4][i])) & 127
-        out[at + 1 + i] = draft[4][i]
-        sent[3][client, row, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
-    return at + 1 + leaves
-
-
-@kernel(counted=False)
-def _open_row(client: int, tick: int, sequence: int, sent: Sent) -> int:
+def _open_row(tick: int, sequence: int, packet: I32, carried: U64) -> int:
     """Make room in the ring of packets sent; the row. Its former packet, if not acknowledged by now, is given up."""
-    row = sequence % sent[0].shape[1]
-    sent[0][client, row] = sequence
-    sent[1][client, row] = tick
-    for word in range(2):
-        sent[2][client, row, word] = 0
-        sent[3][client, row, word] = 0
+    row = sequence % packet.shape[1]
+    packet[SEQUENCE, row] = sequence
+    packet[TICK, row] = tick
+    for word in range(4):
+        carried[row, word] = 0
     return int(row)
 
 
 @kernel(counted=False)
 def _assemble_one(
-    client: int,
+    c: int,
     tick: int,
     options: tuple[float, float],
-    clients: Clients,
-    heads: Heads,
+    viewers: Viewers,
     interest: tuple[Slots, Sent],
     world: World,
     records: Records,
@@ -407,45 +433,45 @@ def _assemble_one(
     out: U8,
     counters: I64,
 ) -> int:
-    """Write one client's snapshot; its length."""
-    slots, sent = interest
-    sequence = int(np.int64(clients[5][client]))
-    elapsed = max(1, tick - int(np.int64(clients[6][client]))) if clients[6][client] >= 0 else 1
-    row = _open_row(client, tick, sequence, sent)
-    count, total, leaves = _draft(client, tick, elapsed, slots, world, records, draft, counters)
-    at = _put_leaves(client, row, leaves, out, _put_head(client, tick, sequence, heads, out), sent, draft)
-    room = int(np.int64(clients[2][client])) - at - 2 - BITMAP
+    """Write the snapshot of client `c`; its length."""
+    client, slot, packet = viewers[0][c], interest[0][0][c], interest[1][0][c]
+    sequence, last = int(np.int64(client[NEXT_SEQUENCE])), int(np.int64(client[LAST_TICK]))
+    carried = interest[1][1][c, _open_row(tick, sequence, packet, interest[1][1][c])]
+    elapsed = max(1, tick - last) if last >= 0 else 1
+    count, total = _draft(tick, elapsed, slot, interest[0][1][c], world, records, draft[0], counters)
+    head = _put_head(tick, client, viewers[3][c], out)
+    at = _put_leaves(slot, carried, out, head)
+    counters[LEAVES] += at - head - 1
+    room = min(max(int(np.int64(client[BUDGET])), BUDGET_MIN), PAYLOAD_MAX) - at - 2 - BITMAP
     most = min(int(np.int64(options[1])), room - RECORD_BYTES_MAX)
-    heard, event_bytes = _gather_events(client, tick, most, options[0], clients, events, draft, counters)
+    heard, event_bytes = _gather_events(
+        tick, most, options[0], client, viewers[1][c], viewers[2][c], events, draft[1], counters
+    )
     chosen = count
     if total > room - event_bytes:
-        _choose(client, count, room - event_bytes, slots, draft)
-        chosen = 0
-        for i in range(count):
-            chosen += 1 if draft[2][i] > 0 else 0
+        chosen = _choose(count, room - event_bytes, slot, draft[0])
         counters[DEFERRED] += count - chosen
-    at = _put_records(client, row, count, records[1], out, at, slots, sent, draft)
+    at = _put_records(count, records[1], out, at, slot, carried, draft[0])
     out[at] = heard
     at += 1
     for i in range(event_bytes):
-        out[at + i] = draft[5][i]
-    clients[5][client] = (sequence + 1) & 0xFFFF
-    clients[6][client] = tick
+        out[at + i] = draft[1][i]
+    client[NEXT_SEQUENCE] = (sequence + 1) & 0xFFFF
+    client[LAST_TICK] = tick
     counters[RECORDS] += chosen
-    counters[LEAVES] += leaves
     counters[EVENTS_SENT] += heard
     return at + event_bytes
 
 
 @kernel(
-    f"(i8, UniTuple(f8, 2), {CLIENTS_TYPE}, {HEADS_TYPE}, Tuple(({SLOTS_TYPE}, {SENT_TYPE})), {WORLD_TYPE},"
-    f" {RECORDS_TYPE}, {EVENTS_TYPE}, {DRAFT_TYPE}, {OUT_TYPE}, i8[::1])"
+    f"(i8, UniTuple(f8, 2), {VIEWERS_TYPE}, Tuple(({SLOTS_TYPE}, {SENT_TYPE})), {WORLD_TYPE},"
+    f" {RECORDS_TYPE}, {EVENTS_TYPE}, {DRAFT_TYPE}, {OUT_TYPE}, i8[::1])",
+    counted=False,
 )
 def assemble(
     tick: int,
     options: tuple[float, float],
-    clients: Clients,
-    heads: Heads,
+    viewers: Viewers,
     interest: tuple[Slots, Sent],
     world: World,
     records: Records,
@@ -458,18 +484,18 @@ def assemble(
 
     options: squared range of events [m²], most bytes of events per snapshot.
     """
-    active, interval = clients[0], clients[1]
+    clients = viewers[0]
     payload, length = out
     records[3][0] = 0
     written = 0
-    for client in range(active.shape[0]):
-        length[client] = 0
-        if active[client] == 0 or (client + tick) % interval[client] != 0:
+    for c in range(clients.shape[0]):
+        length[c] = 0
+        if clients[c, ACTIVE] == 0 or (c + tick) % max(clients[c, INTERVAL], 1) != 0:
             continue
-        length[client] = _assemble_one(
-            client, tick, options, clients, heads, interest, world, records, events, draft, payload[client], counters
+        length[c] = _assemble_one(
+            c, tick, options, viewers, interest, world, records, events, draft, payload[c], counters
         )
-        counters[PAYLOAD] += length[client]
+        counters[PAYLOAD] += length[c]
         written += 1
     counters[SNAPSHOTS] += written
     return written

@@ -1,9 +1,10 @@
 """`replicate`: snapshots for many clients, records shared among them, against encoding every record per client.
 
 The crowd walks about a square so large that each client is told of about 64 entities within 30 m. Acknowledgements
-come six ticks late, as over a round trip of 100 ms at 60 Hz. A row is the processor time of `refresh` and `encode` together
-per client-snapshot (not the clock's: a tick of milliseconds is longer than a slice of a busy machine); the reference is the same work with the cache of records switched off, so that each client's records
-are encoded anew. Further rows say how large a snapshot is and what its parts cost.
+come six ticks late, as over a round trip of 100 ms at 60 Hz. A row is the processor time of `refresh` and `encode`
+together per client-snapshot (not the clock's: a tick of milliseconds is longer than a slice of a busy machine). The
+reference is the same work with the cache of records switched off, so that each client's records are encoded anew.
+Further rows say how large a snapshot is and what its parts cost.
 """
 
 import time
