@@ -89,7 +89,7 @@ def _meeting(
     z = min(high, max(low, start[2]))
     distance = sqrt(start[0] * start[0] + start[1] * start[1] + (start[2] - z) * (start[2] - z))
     time = 0.0
-    if distance >= reach:
+    if distance > reach + SLACK:
         time = _entry(start, way, low, high, reach)
         if time > 1.0:
             return False

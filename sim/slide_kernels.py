@@ -66,6 +66,7 @@ OVERCLIP = 1.001  # a clipped velocity leaves the plane a little, so that roundi
 NUDGE = 0.01  # [m/s], away from a plane that is met again
 TOUCHING = 1e-4  # [m]; surfaces this near carry the body
 EDGE_NORMAL_MIN = 0.02  # an edge carries a body that is at least this much above it
+LEAVING = 0.25  # [m/s] (Quake III: 10 units/s)
 PROBE = 0.01  # [m]; ground this far below the feet is stood on
 STEP_SLACK = 1e-3  # [m]
 OVERLAP_MAX = 1e-6  # [m]; deeper overlaps are resolved
@@ -289,14 +290,15 @@ def find_ground(
 ) -> bool:  # fmt: skip
     """Set the body on ground within `reach` [m] below it, and its ground normal; False where there is none.
 
-    A body that is moving away from what is below it (thrown up a ramp, by a jump pad) is left in the air.
+    A body that flies up and away from what is below it (thrown by a jump pad past an edge) is left in the air. One
+    that walked is held to the ground even over the top of a ramp.
     """
     body[10], body[11], body[12] = 0.0, 0.0, 0.0
     radius = parameters[RADIUS]
     triangle = sweep_body(surfaces, candidates, count, body, 0.0, 0.0, -reach, radius, ray, corners, hit)
     if triangle < 0:
         return False
-    if body[5] > 0.0 and body[3] * hit[1] + body[4] * hit[2] + body[5] * hit[3] > 0.25:
+    if reach == PROBE and body[5] > LEAVING and body[3] * hit[1] + body[4] * hit[2] + body[5] * hit[3] > LEAVING:
         return False
     z = body[2]
     body[2] -= hit[0] * reach

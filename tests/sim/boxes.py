@@ -52,7 +52,8 @@ class Walker:
         self, world: WorldMap, *, at: Sequence[float] = (0.0, 0.0, 0.0), hz: float = 60.0, count: int = 1,
         parameters: MotionParameters | None = None,
     ) -> None:  # fmt: skip
-        self.motion = Motion(Geometry.build(world), world.triggers, parameters)
+        self.geometry = Geometry.build(world)
+        self.motion = Motion(self.geometry, world.triggers, parameters)
         self.dt, self.hz = 1.0 / hz, hz
         self.position = np.tile(np.asarray(at, np.float64), (count, 1))
         self.velocity, self.ground = np.zeros((count, 3)), np.zeros((count, 3))
