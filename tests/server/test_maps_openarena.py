@@ -10,6 +10,8 @@ from server.maps.bsp_file import FACE_PATCH, FACE_POLYGON, BspFile, read_bsp
 from sim.arrays import F64, I64
 from sim.worldmap import Contents, TriggerKind, WorldMap
 
+pytestmark = pytest.mark.slow
+
 RAYS = 1000
 NEAR_M = 0.05
 # These maps draw solid-looking grates and banners that the engine lets everything through, or hold invisible walls.
@@ -67,7 +69,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("group", range(5))
 
 
-@pytest.mark.slow
 def test_every_map_imports_and_collides_as_it_is_drawn(openarena: Path, group: int) -> None:
     paths = sorted(openarena.glob("*.bsp"))
     assert len(paths) == 50
