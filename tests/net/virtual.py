@@ -9,10 +9,29 @@ from net.address import Address, parse_address
 from net.connection import ClientGroup, ClientState
 from net.datagrams import Datagrams
 from net.host import Host
+from net.packets import Drop, Kind
 from net.tokens import issue_token
 from sim.arrays import I32, I64, U8
 
-__all__ = ["KEY", "MS", "PROTOCOL", "SECOND", "SERVER", "START_NS", "UNIX_S", "Wire", "client_address", "one", "token"]
+__all__ = [
+    "KEY",
+    "MS",
+    "PROTOCOL",
+    "SECOND",
+    "SERVER",
+    "START_NS",
+    "UNIX_S",
+    "Wire",
+    "captured",
+    "client_address",
+    "connected_wire",
+    "drops",
+    "give",
+    "kind_of",
+    "one",
+    "request",
+    "token",
+]
 
 PROTOCOL = 0x1122334455667788
 KEY = bytes(range(32))
@@ -136,3 +155,45 @@ def one(client: int, payload: bytes) -> tuple[I32, U8, I64, I32]:
         np.array([0], dtype=np.int64),
         np.array([len(payload)], dtype=np.int32),
     )
+
+
+def kind_of(datagram: bytes) -> int:
+    """The type of a packet."""
+    return datagram[0] & 15
+
+
+def drops(wire: Wire) -> dict[str, int]:
+    """The host's drops by reason, without zeros."""
+    return {reason.name: int(wire.host.drops[reason]) for reason in Drop if wire.host.drops[reason]}
+
+
+def give(wire: Wire, *datagrams: bytes, address: Address | None = None) -> None:
+    """Hand datagrams to the host as if they came from client 0, or from an address."""
+    batch = Datagrams(max(1, len(datagrams)))
+    for datagram in datagrams:
+        assert batch.append(datagram, address or client_address(0))
+    wire.host.receive(batch, wire.now_ns)
+
+
+def captured(wire: Wire, direction: str, kind: Kind) -> list[bytes]:
+    """Datagrams of one type that went one way."""
+    return [datagram for way, datagram in wire.sent if way == direction and kind_of(datagram) == kind]
+
+
+def connected_wire(clients: int = 1, **options: Any) -> Wire:
+    """A wire whose clients are connected, with counters at zero."""
+    wire = Wire(clients, **options)
+    wire.connect()
+    assert wire.all_connected()
+    wire.sent.clear()
+    wire.host.drops[:] = 0
+    return wire
+
+
+def request(wire: Wire, client_id: int, **options: Any) -> bytes:
+    """A connection request with a token of its own."""
+    wire.group.connect(0, token(client_id, **options), wire.now_ns)
+    wire.group.advance(wire.now_ns)
+    datagram = wire.group.outgoing.datagram(0)
+    wire.group.outgoing.clear()
+    return datagram
