@@ -10,8 +10,15 @@ from net.errors import NetError
 from net.replica_kernels import (
     ACCEPTED,
     BAD_BASELINE,
+    EVENT_COUNT,
+    HEAD_COLUMNS,
+    INPUT_TICK,
+    LEAD,
     MALFORMED,
+    OWNER_BYTES,
     STALE,
+    TARGET_LEAD,
+    TICK,
     WRONG_TYPE,
     Events,
     Heads,
@@ -28,7 +35,7 @@ from net.snapshots import (
     SLOTS,
     FieldTable,
 )
-from sim.arrays import F64, I32, I64, U8, U16, U32, U64
+from sim.arrays import F64, I32, I64, U8, U32, U64
 
 __all__ = ["OUTCOMES", "ReplicaGroup"]
 
@@ -48,7 +55,7 @@ class ReplicaGroup:
     Attributes (rows are clients; all are to be read only):
         sequence: Newest snapshot taken, shape (clients,), int32; −1: none yet.
         ack_mask: Bit i: snapshot sequence − 1 − i was taken too, uint32. Both go into the next COMMAND.
-        tick, input_tick, lead_q4, target_lead: Of the newest snapshot's header.
+        tick, input_tick, lead_q4, target_lead: Of the newest snapshot's header, int64.
         owner, owner_bytes: Its owner section, shape (clients, 128), uint8, and how much of it is used.
         entity_id: Entity in each slot, shape (clients, slots), uint64; 0: none.
         state_tick: Tick of each slot's newest state, int32; −1: none.
@@ -89,32 +96,24 @@ class ReplicaGroup:
             np.zeros((SLOTS, len(fields)), dtype=np.int32),
             np.zeros(SLOTS, dtype=np.uint64),
             np.zeros(SLOTS, dtype=np.int32),
-            np.zeros(3),
-            np.zeros(3),
+            np.zeros((2, 3)),
         )
         self._position: F64 = np.zeros((clients, slots, 3))
         self._shown: U8 = np.zeros((clients, slots), dtype=np.uint8)
 
     def _allocate_heads(self) -> None:
         clients = self.clients
+        self._head: I64 = np.zeros((clients, HEAD_COLUMNS), dtype=np.int64)
         self.sequence: I32 = np.full(clients, -1, dtype=np.int32)
         self.ack_mask: U32 = np.zeros(clients, dtype=np.uint32)
-        self.tick: I32 = np.zeros(clients, dtype=np.int32)
-        self.input_tick: I64 = np.zeros(clients, dtype=np.int64)
-        self.lead_q4: I32 = np.zeros(clients, dtype=np.int32)
-        self.target_lead: I32 = np.zeros(clients, dtype=np.int32)
         self.owner: U8 = np.zeros((clients, OWNER_BYTES_MAX), dtype=np.uint8)
-        self.owner_bytes: I32 = np.zeros(clients, dtype=np.int32)
-        self._heads: Heads = (
-            self.sequence,
-            self.ack_mask,
-            self.tick,
-            self.input_tick,
-            self.lead_q4,
-            self.target_lead,
-            self.owner,
-            self.owner_bytes,
-        )
+        self.tick: I64 = self._head[:, TICK]
+        self.input_tick: I64 = self._head[:, INPUT_TICK]
+        self.lead_q4: I64 = self._head[:, LEAD]
+        self.target_lead: I64 = self._head[:, TARGET_LEAD]
+        self.owner_bytes: I64 = self._head[:, OWNER_BYTES]
+        self.event_count: I64 = self._head[:, EVENT_COUNT]
+        self._heads: Heads = (self.sequence, self.ack_mask, self._head, self.owner)
 
     def _allocate_states(self) -> None:
         clients, slots, ring, count = self.clients, self.slots, self.ring, len(self.table)
@@ -132,35 +131,23 @@ class ReplicaGroup:
 
     def _allocate_events(self) -> None:
         shape = (self.clients, self.events)
-        self.event_tick: I32 = np.zeros(shape, dtype=np.int32)
-        self.event_kind: U16 = np.zeros(shape, dtype=np.uint16)
-        self.event_actor: U64 = np.zeros(shape, dtype=np.uint64)
-        self.event_target: U64 = np.zeros(shape, dtype=np.uint64)
-        self.event_position: F64 = np.zeros((*shape, 3))
-        self.event_vector: F64 = np.zeros((*shape, 3))
-        self.event_value: I64 = np.zeros(shape, dtype=np.int64)
-        self.event_count: I64 = np.zeros(self.clients, dtype=np.int64)
-        self._events: Events = (
-            self.event_tick,
-            self.event_kind,
-            self.event_actor,
-            self.event_target,
-            self.event_position,
-            self.event_vector,
-            self.event_value,
-            self.event_count,
-        )
+        number: I64 = np.zeros((*shape, 3), dtype=np.int64)
+        party: U64 = np.zeros((*shape, 2), dtype=np.uint64)
+        place: F64 = np.zeros((*shape, 2, 3))
+        self._events: Events = (number, party, place)
+        self.event_tick, self.event_kind, self.event_value = number[..., 0], number[..., 1], number[..., 2]
+        self.event_actor, self.event_target = party[..., 0], party[..., 1]
+        self.event_position, self.event_vector = place[..., 0, :], place[..., 1, :]
 
     def reset(self, client: int) -> None:
         """Forget all that `client` received, as for a new connection."""
         self.sequence[client] = -1
         self.ack_mask[client] = 0
-        self.tick[client] = self.input_tick[client] = self.owner_bytes[client] = 0
+        self._head[client] = 0
         self.entity_id[client] = 0
         self.state_tick[client] = -1
         self._states[4][client] = 0
         self._states[5][client] = -1
-        self.event_count[client] = 0
 
     def receive(self, client: I32, payload: U8, length: I32) -> I32:
         """Decode snapshots off the wire; hostile bytes are counted by reason and dropped, never raise.
@@ -236,5 +223,5 @@ class ReplicaGroup:
             float(gap_ticks),
         )
         moments = np.ascontiguousarray(moment, dtype=np.float64)
-        interpolate(moments, self._states, options, self._position, self._shown, self._scratch[3])
+        interpolate(moments, self._states, options, self._position, self._shown, self._scratch[3][0])
         return self._position, self._shown

@@ -7,7 +7,7 @@ from net.replica import ReplicaGroup
 from net.snapshots import FieldSpec, FieldTable
 from server.errors import ServerError
 from server.replication import EVERYONE, HIDDEN, OWNER_ONLY, Replication, ReplicationLimits
-from sim.arrays import I32, U8
+from sim.arrays import I64, U8
 
 TABLE = FieldTable(
     [FieldSpec(f"p{axis}", 24, signed=True, step=1 / 512) for axis in "xyz"]
@@ -331,7 +331,7 @@ def test_header_and_owner_section_arrive_as_given() -> None:
     owner: U8 = np.arange(128, dtype=np.uint8)
     server.owner_section[0], server.owner_bytes[0] = owner, 128
     settle(server, group, world, range(1, 3))
-    heads: list[I32] = [group.lead_q4, group.target_lead, group.owner_bytes, group.tick]
+    heads: list[I64] = [group.lead_q4, group.target_lead, group.owner_bytes, group.tick]
     assert [int(column[0]) for column in heads] == [-33, 7, 128, 2]
     assert int(group.input_tick[0]) == 4_000_000_000
     assert group.owner[0].tolist() == owner.tolist()
