@@ -4,7 +4,7 @@ The vertical runs of free space are Recast's span heightfield (Mononen 2009) rea
 down a column, a surface seen from below and then one seen from above bound a free span.
 """
 
-from math import cos, floor, isnan, sin, sqrt
+from math import floor, sqrt
 
 from sim.arrays import F32, F64, I32, I64, U8
 from sim.jit import kernel
@@ -178,43 +178,37 @@ def flood_spans(
     return count
 
 
-@kernel("(f4[:,::1], f8, f8, f4[:,::1])")
-def sky_light(height: F32, cell_m: float, reach_m: float, out: F32) -> int:
+@kernel("(f4[:,::1], i4[:,:,::1], f4[:,::1], f4[:,::1])")
+def sky_light(height: F32, offset: I32, weight: F32, out: F32) -> int:
     """How much of the sky each cell sees past its surroundings, from 1 (all) to 0.
 
-    The mean over 16 directions of 1 − sin(elevation of the horizon), which is how horizon-based ambient occlusion
+    The mean over directions of 1 − sin(elevation of the horizon), which is how horizon-based ambient occlusion
     (Bavoil and Sainz 2008) reduces on a height field.
 
     Args:
-        height: Heights [m]; NaN where there is nothing.
-        cell_m: Side of a cell [m].
-        reach_m: How far to look [m].
-        out: Out: light, same shape.
+        height: Heights [m].
+        offset: Cells to look at, (row, column) apart, shape (directions, steps, 2).
+        weight: What a metre of height counts there, shape (directions, steps).
+        out: Out: light, same shape as `height`.
 
     Returns:
-        Number of cells lit.
+        Number of cells that see less than all of the sky.
     """
     rows, columns = height.shape
-    lit = 0
+    directions, steps = weight.shape
+    shaded = 0
     for row in range(rows):
         for column in range(columns):
-            here = height[row, column]
-            out[row, column] = 1.0
-            if isnan(here):
-                continue
-            total = 0.0
-            for direction in range(16):
-                angle = direction * 0.39269908169872414
-                dx, dy = cos(angle), sin(angle)
-                steepest, step = 0.0, 1.0
-                while step * cell_m <= reach_m:
-                    x, y = int(column + 0.5 + dx * step), int(row + 0.5 + dy * step)
-                    if 0 <= x < columns and 0 <= y < rows and height[y, x] > here:
-                        # Fades with distance, so that nothing ends with a visible ring.
-                        slope = (height[y, x] - here) / (step * cell_m) * (1.0 - step * cell_m / reach_m)
+            here, total = height[row, column], 0.0
+            for direction in range(directions):
+                steepest = 0.0
+                for step in range(steps):
+                    y, x = row + offset[direction, step, 0], column + offset[direction, step, 1]
+                    if 0 <= x < columns and 0 <= y < rows:
+                        slope = (height[y, x] - here) * weight[direction, step]
                         steepest = slope if slope > steepest else steepest
-                    step += max(1.0, step * 0.35)
-                total += steepest / sqrt(1.0 + steepest * steepest)
-            out[row, column] = 1.0 - total / 16.0
-            lit += 1
-    return lit
+                if steepest > 0.0:
+                    total += steepest / sqrt(1.0 + steepest * steepest)
+            out[row, column] = 1.0 - total / directions
+            shaded += 1 if total > 0.0 else 0
+    return shaded

@@ -7,7 +7,7 @@ A map file is an .npz archive of
     contents   u2 (m,)     `Contents` bits
     meta       u1 (k,)     UTF-8 JSON: format, name, spawns, items, triggers, movers, entities
 
-A geometry file holds `Geometry.to_arrays()`, plus the digest of the code that built it.
+A geometry file holds `Geometry.to_arrays()`, plus the digest of the code that built it; navigation (`server.maps.walkways`) likewise.
 """
 
 import json
@@ -34,12 +34,21 @@ from sim.geometry import Geometry, GeometryError
 from sim.jit import cache_root, source_digest
 from sim.worldmap import TRIANGLES_MAX, ItemPoint, Mover, SpawnPoint, Trigger, TriggerKind, WorldMap
 
-__all__ = ["load_geometry", "map_cache", "prune_cache", "read_map", "write_map"]
+__all__ = [
+    "ARRAYS_BYTES_MAX",
+    "cache_places",
+    "keep_arrays",
+    "load_geometry",
+    "map_cache",
+    "prune_cache",
+    "read_map",
+    "write_map",
+]
 
 FORMAT = 1
 META_BYTES_MAX = 32 << 20
 MAP_BYTES_MAX = VERTICES_MAX * 24 + TRIANGLES_MAX * 14 + META_BYTES_MAX
-GEOMETRY_BYTES_MAX = 4 << 30  # of TRIANGLES_MAX triangles, with their nodes
+ARRAYS_BYTES_MAX = 4 << 30  # a geometry of TRIANGLES_MAX triangles, with its nodes
 CACHE_FILES_MAX = 256  # the oldest go first
 
 
@@ -177,16 +186,16 @@ def prune_cache(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _geometry_places(world: WorldMap, beside: Path | None) -> list[Path]:
-    """Where a geometry may be kept, best first."""
-    places = [beside.with_name(f"{beside.name}.geometry.npz")] if beside is not None else []
-    return [*places, map_cache() / f"{world.name}-{world.content_hash()[:16]}.geometry.npz"]
+def cache_places(world: WorldMap, beside: Path | None, what: str) -> list[Path]:
+    """Where a geometry or navigation may be kept, best first."""
+    places = [beside.with_name(f"{beside.name}.{what}.npz")] if beside is not None else []
+    return [*places, map_cache() / f"{world.name}-{world.content_hash()[:16]}.{what}.npz"]
 
 
 def _read_geometry(path: Path, world: WorldMap, code: bytes) -> Geometry | None:
     """A saved geometry, or None where it is missing, of another map or code, or damaged: it is then built again."""
     try:
-        saved = read_arrays(path, None, bytes_max=GEOMETRY_BYTES_MAX)
+        saved = read_arrays(path, None, bytes_max=ARRAYS_BYTES_MAX)
         if "code" not in saved or saved.pop("code").tobytes() != code:
             return None
         return Geometry.from_arrays(saved, map_hash=world.content_hash())
@@ -207,7 +216,7 @@ def load_geometry(world: WorldMap, *, beside: Path | None = None, cache: bool = 
         MapError: The map cannot be made into a geometry.
     """
     code = source_digest("sim.geometry").encode()
-    places = _geometry_places(world, beside) if cache else []
+    places = cache_places(world, beside, "geometry") if cache else []
     for path in places:
         geometry = _read_geometry(path, world, code)
         if geometry is not None:
@@ -216,7 +225,13 @@ def load_geometry(world: WorldMap, *, beside: Path | None = None, cache: bool = 
         geometry = Geometry.build(world)
     except GeometryError as error:
         raise MapError(world.name, "geometry", error, "mend the map and import it again") from error
-    arrays = {**geometry.to_arrays(), "code": np.frombuffer(code, np.uint8)}
+    keep_arrays(geometry.to_arrays(), code, places)
+    return geometry
+
+
+def keep_arrays(saved: dict[str, AnyArray], code: bytes, places: list[Path]) -> None:
+    """Save arrays in the first place that can be written to."""
+    arrays = {**saved, "code": np.frombuffer(code, np.uint8)}
     for path in places:
         try:
             if path.parent == map_cache():
@@ -226,4 +241,3 @@ def load_geometry(world: WorldMap, *, beside: Path | None = None, cache: bool = 
         except OSError:
             continue  # the next place; a read-only disk only costs building again at the next start
         break
-    return geometry

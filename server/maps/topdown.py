@@ -23,6 +23,7 @@ LIQUIDS = (
 WALL = (14, 18, 25)
 LEDGE = (74.0, 78.0, 84.0)
 LIGHT_REACH_M = 3.0
+HORIZON_DIRECTIONS, HORIZON_STEPS = 12, 8
 
 
 def _drop(floor: F32) -> F32:
@@ -57,6 +58,18 @@ def _liquid(world: WorldMap, columns: Columns, bit: int, floor: F32, ceiling: F3
     return wet.reshape(floor.shape)
 
 
+def _horizon(cell_m: float) -> tuple[I32, F32]:
+    """Where to look for what hides the sky, and how much it counts: `offset` and `weight` of `sky_light`."""
+    turns = np.arange(HORIZON_DIRECTIONS) * (2.0 * np.pi / HORIZON_DIRECTIONS)
+    reach = max(LIGHT_REACH_M / cell_m, 1.0)
+    step = np.unique(np.geomspace(1.0, reach, HORIZON_STEPS).round())
+    offset = (np.stack([np.sin(turns), np.cos(turns)], axis=-1)[:, None, :] * step[:, None]).round()
+    # Fades with distance, so that nothing ends in a visible ring.
+    fade = (1.0 - step / (reach * 1.001)) / (step * cell_m)
+    weight = np.tile(np.maximum(fade, 0.0), (HORIZON_DIRECTIONS, 1))
+    return np.ascontiguousarray(offset.astype(np.int32)), weight.astype(np.float32)
+
+
 def _light(world: WorldMap, surroundings: F32, owner: I32, cell_m: float) -> F32:
     """Brightness of each pixel: a soft lamp, and less of it beside walls and under steps."""
     corner = world.vertices[world.triangles]
@@ -64,7 +77,7 @@ def _light(world: WorldMap, surroundings: F32, owner: I32, cell_m: float) -> F32
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
     bright = lambert(normal).astype(np.float32)[owner]
     seen = np.empty_like(surroundings)
-    sky_light(surroundings, cell_m, LIGHT_REACH_M, seen)
+    sky_light(surroundings, *_horizon(cell_m), seen)
     return np.asarray(bright * (0.3 + 0.7 * seen), dtype=np.float32)
 
 
