@@ -19,7 +19,8 @@ from sim.geometry import Geometry
 from sim.geometry_kernels import GeometryArrays
 from sim.motion_kernels import (
     CANDIDATES_MAX,
-    SCRATCH_SIZE,
+    SCRATCH_COLUMNS,
+    SCRATCH_ROWS,
     TRIGGER_SIZE,
     InputColumns,
     StateColumns,
@@ -107,7 +108,7 @@ class Motion:
         self.geometry: GeometryArrays = geometry.arrays
         self.world: WorldArrays = (surfaces_of(geometry), trigger_rows(triggers), SINE_TABLE)
         self._candidates = np.empty((CHUNKS, CANDIDATES_MAX), np.int32)
-        self._scratch = np.zeros((CHUNKS, SCRATCH_SIZE))
+        self._scratch = np.zeros((CHUNKS, SCRATCH_ROWS, SCRATCH_COLUMNS))
 
     def move(self, state: StateColumns, inputs: InputColumns, *, active: Bool, dt: float) -> None:
         """Move every active player by its input for one tick; state is changed in place.

@@ -69,7 +69,8 @@ __all__ = [
     "ON_GROUND",
     "ON_SLICK",
     "PUSHED",
-    "SCRATCH_SIZE",
+    "SCRATCH_COLUMNS",
+    "SCRATCH_ROWS",
     "STATE_TYPE",
     "STUCK",
     "TELEPORTED",
@@ -104,11 +105,9 @@ PUSH_OUT_MAX = 1.0  # [m]
 WEDGED = 1e-5  # [m] per tick
 SLICK, PUSH, TELEPORT = int(Contents.SLICK), int(TriggerKind.PUSH), int(TriggerKind.TELEPORT)
 MASK = MOVEMENT_MASK
-RAY_AT = BODY_SIZE
-CORNERS_AT = RAY_AT + RAY_SIZE
-HIT_AT = CORNERS_AT + CORNERS_SIZE
-PLANES_AT = HIT_AT + HIT_SIZE
-SCRATCH_SIZE = 96  # a multiple of a cache line, so that two threads never share one
+SCRATCH_ROWS = 6  # body, ray, corners, hit, planes; the last is for sim.separation_kernels
+SCRATCH_COLUMNS = 32  # whole cache lines, so that two threads never share one
+assert max(BODY_SIZE, RAY_SIZE, CORNERS_SIZE, HIT_SIZE, PLANES_SIZE) <= SCRATCH_COLUMNS
 
 
 @kernel(counted=False)
@@ -391,10 +390,9 @@ def move_player(
         geometry: `Geometry.arrays`.
         world: Surfaces, triggers, sine table.
         candidates: Scratch for triangle numbers.
-        scratch: Scratch, SCRATCH_SIZE long.
+        scratch: Scratch, shape (SCRATCH_ROWS, SCRATCH_COLUMNS).
     """
-    body, ray, corners = scratch[:RAY_AT], scratch[RAY_AT:CORNERS_AT], scratch[CORNERS_AT:HIT_AT]
-    hit, planes = scratch[HIT_AT:PLANES_AT], scratch[PLANES_AT : PLANES_AT + PLANES_SIZE]
+    body, ray, corners, hit, planes = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     buttons = inputs[0][slot]
     state[3][slot] = inputs[3][slot]
     state[4][slot] = min(PITCH_MAX, max(-PITCH_MAX, inputs[4][slot]))
@@ -418,8 +416,20 @@ def move_player(
     _store(state, slot, body, flags)
 
 
+@kernel(counted=False)
+def _move_chunk(
+    chunk: int, chunks: int, state: StateColumns, inputs: InputColumns, active: Bool, dt: float, parameters: F64,
+    geometry: GeometryArrays, world: WorldArrays, candidates: I32, scratch: F64,
+) -> None:  # fmt: skip
+    """Move the active players of one part of the slots."""
+    triangles, rows = candidates[chunk], scratch[chunk]
+    for slot in range(len(active) * chunk // chunks, len(active) * (chunk + 1) // chunks):
+        if active[slot]:
+            move_player(slot, state, inputs, dt, parameters, geometry, world, triangles, rows)
+
+
 @kernel(
-    f"({STATE_TYPE}, {INPUT_TYPE}, b1[::1], f8, f8[::1], {GEOMETRY_TYPE}, {WORLD_TYPE}, i4[:,::1], f8[:,::1])",
+    f"({STATE_TYPE}, {INPUT_TYPE}, b1[::1], f8, f8[::1], {GEOMETRY_TYPE}, {WORLD_TYPE}, i4[:,::1], f8[:,:,::1])",
     parallel=True,
 )
 def move_players(
@@ -437,11 +447,8 @@ def move_players(
         geometry: `Geometry.arrays`.
         world: Surfaces, triggers, sine table.
         candidates: Scratch, a row for each chunk of players that one thread does at a time.
-        scratch: Scratch, a row of SCRATCH_SIZE for each chunk.
+        scratch: Scratch, shape (chunks, SCRATCH_ROWS, SCRATCH_COLUMNS).
     """
     chunks = len(candidates)
     for chunk in prange(chunks):
-        first, last = len(active) * chunk // chunks, len(active) * (chunk + 1) // chunks
-        for slot in range(first, last):
-            if active[slot]:
-                move_player(slot, state, inputs, dt, parameters, geometry, world, candidates[chunk], scratch[chunk])
+        _move_chunk(chunk, chunks, state, inputs, active, dt, parameters, geometry, world, candidates, scratch)

@@ -18,7 +18,6 @@ from sim.geometry import Geometry
 from sim.narrowphase_kernels import (
     CORNERS_SIZE,
     HIT_SIZE,
-    RAY_SIZE,
     SURFACE_SIZE,
     prepare_surfaces,
     sweep_batch,
@@ -64,7 +63,7 @@ class Narrowphase:
         self._geometry = geometry
         self._surfaces = surfaces_of(geometry)
         self._triangles = np.empty(len(self._surfaces), np.int32)
-        self._scratch = np.empty(RAY_SIZE + CORNERS_SIZE)
+        self._scratch = np.empty((2, CORNERS_SIZE))
 
     def spheres(self, centres: ArrayLike, displacements: ArrayLike, *, radii: ArrayLike, mask: int) -> Sweeps:
         """Sweep spheres; as `capsules` with no axis."""

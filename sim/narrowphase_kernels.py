@@ -435,7 +435,7 @@ def nearest(surfaces: F64, k: int, ray: F64, corners: F64) -> tuple[float, float
 @kernel(counted=False)
 def box_gap(surfaces: F64, k: int, ray: F64) -> float:
     """A lower bound of the distance from the capsule at the start of a sweep to a triangle, along the worst axis."""
-    gap = -ray[9]
+    gap: float = -ray[9]
     for i in range(3):
         low = ray[i] + min(0.0, ray[6 + i])
         high = ray[i] + max(0.0, ray[6 + i])
@@ -443,7 +443,7 @@ def box_gap(surfaces: F64, k: int, ray: F64) -> float:
     return gap
 
 
-@kernel(f"({GEOMETRY_TYPE}, f8[:,::1], i8, f8[:,::1], i4[::1], f8[::1], i4[::1], f8[:,::1])")
+@kernel(f"({GEOMETRY_TYPE}, f8[:,::1], i8, f8[:,::1], i4[::1], f8[:,::1], i4[::1], f8[:,::1])")
 def sweep_batch(
     geometry: GeometryArrays, surfaces: F64, mask: int, sweeps: F64,
     scratch_triangles: I32, scratch: F64, out_triangle: I32, out_hit: F64,
@@ -456,14 +456,14 @@ def sweep_batch(
         mask: `Contents` bits, any of which a triangle must have.
         sweeps: Base, displacement, axis and radius of each, shape (n, 10).
         scratch_triangles: As long as there are triangles, so that no list overflows.
-        scratch: At least RAY_SIZE + CORNERS_SIZE long.
+        scratch: Shape (2, CORNERS_SIZE).
         out_triangle: First triangle met, or −1; shape (n,).
         out_hit: Time, normal, depth, direction out; shape (n, HIT_SIZE).
 
     Returns:
         How many sweeps met something.
     """
-    ray, corners = scratch[:RAY_SIZE], scratch[RAY_SIZE : RAY_SIZE + CORNERS_SIZE]
+    ray, corners = scratch[0], scratch[1]
     met = 0
     for i in range(len(sweeps)):
         s = sweeps[i]
@@ -479,7 +479,8 @@ def sweep_batch(
             s[2] + max(0.0, s[5]) + max(0.0, s[8]) + reach,
             mask, scratch_triangles,
         )  # fmt: skip
-        out_hit[i, :] = 0.0
+        for column in range(HIT_SIZE):
+            out_hit[i, column] = 0.0
         out_triangle[i] = sweep_candidates(surfaces, scratch_triangles, count, ray, corners, out_hit[i])
         met += out_triangle[i] >= 0
     return met

@@ -4,8 +4,8 @@ import numpy as np
 
 from sim.arrays import F64, I32, Bool
 from sim.motion import Motion
-from sim.motion_kernels import CANDIDATES_MAX, StateColumns
-from sim.separation_kernels import PUSHES_SIZE, separate_players
+from sim.motion_kernels import CANDIDATES_MAX, SCRATCH_COLUMNS, SCRATCH_ROWS, StateColumns
+from sim.separation_kernels import separate_players
 
 __all__ = ["MEETINGS_MAX", "Separation"]
 
@@ -23,7 +23,7 @@ class Separation:
         self._motion = motion
         self._keys = np.empty(meetings_max, np.int64)
         self._candidates = np.empty(CANDIDATES_MAX, np.int32)
-        self._scratch = np.zeros(PUSHES_SIZE)
+        self._scratch = np.zeros((SCRATCH_ROWS, SCRATCH_COLUMNS))
         self.overflow = 0
 
     def separate(self, state: StateColumns, previous: F64, *, active: Bool, pairs: I32, pair_count: int) -> int:

@@ -16,17 +16,11 @@ from sim.arrays import F64, I32, I64, Bool
 from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, gather_box
 from sim.jit import kernel
 from sim.motion_kernels import CROUCHING, MASK, NUDGED, ON_GROUND, STATE_TYPE, StateColumns
-from sim.narrowphase_kernels import CORNERS_SIZE, HIT_SIZE, RAY_SIZE
-from sim.slide_kernels import BODY_SIZE, CROUCHED, FLAT, RADIUS, STANDING, sweep_body
+from sim.slide_kernels import CROUCHED, FLAT, RADIUS, STANDING, sweep_body
 
-__all__ = ["PUSHES_SIZE", "separate_players"]
+__all__ = ["separate_players"]
 
 ROUNDS = 2  # a crowd settles over ticks; more rounds in one tick gained nothing that can be seen
-CONTACT_SIZE = 4
-BODY_AT, RAY_AT = CONTACT_SIZE, CONTACT_SIZE + BODY_SIZE
-CORNERS_AT = RAY_AT + RAY_SIZE
-HIT_AT = CORNERS_AT + CORNERS_SIZE
-PUSHES_SIZE = HIT_AT + HIT_SIZE
 SLACK = 1e-9  # [m]
 PUSH_MARGIN = 0.01  # [m]
 
@@ -79,10 +73,10 @@ def _entry(start: F64, way: F64, low: float, high: float, reach: float) -> float
 
 @kernel(counted=False)
 def _meeting(
-    i: int, j: int, position: F64, previous: F64, low: float, high: float, reach: float, out: F64
+    i: int, j: int, position: F64, previous: F64, low: float, high: float, reach: float, scratch: F64
 ) -> bool:  # fmt: skip
-    """Whether two players touched during the tick; `out` gets the direction from i to j and how much is missing."""
-    start, way = out[4:7], out[7:10]
+    """Whether two players touched during the tick; row 5 of scratch gets the direction from i to j and the depth."""
+    start, way, out = scratch[0], scratch[1], scratch[5]
     for axis in range(3):
         start[axis] = previous[j, axis] - previous[i, axis]
         way[axis] = position[j, axis] - position[i, axis] - start[axis]
@@ -102,20 +96,21 @@ def _meeting(
         out[0], out[1], out[2] = 1.0, 0.0, 0.0
     end = (start[0] + way[0]) * out[0] + (start[1] + way[1]) * out[1] + (start[2] + way[2] - z) * out[2]
     out[3] = reach - end
-    return out[3] > SLACK
+    return bool(out[3] > SLACK)
 
 
 @kernel(counted=False)
 def _height(state: StateColumns, slot: int, parameters: F64) -> float:
-    return parameters[CROUCHED] if state[5][slot] & CROUCHING else parameters[STANDING]
+    height: float = parameters[CROUCHED] if state[5][slot] & CROUCHING else parameters[STANDING]
+    return height
 
 
 @kernel(counted=False)
-def _touch(i: int, j: int, state: StateColumns, previous: F64, parameters: F64, out: F64) -> bool:
+def _touch(i: int, j: int, state: StateColumns, previous: F64, parameters: F64, scratch: F64) -> bool:
     """`_meeting` of two players with the heights they have."""
     low = 2.0 * parameters[RADIUS] - _height(state, j, parameters)
     high = _height(state, i, parameters) - 2.0 * parameters[RADIUS]
-    return _meeting(i, j, state[0], previous, low, high, 2.0 * parameters[RADIUS], out)
+    return _meeting(i, j, state[0], previous, low, high, 2.0 * parameters[RADIUS], scratch)
 
 
 @kernel(counted=False)
@@ -124,8 +119,7 @@ def _push(
     geometry: GeometryArrays, surfaces: F64, candidates: I32, scratch: F64,
 ) -> float:  # fmt: skip
     """Push one player as far as the map lets it; the share of the way it went."""
-    body, ray = scratch[BODY_AT:RAY_AT], scratch[RAY_AT:CORNERS_AT]
-    corners, hit = scratch[CORNERS_AT:HIT_AT], scratch[HIT_AT:PUSHES_SIZE]
+    body, ray, corners, hit = scratch[0], scratch[1], scratch[2], scratch[3]
     for axis in range(3):
         body[axis] = state[0][slot, axis]
     body[9] = _height(state, slot, parameters)
@@ -143,7 +137,8 @@ def _push(
     state[0][slot, 1] += hit[0] * y
     state[0][slot, 2] += hit[0] * z
     state[5][slot] |= NUDGED
-    return hit[0]
+    share: float = hit[0]
+    return share
 
 
 @kernel(counted=False)
@@ -162,7 +157,7 @@ def _part(
     candidates: I32, scratch: F64,
 ) -> None:  # fmt: skip
     """Push two players apart along the direction and by the depth in scratch."""
-    x, y, z, depth = scratch[0], scratch[1], scratch[2], scratch[3]
+    x, y, z, depth = scratch[5, 0], scratch[5, 1], scratch[5, 2], scratch[5, 3]
     # Whoever stands on the other's head moves alone: the lower one has the floor below it.
     share_i, share_j = 0.5, 0.5
     if abs(z) >= parameters[FLAT]:
@@ -187,7 +182,7 @@ def _part(
 
 @kernel(
     f"({STATE_TYPE}, f8[:,::1], b1[::1], i4[:,::1], i8, f8[::1], {GEOMETRY_TYPE}, f8[:,::1], "
-    "i8[::1], i4[::1], f8[::1])",
+    "i8[::1], i4[::1], f8[:,::1])",
     counted=False,
 )
 def separate_players(
@@ -207,7 +202,7 @@ def separate_players(
         surfaces: From `prepare_surfaces`.
         keys: Scratch for the pairs that meet.
         candidates: Scratch for triangle numbers.
-        scratch: PUSHES_SIZE long.
+        scratch: Shape (SCRATCH_ROWS, SCRATCH_COLUMNS) of `sim.motion_kernels`.
 
     Returns:
         How many pairs met. Where that exceeds len(keys), the last of `pairs` were left as they are this tick.

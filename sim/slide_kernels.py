@@ -98,7 +98,8 @@ def _clip(body: F64, at: int, nx: float, ny: float, nz: float) -> None:
 
 @kernel(counted=False)
 def _into(body: F64, at: int, planes: F64, i: int) -> float:
-    return body[at] * planes[3 * i] + body[at + 1] * planes[3 * i + 1] + body[at + 2] * planes[3 * i + 2]
+    into: float = body[at] * planes[3 * i] + body[at + 1] * planes[3 * i + 1] + body[at + 2] * planes[3 * i + 2]
+    return into
 
 
 @kernel(counted=False)

@@ -19,7 +19,7 @@ def sine(table: F64, angle: int) -> float:
     """The sine of an angle, correctly rounded."""
     within = angle & (QUARTER - 1)
     quadrant = (angle >> 14) & 3
-    value = table[within] if quadrant & 1 == 0 else table[QUARTER - within]
+    value: float = table[within] if quadrant & 1 == 0 else table[QUARTER - within]
     return value if quadrant < 2 else -value
 
 

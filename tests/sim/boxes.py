@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sim.arrays import F64
 from sim.geometry import Geometry
@@ -15,11 +16,12 @@ FACES = ((0, 2, 1), (1, 2, 3), (4, 5, 6), (5, 7, 6), (0, 1, 4), (1, 5, 4), (2, 6
 FACES_X = ((1, 3, 5), (3, 7, 5))
 
 
-def box(low: Sequence[float], high: Sequence[float]) -> F64:
+def box(low: ArrayLike, high: ArrayLike) -> F64:
     """The 12 triangles of a box, shape (12, 3, 3)."""
     ends = np.array([low, high], np.float64)
     corners = np.array([[ends[i & 1, 0], ends[i >> 1 & 1, 1], ends[i >> 2, 2]] for i in range(8)])
-    return corners[np.array(FACES + FACES_X)]
+    faces: F64 = corners[np.array(FACES + FACES_X)]
+    return faces
 
 
 def floor(size: float = 60.0, z: float = 0.0) -> F64:
@@ -78,4 +80,5 @@ class Walker:
 
     @property
     def feet(self) -> F64:
-        return self.position[0]
+        feet: F64 = self.position[0]
+        return feet

@@ -48,7 +48,7 @@ def depth_of(walker: Walker, world: WorldMap) -> float:
     height = np.where(low, parameters.height_crouched, parameters.height_standing)
     axes = np.zeros((len(walker.position), 3))
     axes[:, 2] = height - 2 * parameters.radius
-    bases = walker.position + [0.0, 0.0, parameters.radius]
+    bases = walker.position + np.array([0.0, 0.0, parameters.radius])
     sweeps = Narrowphase(walker.geometry)
     return float(
         sweeps.capsules(bases, (0.0, 0.0, 0.0), axes=axes, radii=parameters.radius, mask=MOVEMENT_MASK).depth.max()
@@ -312,7 +312,7 @@ def test_inactive_players_do_not_move() -> None:
 
 def playground() -> WorldMap:
     rng = np.random.default_rng(11)
-    parts = [floor(), *stairs(0.3), ramp(-14.0, 3.0, 2.0, width=3.0) + [0.0, 12.0, 0.0]]
+    parts = [floor(), *stairs(0.3), ramp(-14.0, 3.0, 2.0, width=3.0) + np.array([0.0, 12.0, 0.0])]
     parts += [box((-30, y, 0), (30, y + 1, 5)) for y in (-31, 30)] + [
         box((x, -30, 0), (x + 1, 30, 5)) for x in (-31, 30)
     ]
@@ -395,7 +395,7 @@ def test_unusable_parameters_are_refused_by_name(change: dict[str, float]) -> No
 
 def test_wrong_columns_and_ticks_are_refused_by_name() -> None:
     walker = Walker(FLAT)
-    walker.yaw = walker.yaw.astype(np.int32)  # type: ignore[assignment]
+    walker.yaw = walker.yaw.astype(np.int32)
     with pytest.raises(MotionError, match="column yaw"):
         walker.step()
     walker = Walker(FLAT)
