@@ -7,7 +7,8 @@ A map file is an .npz archive of
     contents   u2 (m,)     `Contents` bits
     meta       u1 (k,)     UTF-8 JSON: format, name, spawns, items, triggers, movers, entities
 
-A geometry file holds `Geometry.to_arrays()`, plus the digest of the code that built it; navigation (`server.maps.walkways`) likewise.
+A geometry file holds `Geometry.to_arrays()`, plus the digest of the code that built it; so does a
+navigation file (`server.maps.walkways`).
 """
 
 import json
