@@ -24,6 +24,7 @@ from server.config import ServerConfig
 from server.errors import GameError, ServerError
 from server.frame import Frame, FrameParts
 from server.game import load_game
+from server.kernels import prepare
 from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
 from server.replication import Replication, ReplicationLimits
@@ -34,7 +35,7 @@ from server.wire import field_table
 from sim.arrays import I64
 from sim.errors import SimError
 from sim.geometry import Geometry
-from sim.jit import seal, set_threads, warm_up
+from sim.jit import seal, set_threads
 from sim.plugin import GameSpec
 from sim.world import World
 from sim.worldmap import WorldMap
@@ -94,10 +95,11 @@ class Server:
         self.card_file: Path | None = None
         game = load_game(config.game)
         world_map = load_map(config.map)
-        geometry = load_geometry(world_map)
+        source = Path(config.map)
+        geometry = load_geometry(world_map, beside=source if source.is_file() else None)
         self.world = build_world(config, game, world_map, geometry)
         self._set_threads(config.threads)
-        self.kernels_compiled = warm_up(progress)
+        self.kernels_compiled = prepare(progress)
         seal()
         self._open()
 

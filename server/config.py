@@ -25,7 +25,9 @@ class ServerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     game: str = Field("arena", description="game: an installed game's name, or package.module:function")
-    map: str = Field("arena", description="map: a name such as arena, or the path of a .bsp, .pk3#name, .glb, .obj, .png")
+    map: str = Field(
+        "arena", description="map: a name such as arena, or the path of a .bsp, .pk3#name, .glb, .obj, .png"
+    )
     tick_hz: int = Field(60, ge=20, le=128, description="simulation ticks per second")
     snapshot_hz: int = Field(30, ge=1, le=128, description="snapshots per second and client, at most tick_hz")
     seed: int = Field(1, ge=0, lt=1 << 63, description="seed of every random stream")
@@ -45,7 +47,10 @@ class ServerConfig(BaseModel):
     )
 
     overrun_catch_up_max: int = Field(
-        4, ge=0, le=64, description="ticks made without a pause after an overrun; beyond it time is given up, and counted"
+        4,
+        ge=0,
+        le=64,
+        description="ticks made without a pause after an overrun; beyond it time is given up, and counted",
     )
     feed: str = Field("main", pattern=r"^[a-z0-9_-]{1,64}$", description="name of the live feed for pages")
     feed_hz: int = Field(20, ge=0, le=60, description="live frames per second; 0: no feed")

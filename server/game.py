@@ -37,7 +37,9 @@ def _find(name: str) -> Game:
     except GameError:
         raise
     except (ImportError, AttributeError, ValueError) as error:
-        raise GameError(f"game {name!r}: cannot be loaded: {error}; give an installed game or module:function") from error
+        raise GameError(
+            f"game {name!r}: cannot be loaded: {error}; give an installed game or module:function"
+        ) from error
     except Exception as error:
         raise GameError(_raised(name, error)) from error
     if not callable(found):

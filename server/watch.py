@@ -4,11 +4,9 @@ Columns and events are found by name (`score.kills`, `shot`, …), so that a gam
 without a line of its own; what a game does not have is shown as nothing.
 """
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from net.host import Host
 from net.inputs import InputQueues
@@ -18,7 +16,7 @@ from server.livefeed import EVENTS_MAX as FEED_EVENTS_MAX
 from server.livemesh import floor_levels, live_mesh
 from server.livetimes import TimingWindow
 from server.loop import Clock, LoopStats
-from server.maps.topdown import topdown
+from server.maps.picture import map_picture
 from server.replication import Replication
 from server.sessions import Sessions
 from sim.arrays import I64, AnyArray
@@ -30,7 +28,7 @@ from sim.world import World
 
 __all__ = ["Watch", "feed_info"]
 
-PICTURE_WIDTH_PX = 2048
+PICTURE_WIDTH_PX = 1024
 COLOURS = ("#9fb4c7", "#ff6b5e", "#5ea0ff", "#6fd67a", "#f2c14e")
 EVENT_NAMES = {
     "shot": LiveEvent.SHOT,
@@ -57,9 +55,7 @@ def _column(table: Table, name: str) -> AnyArray | None:
 
 def feed_info(world: World, stages: tuple[str, ...]) -> tuple[FeedInfo, bytes]:
     """What stays the same, and the picture of the map from above as PNG."""
-    picture, low, high = topdown(world.map, width_px=PICTURE_WIDTH_PX)
-    packed = io.BytesIO()
-    Image.fromarray(picture, "RGBA").save(packed, "PNG", compress_level=6)
+    picture = map_picture(world.map, width_px=PICTURE_WIDTH_PX)
     settings = dict(world.game.settings)
     names = {key: tuple(filter(None, settings.get(key, "").split(","))) for key in ("weapons", "items", "teams")}
     teams = names["teams"] or ("everyone",)
@@ -76,10 +72,10 @@ def feed_info(world: World, stages: tuple[str, ...]) -> tuple[FeedInfo, bytes]:
         pickups=names["items"],
         teams=tuple(TeamInfo(name, COLOURS[number % len(COLOURS)]) for number, name in enumerate(teams)),
         floors=floor_levels(world.map),
-        picture_low=(float(low[0]), float(low[1])),
-        picture_high=(float(high[0]), float(high[1])),
+        picture_low=(float(picture.low[0]), float(picture.low[1])),
+        picture_high=(float(picture.high[0]), float(picture.high[1])),
     )
-    return info, packed.getvalue()
+    return info, picture.png
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ __all__ = [
     "LANES",
     "Lanes",
     "cache_root",
+    "compile_declared",
     "declared_kernels",
     "external",
     "kernel",
@@ -356,15 +357,25 @@ def warm_up(progress: Callable[[int, int, str], None] | None = None) -> int:
         How many kernels had to be compiled because the cache did not have them.
     """
     compiled = 0
-    if numba.config.DISABLE_JIT:
-        return compiled
-    for done, (dispatcher, signature) in enumerate(_declared):
+    for number, name in enumerate(declared_kernels()):
         if progress is not None:
-            progress(done, len(_declared), f"{dispatcher.__module__}.{dispatcher.__name__}")
-        arguments, _ = sigutils.normalize_signature(signature)
-        dispatcher.compile(arguments)
-        compiled += sum(dispatcher.stats.cache_misses.values())
+            progress(number, len(_declared), name)
+        compiled += compile_declared(number)
     return compiled
+
+
+def compile_declared(number: int) -> bool:
+    """Compile, or load from the cache, one kernel of the warm-up list.
+
+    Returns:
+        Whether it had to be compiled because the cache did not have it.
+    """
+    if numba.config.DISABLE_JIT:
+        return False
+    dispatcher, signature = _declared[number]
+    arguments, _ = sigutils.normalize_signature(signature)
+    dispatcher.compile(arguments)
+    return sum(dispatcher.stats.cache_misses.values()) > 0
 
 
 def seal() -> None:
@@ -396,7 +407,7 @@ LANES = 8
 Lanes: TypeAlias = Any
 
 
-class _LanesType(types.Type):  # type: ignore[misc]  # numba has no types
+class _LanesType(types.Type):
     """Numba's type of eight numbers of one dtype."""
 
     def __init__(self, dtype: Any) -> None:
@@ -417,7 +428,7 @@ _f4, _f8, _i8 = _LanesType(types.float32), _LanesType(types.float64), _LanesType
 
 
 def _arithmetic(function: Any, method: str) -> None:
-    class Template(AbstractTemplate):
+    class Template(AbstractTemplate):  # type: ignore[misc]  # numba has no types
         def generic(self, arguments: Any, keywords: Any) -> Any:
             if not keywords and arguments in ((_f4, _f4), (_f8, _f8)):
                 return numba.core.typing.signature(arguments[0], *arguments)

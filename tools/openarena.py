@@ -12,7 +12,7 @@ from server.maps.archive import extract_maps
 from sim.jit import cache_root
 from tools.errors import ToolsError
 
-__all__ = ["PACKAGE", "fetch_maps", "map_names", "map_path", "pk3_path"]
+__all__ = ["PACKAGE", "fetch_maps", "map_names", "map_path", "maps_directory", "pk3_path"]
 
 PACKAGE = "openarena-081-maps"
 DOWNLOAD_SECONDS_MAX = 300
@@ -20,6 +20,11 @@ DOWNLOAD_SECONDS_MAX = 300
 
 def _home() -> Path:
     return cache_root().parent / "openarena"
+
+
+def maps_directory() -> Path:
+    """Where the unpacked package lies, or would lie."""
+    return _home() / PACKAGE
 
 
 def _run(command: list[str], directory: Path) -> str | None:

@@ -1,0 +1,296 @@
+"""The `hitreg` command. Wrong input ends with one line on stderr and exit code 2."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from net.errors import NetError
+from server.errors import ServerError
+from sim.errors import SimError
+from tools.errors import ToolsError
+from tools.maps import app as map_app
+
+__all__ = ["app", "main"]
+
+ResultT = TypeVar("ResultT")
+
+app = typer.Typer(help="An authoritative FPS and MMO simulation server.", no_args_is_help=True, add_completion=False)
+app.add_typer(map_app, name="map")
+
+BOTS_DEFAULT = 24
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings (docs/config.md).")]
+GameOption = Annotated[str | None, typer.Option(help="An installed game, or package.module:function.")]
+MapOption = Annotated[str | None, typer.Option("--map", help="arena, openarena:NAME, or a map file.")]
+TickOption = Annotated[int | None, typer.Option(help="Ticks per second, 20 to 128.")]
+PortOption = Annotated[int | None, typer.Option(help="UDP port of the game; 0 for any free one.")]
+EdgePortOption = Annotated[int | None, typer.Option(help="TCP port of the page; 0 for any free one.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of every random stream.")]
+FeedOption = Annotated[
+    str | None, typer.Option(help="Name of the live feed; servers on one machine need different ones.")
+]
+SecondsOption = Annotated[float | None, typer.Option(help="Stop after so long; without it, on Ctrl-C.")]
+
+
+def _fail(error: Exception) -> typer.Exit:
+    typer.echo(f"hitreg: {error}", err=True)
+    return typer.Exit(2)
+
+
+def _checked(work: Callable[[], ResultT]) -> ResultT:
+    """The result of `work`, or one line and exit code 2."""
+    try:
+        return work()
+    except (ServerError, NetError, SimError, ToolsError) as error:
+        raise _fail(error) from error
+
+
+def _overrides(**given: Any) -> dict[str, Any]:
+    """Settings from the command line; OpenArena's maps are found by name."""
+    source = given.get("map")
+    if isinstance(source, str) and source.startswith("openarena:"):
+        from tools.openarena import map_path
+
+        given["map"] = str(map_path(source.removeprefix("openarena:")))
+    return given
+
+
+def _make_server(file: Path | None, overrides: dict[str, Any]) -> Any:
+    """A server that is ready to run, with a bar while kernels are compiled."""
+    from server.app import Server
+    from server.config import load_config
+
+    config = load_config(file, overrides)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing kernels", total=None)
+
+        def tell(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"preparing kernels: {name.rpartition('.')[2]}")
+
+        return Server(config, progress=tell)
+
+
+def _stop_on_signals(server: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stop())
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    game: GameOption = None,
+    map_source: MapOption = None,
+    tick_hz: TickOption = None,
+    port: PortOption = None,
+    seed: SeedOption = None,
+    feed: FeedOption = None,
+    edge: Annotated[bool, typer.Option("--edge/--no-edge", help="Serve the page too.")] = True,
+    edge_port: EdgePortOption = None,
+    seconds: SecondsOption = None,
+) -> None:
+    """Run a zone server, with its page, until Ctrl-C."""
+
+    def start() -> Any:
+        given = _overrides(
+            game=game, map=map_source, tick_hz=tick_hz, port=port, seed=seed, feed=feed, edge_port=edge_port
+        )
+        return _make_server(config, given)
+
+    server = _checked(start)
+    with server:
+        _stop_on_signals(server)
+        if edge:
+            typer.echo(f"watch:  {_checked(server.start_edge)}")
+        typer.echo(f"game:   {server.card.address} (UDP)")
+        typer.echo(f"card:   {server.card_file}")
+        server.run(ticks=None if seconds is None else max(1, round(seconds * server.config.tick_hz)))
+        _tell_end(server)
+
+
+def _tell_end(server: Any) -> None:
+    stats = server.loop.stats
+    typer.echo(f"made {stats.ticks} ticks, {stats.overruns} late, {stats.skipped} given up")
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    game: GameOption = None,
+    map_source: MapOption = None,
+    bots: Annotated[int, typer.Option(min=0, max=1000, help="How many bots play.")] = BOTS_DEFAULT,
+    tick_hz: TickOption = None,
+    seed: SeedOption = None,
+    feed: FeedOption = None,
+    edge_port: EdgePortOption = None,
+    seconds: SecondsOption = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Run a server with bots and print the address of the page to watch."""
+
+    def start() -> Any:
+        return _make_server(
+            config,
+            _overrides(game=game, map=map_source, tick_hz=tick_hz, seed=seed, feed=feed, edge_port=edge_port),
+        )
+
+    server = _checked(start)
+    with server:
+        _stop_on_signals(server)
+        address = _checked(server.start_edge)
+        swarm = _start_bots(server.card_file, bots)
+        typer.echo(f"watch the match: {address}")
+        if open_page:
+            webbrowser.open(address)
+        try:
+            server.run(ticks=None if seconds is None else max(1, round(seconds * server.config.tick_hz)))
+        finally:
+            if swarm is not None:
+                swarm.terminate()
+                swarm.wait(10.0)
+        _tell_end(server)
+
+
+def _start_bots(card: Path, count: int) -> "subprocess.Popen[bytes] | None":
+    """Bots in a process of their own, so that they play from outside as anybody would."""
+    if count == 0:
+        return None
+    command = [sys.executable, "-m", "tools.cli", "bots", "--count", str(count), "--card", str(card), "--quiet"]
+    return subprocess.Popen(command)
+
+
+@app.command()
+def bots(
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = BOTS_DEFAULT,
+    card: Annotated[Path | None, typer.Option(help="The server's card, as `hitreg serve` prints it.")] = None,
+    feed: Annotated[str, typer.Option(help="Name of the feed of the server to join.")] = "main",
+    seconds: SecondsOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of what the bots do.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing while they play.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON at the end.")] = False,
+) -> None:
+    """Let bots join a running server over UDP and play."""
+    from server.tickets import card_path
+    from tools.bots import run_bots
+
+    path = card or card_path(feed)
+    _checked(lambda: run_bots(path, count=count, seconds=seconds, seed=seed, quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark; `all` for every one, `list` for their names.")],
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the rows as JSON to a file; - for stdout.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Data files, for benchmarks that take them.")
+    ] = None,
+) -> None:
+    """Measure something against its reference, and print a table."""
+    from tools.bench.runner import bench_names, run_bench
+
+    if name == "list":
+        typer.echo("\n".join(bench_names()))
+        return
+    documents = []
+    for each in bench_names() if name == "all" else [name]:
+        document = _checked(lambda each=each: run_bench(each, data or []))  # type: ignore[misc]
+        documents.append(document)
+        if json_file != "-":
+            _print_rows(document)
+    text = json.dumps(documents[0] if len(documents) == 1 else documents, ensure_ascii=False, indent=1)
+    if json_file == "-":
+        typer.echo(text)
+    elif json_file is not None:
+        Path(json_file).write_text(text + "\n", encoding="utf-8")
+
+
+def _print_rows(document: dict[str, Any]) -> None:
+    table = Table(title=f"bench {document['bench']} — {document['machine']['cpu']}")
+    for column in ("case", "value", "unit", "reference", "reference value", "ratio"):
+        table.add_column(column, justify="left" if column in {"case", "unit", "reference"} else "right")
+    for entry in document["rows"]:
+        reference = "" if entry["reference_value"] is None else f"{entry['reference_value']:.2f}"
+        ratio = "" if entry["ratio"] is None else f"{entry['ratio']:.2f}×"
+        table.add_row(entry["case"], f"{entry['value']:.2f}", entry["unit"], entry["reference"], reference, ratio)
+    Console().print(table)
+
+
+@app.command("hash")
+def state_hash_of_script(
+    map_source: Annotated[str, typer.Option("--map", help="arena, openarena:NAME, or a map file.")] = "arena",
+    game: Annotated[str, typer.Option(help="An installed game, or package.module:function.")] = "arena",
+    ticks: Annotated[int, typer.Option(min=1, help="How long.")] = 300,
+    players: Annotated[int, typer.Option(min=0, help="How many.")] = 32,
+    tick_hz: Annotated[int, typer.Option(help="Ticks per second.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for kernels; the hash never depends on it.")] = 1,
+) -> None:
+    """Play a scripted match without a network and print the state hash of its end."""
+    from server.config import load_config
+    from server.game import load_game
+    from server.maps import load_geometry
+    from sim.jit import set_threads
+    from sim.snapshot import state_hash
+    from tools.maps import open_map
+    from tools.script import play_script
+
+    def play() -> str:
+        from server.app import build_world
+
+        config = load_config(None, {"game": game, "tick_hz": tick_hz, "seed": seed, "threads": threads})
+        world_map = open_map(map_source)
+        world = build_world(config, load_game(game), world_map, load_geometry(world_map))
+        set_threads(config.threads)
+        for _ in play_script(world, players=players, ticks=ticks, step=world.step):
+            pass
+        return f"{state_hash(world):016x}"
+
+    typer.echo(_checked(play))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine lacks, and how to mend it; exit code 1 if something needed is missing."""
+    from tools.doctor import examine
+
+    findings = examine()
+    table = Table("what", "state", "remedy")
+    for finding in findings:
+        mark = "ok" if finding.ok else ("missing" if finding.needed else "optional")
+        table.add_row(finding.what, f"{mark}: {finding.detail}", "" if finding.ok else finding.remedy)
+    Console().print(table)
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("config")
+def show_config(config: ConfigOption = None) -> None:
+    """Print the settings in force, as TOML, with what each means."""
+    from server.config import ServerConfig, load_config
+
+    settings = _checked(lambda: load_config(config))
+    for name, field in ServerConfig.model_fields.items():
+        value = getattr(settings, name)
+        typer.echo(f"{name} = {json.dumps(value)}  # {field.description}")
+
+
+def main() -> None:
+    """Entry point of the `hitreg` command."""
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, len(os.sched_getaffinity(0)))))
+    app()
+
+
+if __name__ == "__main__":
+    main()
