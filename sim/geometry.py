@@ -23,6 +23,7 @@ from sim.geometry_wide_kernels import (
     ROUND_OUT,
     collapse_choices,
     fill_leaves,
+    stop_promises,
     write_wide,
 )
 from sim.jit import LANES
@@ -30,7 +31,7 @@ from sim.worldmap import TRIANGLES_MAX, WorldMap
 
 __all__ = ["COORDINATE_MAX", "FORMAT", "Geometry", "GeometryError"]
 
-FORMAT = 3  # raised whenever the saved arrays change their meaning
+FORMAT = 4  # raised whenever the saved arrays change their meaning
 COORDINATE_MAX = 1e6  # [m]
 EXTENT_WORD = 56  # of the first node: the largest coordinate
 LINE_BYTES = 64
@@ -167,10 +168,12 @@ def _hierarchy(corners: F64, boxes: F64) -> tuple[F32, F64, I32]:
     made = build_binary(boxes, order, bounds, ranges, children, spare)
     costs, choices = np.empty((2 * count, LANES), np.float32), np.empty((2 * count, LANES), np.uint8)
     collapse_choices(bounds, ranges, children, made, costs, choices)
+    promises = np.empty(2 * count, np.float32)
+    stop_promises(corners, order, bounds, ranges, children, made, costs, promises)
     # As many nodes and leaves as there could be; the system commits only the pages that are written.
     nodes, leaf_nodes = np.zeros(count * NODE_WORDS, np.float32), np.empty(count, np.int32)
     pending = np.empty(4 * count + 64, np.int32)
-    wide, leaf_count = write_wide(bounds, children, choices, nodes, nodes.view(np.int32), leaf_nodes, pending)
+    wide, leaf_count = write_wide(bounds, children, choices, promises, nodes, nodes.view(np.int32), leaf_nodes, pending)
     leaves, leaf_triangles = np.empty(leaf_count * LEAF_WORDS), np.empty(leaf_count * LANES, np.int32)
     fill_leaves(corners, order, ranges, leaf_nodes, leaf_count, leaves, leaf_triangles)
     nodes = nodes[: wide * NODE_WORDS]

@@ -10,15 +10,13 @@ import numpy as np
 from sim.arrays import F32, F64, I32, U8
 from sim.jit import LANES, kernel
 
-__all__ = ["LEAF_WORDS", "NODE_WORDS", "ROUND_OUT", "collapse_choices", "fill_leaves", "write_wide"]
+__all__ = ["LEAF_WORDS", "NODE_WORDS", "ROUND_OUT", "collapse_choices", "fill_leaves", "stop_promises", "write_wide"]
 
 NODE_WORDS = 64  # of float32: one wide node is four cache lines
 LEAF_WORDS = 9 * LANES  # of float64
-LEAF_COST = (
-    2.0  # of testing a leaf's triangles, in units of the cost of testing a wide node's boxes; 1.2 took up to 60 %
-)
-# longer (any hit, wrackdm17: 0.127 against 0.080 µs a ray), 3 and 5 changed nothing
-LEAF_WEIGHT = 4.0  # a leaf that is met decides at once: any hit takes 2 to 6 % fewer nodes than with areas alone
+# Cost of testing a leaf's triangles, in units of testing a wide node's boxes. 1.2 took up to 60 % longer (any hit on
+# wrackdm17: 0.127 against 0.080 µs a ray); 3 and 5 changed nothing.
+LEAF_COST = 2.0
 ROUND_OUT = 1.2e-7  # relative; more than float64 to float32 rounds, twice over
 
 
@@ -67,6 +65,55 @@ def collapse_choices(bounds: F64, ranges: I32, children: I32, nodes: int, costs:
 
 
 @kernel
+def _doubled_area(corners: F64, triangle: int) -> float:
+    """Twice the area of a triangle [m²]."""
+    ux, uy, uz = (
+        corners[triangle, 3] - corners[triangle, 0],
+        corners[triangle, 4] - corners[triangle, 1],
+        corners[triangle, 5] - corners[triangle, 2],
+    )
+    vx, vy, vz = (
+        corners[triangle, 6] - corners[triangle, 0],
+        corners[triangle, 7] - corners[triangle, 1],
+        corners[triangle, 8] - corners[triangle, 2],
+    )
+    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    doubled: float = np.sqrt(x * x + y * y + z * z)
+    return doubled
+
+
+@kernel("(f8[:,::1], i4[::1], f8[:,::1], i4[:,::1], i4[::1], i8, f4[:,::1], f4[::1])")
+def stop_promises(
+    corners: F64, order: I32, bounds: F64, ranges: I32, children: I32, nodes: int, costs: F32, promises: F32
+) -> None:
+    """How likely each node stops a ray that enters it, over what searching it costs.
+
+    A random line through a convex body meets a flat piece inside it with the ratio of their mean projections: half the
+    triangle's area over a quarter of the body's surface. Boxes inside a box are taken as independent. A search for any
+    hit in this order visits 3 to 7 % fewer nodes than in the order of areas.
+
+    Args:
+        corners: Corners of each triangle [m], shape (n, 9).
+        order, bounds, ranges, children: Of `build_binary`.
+        nodes: How many nodes there are.
+        costs: Of `collapse_choices`.
+        promises: Output, shape (2n,).
+    """
+    for node in range(nodes - 1, -1, -1):
+        half_area, child = _half_area(bounds, node), children[node]
+        promises[node] = 1.0
+        if child < 0 and half_area > 0.0:
+            promises[node] = min(_doubled_area(corners, order[ranges[node, 0]]) / 2.0 / half_area, 1.0)
+        elif half_area > 0.0:
+            left = promises[child] * _half_area(bounds, child) / half_area
+            right = promises[child + 1] * _half_area(bounds, child + 1) / half_area
+            promises[node] = 1.0 - (1.0 - left) * (1.0 - right)
+    for node in range(nodes):
+        half_area = _half_area(bounds, node)
+        promises[node] /= costs[node, 0] / half_area if half_area > 0.0 else LEAF_COST
+
+
+@kernel
 def _slots_of(node: int, children: I32, choices: U8, found: I32, pending: I32) -> int:
     """The binary nodes that stand in the slots of the wide node made of `node`; returns how many."""
     child, left = children[node], int(choices[node, 0])
@@ -92,19 +139,11 @@ def _slots_of(node: int, children: I32, choices: U8, found: I32, pending: I32) -
 
 
 @kernel
-def _weight(node: int, bounds: F64, choices: U8) -> float:
-    """How much a slot promises to stop a ray: its area, and more for a leaf."""
-    area: float = _half_area(bounds, node)
-    return area * LEAF_WEIGHT if choices[node, 0] == 0 else area
-
-
-@kernel
-def _heaviest_first(found: I32, count: int, bounds: F64, choices: U8) -> None:
-    """Sort slots by falling weight: a search for any hit takes them in this order."""
+def _best_first(found: I32, count: int, promises: F32) -> None:
+    """Sort slots by falling promise: a search for any hit takes them in this order."""
     for unsorted in range(1, count):
         node, place = found[unsorted], unsorted
-        weight = _weight(node, bounds, choices)
-        while place > 0 and _weight(found[place - 1], bounds, choices) < weight:
+        while place > 0 and promises[found[place - 1]] < promises[node]:
             found[place] = found[place - 1]
             place -= 1
         found[place] = node
@@ -122,9 +161,9 @@ def _write_box(nodes: F32, base: int, slot: int, bounds: F64, node: int) -> None
         nodes[base + 2 * LANES * axis + LANES + slot] = high
 
 
-@kernel("(f8[:,::1], i4[::1], u1[:,::1], f4[::1], i4[::1], i4[::1], i4[::1])")
+@kernel("(f8[:,::1], i4[::1], u1[:,::1], f4[::1], f4[::1], i4[::1], i4[::1], i4[::1])")
 def write_wide(
-    bounds: F64, children: I32, choices: U8, nodes: F32, links: I32, leaf_nodes: I32, pending: I32
+    bounds: F64, children: I32, choices: U8, promises: F32, nodes: F32, links: I32, leaf_nodes: I32, pending: I32
 ) -> tuple[int, int]:
     """Write the wide nodes, in the order in which a walk that turns to the first slot first meets them.
 
@@ -132,6 +171,7 @@ def write_wide(
         bounds: Binary node boxes [m], shape (2n, 6).
         children: First child of each binary node or −1, shape (2n,).
         choices: Of `collapse_choices`.
+        promises: Of `stop_promises`; the slots of a node stand in falling order of it.
         nodes: Output, float32, zeros.
         links: The same memory as `nodes`, seen as int32.
         leaf_nodes: Output: the binary node of each leaf.
@@ -151,7 +191,7 @@ def write_wide(
             links[parent_word] = wide
         wide += 1
         count = _slots_of(node, children, choices, found, spare)
-        _heaviest_first(found, count, bounds, choices)
+        _best_first(found, count, promises)
         for slot in range(LANES - 1, -1, -1):
             child = found[slot] if slot < count else -1
             _write_box(nodes, base, slot, bounds, child)
