@@ -95,11 +95,18 @@ def _put_others(
 
 
 @kernel(counted=False)
+def _moved(current: I32, baseline: I32, axis: int, age: int, table: I64, velocity_scale: int) -> int:
+    """How far the position on one axis is from where the baseline's velocity would have it."""
+    start, speed = int(np.int64(baseline[axis])), int(np.int64(baseline[axis + 3]))
+    return _residual(int(np.int64(current[axis])), predict(start, speed, age, velocity_scale), table[axis, BITS])
+
+
+@kernel(counted=False)
 def encode_delta(current: I32, baseline: I32, age: int, table: I64, velocity_scale: int, out: U8, at: int) -> int:
     """Write the record of `current` against `baseline`, `age` ticks older; the byte after it."""
-    p0 = _residual(int(np.int64(current[0])), predict(int(np.int64(baseline[0])), int(np.int64(baseline[3])), age, velocity_scale), table[0, BITS])
-    p1 = _residual(int(np.int64(current[1])), predict(int(np.int64(baseline[1])), int(np.int64(baseline[4])), age, velocity_scale), table[1, BITS])
-    p2 = _residual(int(np.int64(current[2])), predict(int(np.int64(baseline[2])), int(np.int64(baseline[5])), age, velocity_scale), table[2, BITS])
+    p0 = _moved(current, baseline, 0, age, table, velocity_scale)
+    p1 = _moved(current, baseline, 1, age, table, velocity_scale)
+    p2 = _moved(current, baseline, 2, age, table, velocity_scale)
     v0 = _residual(int(np.int64(current[3])), int(np.int64(baseline[3])), table[3, BITS])
     v1 = _residual(int(np.int64(current[4])), int(np.int64(baseline[4])), table[4, BITS])
     v2 = _residual(int(np.int64(current[5])), int(np.int64(baseline[5])), table[5, BITS])

@@ -24,38 +24,43 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    game: str = Field("arena", description="game: an installed game's name, or package.module:function")
+    game: str = Field(default="arena", description="game: an installed game's name, or package.module:function")
     map: str = Field(
-        "arena", description="map: a name such as arena, or the path of a .bsp, .pk3#name, .glb, .obj, .png"
+        default="arena", description="map: a name such as arena, or the path of a .bsp, .pk3#name, .glb, .obj, .png"
     )
-    tick_hz: int = Field(60, ge=20, le=128, description="simulation ticks per second")
-    snapshot_hz: int = Field(30, ge=1, le=128, description="snapshots per second and client, at most tick_hz")
-    seed: int = Field(1, ge=0, lt=1 << 63, description="seed of every random stream")
-    zone: int = Field(0, ge=0, le=4095, description="number of this zone, part of every entity id")
-    threads: int = Field(1, ge=1, le=64, description="threads that kernels may use; results never depend on it")
+    tick_hz: int = Field(default=60, ge=20, le=128, description="simulation ticks per second")
+    snapshot_hz: int = Field(default=30, ge=1, le=128, description="snapshots per second and client, at most tick_hz")
+    seed: int = Field(default=1, ge=0, lt=1 << 63, description="seed of every random stream")
+    zone: int = Field(default=0, ge=0, le=4095, description="number of this zone, part of every entity id")
+    threads: int = Field(default=1, ge=1, le=64, description="threads that kernels may use; results never depend on it")
 
-    host: str = Field("127.0.0.1", description="address to bind the game socket to")
-    port: int = Field(0, ge=0, le=65535, description="UDP port of the game socket; 0: any free one")
-    public_address: str = Field("", description="HOST:PORT that clients are told, where that differs from the socket's")
-    clients_max: int = Field(1000, ge=1, le=10_000, description="clients at once; more are denied")
-    relevant_max: int = Field(64, ge=1, le=128, description="entities a client is told of at once, the nearest first")
-    snapshot_bytes_max: int = Field(1150, ge=768, le=1200, description="bytes of one snapshot")
-    token_seconds: int = Field(3600, ge=10, le=86_400, description="how long a connect token can be used")
-    client_timeout_s: int = Field(10, ge=1, le=3600, description="silence after which a client is gone")
+    host: str = Field(default="127.0.0.1", description="address to bind the game socket to")
+    port: int = Field(default=0, ge=0, le=65535, description="UDP port of the game socket; 0: any free one")
+    public_address: str = Field(
+        default="", description="HOST:PORT that clients are told, where that differs from the socket's"
+    )
+    clients_max: int = Field(default=1000, ge=1, le=10_000, description="clients at once; more are denied")
+    relevant_max: int = Field(
+        default=64, ge=1, le=128, description="entities a client is told of at once, the nearest first"
+    )
+    snapshot_bytes_max: int = Field(default=1150, ge=768, le=1200, description="bytes of one snapshot")
+    token_seconds: int = Field(default=3600, ge=10, le=86_400, description="how long a connect token can be used")
+    client_timeout_s: int = Field(default=10, ge=1, le=3600, description="silence after which a client is gone")
     private_key_file: str = Field(
-        "", description="file with the 32-byte key, in hex, that tokens are made with; empty: a new key each start"
+        default="",
+        description="file with the 32-byte key, in hex, that tokens are made with; empty: a new key each start",
     )
 
     overrun_catch_up_max: int = Field(
-        4,
+        default=4,
         ge=0,
         le=64,
         description="ticks made without a pause after an overrun; beyond it time is given up, and counted",
     )
-    feed: str = Field("main", pattern=r"^[a-z0-9_-]{1,64}$", description="name of the live feed for pages")
-    feed_hz: int = Field(20, ge=0, le=60, description="live frames per second; 0: no feed")
-    edge_host: str = Field("127.0.0.1", description="address of the web page")
-    edge_port: int = Field(8090, ge=0, le=65535, description="TCP port of the web page; 0: any free one")
+    feed: str = Field(default="main", pattern=r"^[a-z0-9_-]{1,64}$", description="name of the live feed for pages")
+    feed_hz: int = Field(default=20, ge=0, le=60, description="live frames per second; 0: no feed")
+    edge_host: str = Field(default="127.0.0.1", description="address of the web page")
+    edge_port: int = Field(default=8090, ge=0, le=65535, description="TCP port of the web page; 0: any free one")
 
 
 def _plain(error: ValidationError, source: str) -> ConfigError:

@@ -375,7 +375,7 @@ def compile_declared(number: int) -> bool:
     dispatcher, signature = _declared[number]
     arguments, _ = sigutils.normalize_signature(signature)
     dispatcher.compile(arguments)
-    return sum(dispatcher.stats.cache_misses.values()) > 0
+    return bool(sum(dispatcher.stats.cache_misses.values()) > 0)
 
 
 def seal() -> None:

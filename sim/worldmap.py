@@ -1,7 +1,7 @@
 """What a map is to the simulation: triangles with contents, spawn points, items, triggers and movers.
 
-Importers (`server.maps`) make a `WorldMap` from files; the bounding-volume hierarchy over it is `sim.geometry.Geometry`.
-All positions are metres, right-handed, Z up. Triangles are counter-clockwise seen from the open side.
+Importers (`server.maps`) make a `WorldMap` from files; the hierarchy over it is `sim.geometry.Geometry`.
+Positions are metres, right-handed, Z up. Triangles are counter-clockwise seen from the open side.
 """
 
 import enum

@@ -184,7 +184,8 @@ def bots(
     from tools.bots import run_bots
 
     path = card or card_path(feed)
-    _checked(lambda: run_bots(path, count=count, seconds=seconds, seed=seed, quiet=quiet, as_json=as_json))
+    echo = (lambda _: None) if quiet else typer.echo
+    _checked(lambda: run_bots(path, count, seconds=seconds or 0.0, seed=seed, json_output=as_json, echo=echo))
 
 
 @app.command()

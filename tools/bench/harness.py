@@ -45,9 +45,7 @@ def row(
     return Row(case, value, unit, reference, reference_value, ratio)
 
 
-def median_us(
-    functions: Mapping[str, Callable[[], object]], *, rounds: int = 7, inner: int = 1
-) -> dict[str, float]:
+def median_us(functions: Mapping[str, Callable[[], object]], *, rounds: int = 7, inner: int = 1) -> dict[str, float]:
     """Median time of each function, measured in turn so that a slow moment of the machine meets them all.
 
     Args:

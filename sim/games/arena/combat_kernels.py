@@ -1,7 +1,7 @@
 """Damage as a bounded queue, filled by shots, blasts and the world, emptied once a tick in order.
 
-DAMAGE is (who, amounts, counters): `who` int32 (attacker row or -1, victim row, weapon, part); `amounts` float64 (points,
-direction x y z, at x y z); `counters` int64 (filled, dropped as the queue was full).
+DAMAGE is (who, amounts, counters): `who` int32 (attacker row or -1, victim row, weapon, part); `amounts` float64
+(points, direction x y z, at x y z); `counters` int64 (filled, dropped as the queue was full).
 
 PLAYERS is the tuple of columns that damage changes: (ids u8, alive b1, health f8, armour f8, team u1,
 velocity f8 (n, 3), position f8 (n, 3), points i4, kills i4, deaths i4, respawn_s f8, quad_s f8, suit_s f8).
