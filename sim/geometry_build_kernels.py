@@ -18,7 +18,7 @@ DEPTH_SAH = (
 DEPTH_MAX = 60
 
 
-@kernel("(f8[:,::1], i4[:,::1], f8[:,::1], f8[:,::1])")
+@kernel("(f8[:,::1], i4[:,::1], f8[:,::1], f8[:,::1])", counted=False)
 def triangle_boxes(vertices: F64, triangles: I32, out_corners: F64, out_boxes: F64) -> None:
     """Corners (n, 9) and boxes (n, 6: low x y z, high x y z) of triangles."""
     for triangle in range(len(triangles)):
@@ -32,77 +32,81 @@ def triangle_boxes(vertices: F64, triangles: I32, out_corners: F64, out_boxes: F
             out_boxes[triangle, 3 + axis] = high
 
 
-@kernel
-def _clear_box(box: F64) -> None:
+@kernel(counted=False)
+def _clear_box(boxes: F64, row: int) -> None:
     for axis in range(3):
-        box[axis] = np.inf
-        box[3 + axis] = -np.inf
+        boxes[row, axis] = np.inf
+        boxes[row, 3 + axis] = -np.inf
 
 
-@kernel
-def _grow_box(box: F64, by: F64) -> None:
+@kernel(counted=False)
+def _grow_box(boxes: F64, row: int, others: F64, other: int) -> None:
+    """Make a box hold another one too."""
     for axis in range(3):
-        box[axis] = min(box[axis], by[axis])
-        box[3 + axis] = max(box[3 + axis], by[3 + axis])
+        boxes[row, axis] = min(boxes[row, axis], others[other, axis])
+        boxes[row, 3 + axis] = max(boxes[row, 3 + axis], others[other, 3 + axis])
 
 
-@kernel
-def _half_area(box: F64) -> float:
-    x, y, z = box[3] - box[0], box[4] - box[1], box[5] - box[2]
+@kernel(counted=False)
+def _half_area(boxes: F64, row: int) -> float:
+    x, y, z = boxes[row, 3] - boxes[row, 0], boxes[row, 4] - boxes[row, 1], boxes[row, 5] - boxes[row, 2]
     return x * y + y * z + z * x if x >= 0.0 else 0.0
 
 
-@kernel
-def _bin_of(box: F64, axis: int, low: float, scale: float) -> int:
+@kernel(counted=False)
+def _bin_of(boxes: F64, triangle: int, axis: int, low: float, scale: float) -> int:
     """Which bin the middle of a box falls into."""
-    return min(int((box[axis] + box[3 + axis] - low) * scale), BINS - 1)
+    return min(int((boxes[triangle, axis] + boxes[triangle, 3 + axis] - low) * scale), BINS - 1)
 
 
-@kernel
+@kernel(counted=False)
 def _fill_bins(boxes: F64, order: I32, first: int, count: int, middle: F64, counts: I64, bins: F64) -> None:
     """Count the triangles of each bin of each axis, and grow the bins' boxes; `middle` bounds the doubled middles."""
     for axis in range(3):
-        for which in range(BINS):
-            counts[axis, which] = 0
-            _clear_box(bins[axis, which])
+        for row in range(axis * BINS, axis * BINS + BINS):
+            counts[row] = 0
+            _clear_box(bins, row)
         width = middle[3 + axis] - middle[axis]
         if not width > 0.0:
             continue
         scale = BINS / width
         for place in range(first, first + count):
-            box = boxes[order[place]]
-            which = _bin_of(box, axis, middle[axis], scale)
-            counts[axis, which] += 1
-            _grow_box(bins[axis, which], box)
+            triangle = order[place]
+            row = axis * BINS + _bin_of(boxes, triangle, axis, middle[axis], scale)
+            counts[row] += 1
+            _grow_box(bins, row, boxes, triangle)
 
 
-@kernel
-def _best_split(counts: I64, bins: F64, middle: F64, right_area: F64, box: F64) -> tuple[int, int]:
-    """The axis and the last bin of the left side with the least area-weighted count; axis −1 where none divides."""
+@kernel(counted=False)
+def _best_split(counts: I64, bins: F64, middle: F64, count: int, right_area: F64) -> tuple[int, int]:
+    """The axis and the last bin of the left side with the least area-weighted count; axis −1 where none divides.
+
+    The last row of `bins` is scratch.
+    """
     best_axis, best_bin, best_cost = -1, -1, np.inf
+    box = 3 * BINS
     for axis in range(3):
         if not middle[3 + axis] > middle[axis]:
             continue
-        _clear_box(box)
+        row = axis * BINS
+        _clear_box(bins, box)
         for which in range(BINS - 1, 0, -1):
-            _grow_box(box, bins[axis, which])
-            right_area[which] = _half_area(box)
-        _clear_box(box)
-        left, total = 0, 0
-        for which in range(BINS):
-            total += counts[axis, which]
+            _grow_box(bins, box, bins, row + which)
+            right_area[which] = _half_area(bins, box)
+        _clear_box(bins, box)
+        left = 0
         for which in range(BINS - 1):
-            _grow_box(box, bins[axis, which])
-            left += counts[axis, which]
-            if left in (0, total):
+            _grow_box(bins, box, bins, row + which)
+            left += counts[row + which]
+            if not 0 < left < count:
                 continue
-            cost = _half_area(box) * left + right_area[which + 1] * (total - left)
+            cost = _half_area(bins, box) * left + right_area[which + 1] * (count - left)
             if cost < best_cost:
                 best_axis, best_bin, best_cost = axis, which, cost
     return best_axis, best_bin
 
 
-@kernel
+@kernel(counted=False)
 def _partition(
     boxes: F64, order: I32, spare: I32, first: int, count: int, middle: F64, axis: int, last_left: int
 ) -> int:
@@ -111,7 +115,7 @@ def _partition(
     left, right = 0, 0
     for place in range(first, first + count):
         triangle = order[place]
-        if _bin_of(boxes[triangle], axis, middle[axis], scale) <= last_left:
+        if _bin_of(boxes, triangle, axis, middle[axis], scale) <= last_left:
             order[first + left] = triangle
             left += 1
         else:
@@ -122,16 +126,18 @@ def _partition(
     return left
 
 
-@kernel
-def _range_bounds(boxes: F64, order: I32, first: int, count: int, box: F64, middle: F64) -> None:
+@kernel(counted=False)
+def _range_bounds(boxes: F64, order: I32, first: int, count: int, bounds: F64, node: int, middle: F64) -> None:
     """The box of a range of triangles, and the box of their doubled middles."""
-    _clear_box(box)
-    _clear_box(middle)
+    _clear_box(bounds, node)
+    for axis in range(3):
+        middle[axis] = np.inf
+        middle[3 + axis] = -np.inf
     for place in range(first, first + count):
-        current = boxes[order[place]]
-        _grow_box(box, current)
+        triangle = order[place]
+        _grow_box(bounds, node, boxes, triangle)
         for axis in range(3):
-            value = current[axis] + current[3 + axis]
+            value = boxes[triangle, axis] + boxes[triangle, 3 + axis]
             middle[axis] = min(middle[axis], value)
             middle[3 + axis] = max(middle[3 + axis], value)
 
@@ -151,9 +157,9 @@ def build_binary(boxes: F64, order: I32, bounds: F64, ranges: I32, children: I32
     Returns:
         The number of nodes.
     """
-    counts = np.empty((3, BINS), np.int64)  # a build may allocate: it runs once, before the first tick
-    bins = np.empty((3, BINS, 6), np.float64)
-    middle, box, right_area = np.empty(6), np.empty(6), np.empty(BINS)
+    counts = np.empty(3 * BINS, np.int64)  # a build may allocate: it runs once, before the first tick
+    bins = np.empty((3 * BINS + 1, 6), np.float64)
+    middle, right_area = np.empty(6), np.empty(BINS)
     depths = np.empty(2 * len(boxes), np.uint8)
     for triangle in range(len(boxes)):
         order[triangle] = triangle
@@ -161,13 +167,13 @@ def build_binary(boxes: F64, order: I32, bounds: F64, ranges: I32, children: I32
     node, nodes = 0, 1
     while node < nodes:
         first, count = ranges[node, 0], ranges[node, 1]
-        _range_bounds(boxes, order, first, count, bounds[node], middle)
+        _range_bounds(boxes, order, first, count, bounds, node, middle)
         children[node] = -1
         if count > 1:
             axis, last_left = -1, -1
             if depths[node] < DEPTH_SAH:
                 _fill_bins(boxes, order, first, count, middle, counts, bins)
-                axis, last_left = _best_split(counts, bins, middle, right_area, box)
+                axis, last_left = _best_split(counts, bins, middle, count, right_area)
             left = count // 2
             if axis >= 0:
                 left = _partition(boxes, order, spare, first, count, middle, axis, last_left)

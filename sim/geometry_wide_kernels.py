@@ -7,8 +7,8 @@ The layout of what is written here stands at the top of `sim.geometry_kernels`.
 
 import numpy as np
 
-from sim.arrays import F32, F64, I32, U8
-from sim.jit import LANES, kernel
+from sim.arrays import F32, F64, I32, I64, U8
+from sim.jit import LANES, kernel, local_i64
 
 __all__ = ["LEAF_WORDS", "NODE_WORDS", "ROUND_OUT", "collapse_choices", "fill_leaves", "stop_promises", "write_wide"]
 
@@ -20,7 +20,7 @@ LEAF_COST = 2.0
 ROUND_OUT = 1.2e-7  # relative; more than float64 to float32 rounds, twice over
 
 
-@kernel
+@kernel(counted=False)
 def _half_area(bounds: F64, node: int) -> float:
     x = bounds[node, 3] - bounds[node, 0]
     y = bounds[node, 4] - bounds[node, 1]
@@ -29,7 +29,7 @@ def _half_area(bounds: F64, node: int) -> float:
     return area
 
 
-@kernel("(f8[:,::1], i4[:,::1], i4[::1], i8, f4[:,::1], u1[:,::1])")
+@kernel("(f8[:,::1], i4[:,::1], i4[::1], i8, f4[:,::1], u1[:,::1])", counted=False)
 def collapse_choices(bounds: F64, ranges: I32, children: I32, nodes: int, costs: F32, choices: U8) -> None:
     """For every binary node and every number of slots from 1 to 8, the cheapest way to stand in that many slots.
 
@@ -64,7 +64,7 @@ def collapse_choices(bounds: F64, ranges: I32, children: I32, nodes: int, costs:
                 costs[node, slots], choices[node, slots] = costs[node, slots - 1], 0
 
 
-@kernel
+@kernel(counted=False)
 def _doubled_area(corners: F64, triangle: int) -> float:
     """Twice the area of a triangle [m²]."""
     ux, uy, uz = (
@@ -82,7 +82,7 @@ def _doubled_area(corners: F64, triangle: int) -> float:
     return doubled
 
 
-@kernel("(f8[:,::1], i4[::1], f8[:,::1], i4[:,::1], i4[::1], i8, f4[:,::1], f4[::1])")
+@kernel("(f8[:,::1], i4[::1], f8[:,::1], i4[:,::1], i4[::1], i8, f4[:,::1], f4[::1])", counted=False)
 def stop_promises(
     corners: F64, order: I32, bounds: F64, ranges: I32, children: I32, nodes: int, costs: F32, promises: F32
 ) -> None:
@@ -113,8 +113,8 @@ def stop_promises(
         promises[node] /= costs[node, 0] / half_area if half_area > 0.0 else LEAF_COST
 
 
-@kernel
-def _slots_of(node: int, children: I32, choices: U8, found: I32, pending: I32) -> int:
+@kernel(counted=False)
+def _slots_of(node: int, children: I32, choices: U8, found: I64, pending: I64) -> int:
     """The binary nodes that stand in the slots of the wide node made of `node`; returns how many."""
     child, left = children[node], int(choices[node, 0])
     if child < 0 or left == 0:
@@ -138,8 +138,8 @@ def _slots_of(node: int, children: I32, choices: U8, found: I32, pending: I32) -
     return count
 
 
-@kernel
-def _best_first(found: I32, count: int, promises: F32) -> None:
+@kernel(counted=False)
+def _best_first(found: I64, count: int, promises: F32) -> None:
     """Sort slots by falling promise: a search for any hit takes them in this order."""
     for unsorted in range(1, count):
         node, place = found[unsorted], unsorted
@@ -149,7 +149,7 @@ def _best_first(found: I32, count: int, promises: F32) -> None:
         found[place] = node
 
 
-@kernel
+@kernel(counted=False)
 def _write_box(nodes: F32, base: int, slot: int, bounds: F64, node: int) -> None:
     for axis in range(3):
         low, high = np.inf, -np.inf
@@ -161,7 +161,7 @@ def _write_box(nodes: F32, base: int, slot: int, bounds: F64, node: int) -> None
         nodes[base + 2 * LANES * axis + LANES + slot] = high
 
 
-@kernel("(f8[:,::1], i4[::1], u1[:,::1], f4[::1], f4[::1], i4[::1], i4[::1], i4[::1])")
+@kernel("(f8[:,::1], i4[::1], u1[:,::1], f4[::1], f4[::1], i4[::1], i4[::1], i4[::1])", counted=False)
 def write_wide(
     bounds: F64, children: I32, choices: U8, promises: F32, nodes: F32, links: I32, leaf_nodes: I32, pending: I32
 ) -> tuple[int, int]:
@@ -180,7 +180,7 @@ def write_wide(
     Returns:
         How many wide nodes and how many leaves there are.
     """
-    found, spare = np.empty(LANES, np.int32), np.empty(4 * LANES, np.int32)
+    found, spare = local_i64(8), local_i64(32)
     pending[0], pending[1] = 0, -1
     waiting, wide, leaves = 1, 0, 0
     while waiting > 0:
@@ -209,7 +209,7 @@ def write_wide(
     return wide, leaves
 
 
-@kernel("(f8[:,::1], i4[::1], i4[:,::1], i4[::1], i8, f8[::1], i4[::1])")
+@kernel("(f8[:,::1], i4[::1], i4[:,::1], i4[::1], i8, f8[::1], i4[::1])", counted=False)
 def fill_leaves(
     corners: F64, order: I32, ranges: I32, leaf_nodes: I32, count: int, leaves: F64, leaf_triangles: I32
 ) -> None:
