@@ -130,19 +130,21 @@ def _pull(
     figures = table[weapon]
     magazine = int(figures[W_MAGAZINE])
     endless = figures[W_ROUNDS] < 0.0
+    cooldown[row] -= dt
     if reloading[row] > 0.0:
         reloading[row] -= dt
         if reloading[row] <= 1e-9:
+            # What is left of the tick after the reload belongs to the next shot.
+            cooldown[row] = max(cooldown[row], min(reloading[row], 0.0))
             reloading[row] = 0.0
             take = magazine - loaded[weapon]
             if not endless:
                 take = min(take, int(reserve[weapon]))
                 reserve[weapon] -= take
             loaded[weapon] += take
-    cooldown[row] -= dt
     shots = 0
-    # A shot is due when the cool-down ends within this tick; what is left of the tick goes on to the next shot.
-    while cooldown[row] <= 1e-9 and wants and reloading[row] == 0.0 and shots < SHOTS_PER_TICK_MAX:
+    # A shot is due when the cool-down ends before this tick does; what is left of the tick goes on to the next shot.
+    while cooldown[row] < -1e-9 and wants and reloading[row] == 0.0 and shots < SHOTS_PER_TICK_MAX:
         rounds = loaded[weapon] if magazine > 0 else reserve[weapon]
         if rounds <= 0 and not (endless and magazine == 0):
             break
@@ -152,9 +154,10 @@ def _pull(
             reserve[weapon] -= 1
         cooldown[row] = max(cooldown[row], -dt) + figures[W_INTERVAL]
         shots += 1
-    cooldown[row] = max(cooldown[row], 0.0 if shots == 0 else -dt)
+    if shots == 0:
+        cooldown[row] = max(cooldown[row], 0.0)
     if magazine > 0 and reloading[row] == 0.0 and loaded[weapon] == 0 and (endless or reserve[weapon] > 0):
-        reloading[row] = figures[W_RELOAD]
+        reloading[row] = figures[W_RELOAD] + (cooldown[row] - figures[W_INTERVAL] if shots > 0 else 0.0)
     return shots
 
 

@@ -1,0 +1,263 @@
+"""Hitboxes, rays, projectiles, blasts and rates of fire."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.arrays import F64, I32
+from sim.errors import DeclarationError
+from sim.geometry import Geometry
+from sim.trig import SINE_TABLE, view_direction
+from sim.weapons import Armoury, WeaponSpec
+from sim.weapons_kernels import (
+    PART_HEAD,
+    PART_LEGS,
+    PART_NONE,
+    PART_TORSO,
+    blast_batch,
+    body_hit,
+    hitscan_batch,
+    projectiles_fly,
+    triggers,
+)
+from sim.worldmap import SpawnPoint, WorldMap
+from tests.reference.weapons import damage_falloff, march
+
+HEIGHT = 1.4
+
+
+def quad(*corners: tuple[float, float, float]) -> tuple[F64, I32]:
+    return np.array(corners, np.float64), np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+
+
+def geometry_of(*quads: tuple[F64, I32]) -> Geometry:
+    vertices = np.concatenate([part[0] for part in quads])
+    triangles = np.concatenate([part[1] + 4 * number for number, part in enumerate(quads)]).astype(np.int32)
+    contents = np.ones(len(triangles), np.uint16)
+    return Geometry.build(WorldMap("test", vertices, triangles, contents, (SpawnPoint((0, 0, 0), 0),)))
+
+
+FLOOR = quad((-500, -500, 0), (500, -500, 0), (500, 500, 0), (-500, 500, 0))
+WALL_AT_5 = quad((5, -20, 0), (5, 20, 0), (5, 20, 10), (5, -20, 10))
+OPEN = geometry_of(FLOOR)
+WALLED = geometry_of(FLOOR, WALL_AT_5)
+
+
+@settings(max_examples=300)
+@given(
+    st.tuples(st.floats(-4, 4), st.floats(-4, 4), st.floats(-1, 3)),
+    st.tuples(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6), st.floats(0.0, 1.4)),
+    st.sampled_from([1.4, 1.0]),
+)
+def test_hitboxes_agree_with_marching_along_the_ray(
+    origin: tuple[float, float, float], aim: tuple[float, float, float], height: float
+) -> None:
+    way = tuple(a - o for a, o in zip(aim, origin, strict=True))
+    length = math.sqrt(sum(w * w for w in way))
+    if length < 0.1:
+        return
+    ray = (way[0] / length, way[1] / length, way[2] / length)
+    t, part = body_hit(origin, ray, (0.0, 0.0, 0.0), height)
+    expected_t, expected = march(origin, ray, height, reach=length + 2.0, step=0.004)
+    if expected == PART_NONE or t == math.inf:
+        # Marching steps over a graze shorter than its step, and a tangent is a matter of rounding.
+        if t != math.inf:
+            assert march(origin, ray, height, reach=t + 0.02, step=0.0002, grow=1e-5)[1] != PART_NONE
+        assert march(origin, ray, height, reach=length + 2.0, step=0.004, grow=-1e-5)[1] == PART_NONE or t != math.inf
+        return
+    assert abs(t - expected_t) <= 0.0041
+    if part != expected:  # the boxes overlap: at the border of two either may come first within a step
+        assert march(origin, ray, height, reach=expected_t + 0.01, step=0.0002)[1] == part
+
+
+@pytest.mark.parametrize(("z", "part"), [(1.25, PART_HEAD), (0.8, PART_TORSO), (0.3, PART_LEGS)])
+def test_level_shots_hit_head_torso_and_legs(z: float, part: int) -> None:
+    t, hit = body_hit((-10.0, 0.0, z), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), HEIGHT)
+    assert hit == part
+    assert 9.7 < t < 10.0
+
+
+class Range:
+    """Player 0 at the origin looks along +X; player 1 stands where a test wants it."""
+
+    def __init__(self, spec: WeaponSpec, *, geometry: Geometry = OPEN, distance: float = 4.0) -> None:
+        self.armoury = Armoury([spec])
+        self.geometry = geometry
+        self.feet = np.array([[0.0, 0, 0], [distance, 0, 0]])
+        self.height = np.full(2, HEIGHT)
+        self.yaw, self.pitch = np.zeros(2, np.uint16), np.zeros(2, np.int16)
+        self.targets = np.ones(2, np.bool_)
+        self.weapon = np.ones(2, np.uint8)
+        self.hits, self.rays = np.zeros((512, 4), np.int32), np.zeros((512, 7))
+
+    def fire(self, *, tick: int = 1, shots: int = 1) -> int:
+        fired = np.array([[0, shots]], np.int32)
+        poses = (self.feet, self.height, self.yaw, self.pitch, self.targets)
+        return hitscan_batch(
+            self.geometry.arrays, self.armoury.table, SINE_TABLE, fired, 1, self.weapon, poses, (1, tick),
+            self.hits, self.rays,
+        )  # fmt: skip
+
+
+def test_a_wall_stops_a_ray_and_an_open_line_does_not() -> None:
+    spec = WeaponSpec("rail", 100, 1.5)
+    assert Range(spec, distance=8.0).fire() == 1
+    open_range, walled = Range(spec, distance=8.0), Range(spec, distance=8.0, geometry=WALLED)
+    open_range.fire()
+    walled.fire()
+    assert open_range.hits[0, 1] == 1
+    assert walled.hits[0, 1] == -1
+    assert walled.rays[0, 3] == pytest.approx(5.0)
+
+
+def test_the_dead_and_oneself_are_not_hit() -> None:
+    spot = Range(WeaponSpec("rail", 100, 1.5))
+    spot.targets[1] = False
+    spot.fire()
+    assert spot.hits[0, 1] == -2
+
+
+@pytest.mark.parametrize("distance", [2.0, 10.0, 17.5, 25.0, 60.0])
+def test_damage_falls_off_with_distance_and_counts_the_part(distance: float) -> None:
+    spec = WeaponSpec("gun", 10, 0.1, falloff_from_m=10, falloff_to_m=25, falloff_least=0.4, head=3.0)
+    spot = Range(spec, distance=distance)
+    spot.fire()
+    assert spot.hits[0, 2] == PART_HEAD  # eye level is the head's
+    gone = spot.rays[0, 3]
+    assert spot.rays[0, 6] == pytest.approx(10 * 3.0 * damage_falloff(gone, 10, 25, 0.4))
+
+
+def test_pellets_fill_the_cone_evenly_and_differ_by_tick() -> None:
+    spot = Range(WeaponSpec("shot", 5, 1.0, pellets=32, spread=0.1), distance=400.0)
+    points = []
+    for tick in range(60):
+        assert spot.fire(tick=tick) == 32
+        way = spot.rays[:32, 3:6] - spot.rays[:32, 0:3]
+        points.append(way[:, 1:] / way[:, :1])
+    radius = np.linalg.norm(np.concatenate(points), axis=1)
+    assert radius.max() <= 0.1 + 1e-9
+    assert abs((radius < 0.1 / math.sqrt(2)).mean() - 0.5) < 0.04  # half of an even disc
+    assert len({tuple(part[0]) for part in points}) == 60
+
+
+def pull(spec: WeaponSpec, *, tick_hz: int, seconds: float, reserve: int = 500, held: float = 1e9) -> list[float]:
+    """Times of the shots of a held trigger."""
+    armoury = Armoury([spec])
+    cooldown, reloading = np.zeros(1), np.zeros(1)
+    loaded, rounds = np.zeros((1, 16), np.int16), np.full((1, 16), reserve, np.int16)
+    loaded[0, 1] = spec.magazine
+    shots, out = [], np.zeros((1, 2), np.int32)
+    for tick in range(round(seconds * tick_hz)):
+        buttons = np.array([8 if tick / tick_hz < held else 0], np.uint16)
+        count = triggers(
+            armoury.table, np.ones(1, np.bool_), buttons, np.ones(1, np.uint8), 1.0 / tick_hz, cooldown, reloading,
+            loaded, rounds, out,
+        )  # fmt: skip
+        shots += [tick / tick_hz] * int(out[0, 1] if count else 0)
+    return shots
+
+
+@pytest.mark.parametrize("interval", [0.05, 0.1, 0.13, 0.8])
+@pytest.mark.parametrize("magazine", [0, 7])
+def test_rate_of_fire_and_reload_do_not_depend_on_the_tick_rate(interval: float, magazine: int) -> None:
+    spec = WeaponSpec("gun", 1, interval, magazine=magazine, reload_s=1.1)
+    series = {hz: pull(spec, tick_hz=hz, seconds=6.0) for hz in (20, 60, 128)}
+    counts = {hz: len(shots) for hz, shots in series.items()}
+    assert max(counts.values()) - min(counts.values()) <= 1
+    for hz, shots in series.items():
+        rounds = min(map(len, series.values()))
+        late = max(abs(a - b) for a, b in zip(shots[:rounds], series[128][:rounds], strict=True))
+        assert late <= 1.0 / hz + 1.0 / 128 + 1e-9
+
+
+def test_a_weapon_without_rounds_is_silent_and_reloads_only_what_there_is() -> None:
+    assert pull(WeaponSpec("gun", 1, 0.1), tick_hz=60, seconds=3.0, reserve=4) == pytest.approx(
+        [0, 0.1, 0.2, 0.3], abs=0.017
+    )
+    assert len(pull(WeaponSpec("gun", 1, 0.1, magazine=5, reload_s=0.5), tick_hz=60, seconds=9.0, reserve=3)) == 8
+    assert len(pull(WeaponSpec("gun", 1, 0.1, rounds_max=-1), tick_hz=60, seconds=1.0, reserve=0)) == 10
+
+
+def test_tapping_cannot_beat_the_rate_of_fire() -> None:
+    held = pull(WeaponSpec("gun", 1, 0.5), tick_hz=60, seconds=5.0)
+    released = pull(WeaponSpec("gun", 1, 0.5), tick_hz=60, seconds=5.0, held=0.3)
+    assert len(held) == 10
+    assert len(released) == 1
+
+
+class Flight:
+    """One projectile among two players."""
+
+    def __init__(self, spec: WeaponSpec, velocity: tuple[float, float, float], *, geometry: Geometry = OPEN) -> None:
+        self.table, self.geometry = Armoury([spec]).table, geometry
+        self.position, self.velocity = np.array([[0.0, 0, 1.0]]), np.array([velocity], np.float64)
+        self.left = np.array([spec.life_s])
+        self.feet = np.array([[0.0, 0, 0], [100.0, 0, 0]])
+        self.ends = np.zeros((1, 3), np.int32)
+
+    def fly(self, dt: float) -> int:
+        poses = (self.feet, np.full(2, HEIGHT), np.ones(2, np.bool_))
+        return projectiles_fly(
+            self.geometry.arrays, self.table, np.zeros(1, np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32),
+            self.position, self.velocity, self.left, dt, poses, self.ends,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("tick_hz", [20, 60, 128])
+def test_a_rocket_meets_the_wall_at_the_same_time_at_any_rate(tick_hz: int) -> None:
+    flight = Flight(WeaponSpec("rocket", 100, 0.8, speed=22.5, blast_m=3), (22.5, 0, 0), geometry=WALLED)
+    ticks = next(tick for tick in range(1, 999) if flight.fly(1.0 / tick_hz))
+    assert abs(ticks / tick_hz - 5.0 / 22.5) <= 1.0 / tick_hz
+    assert flight.ends[0].tolist() == [0, -1, PART_NONE]
+    assert 4.9 < flight.position[0, 0] < 5.0  # in front of the wall, so that the blast is too
+
+
+@pytest.mark.parametrize("tick_hz", [20, 60, 128])
+def test_a_grenade_bounces_to_the_same_place_and_bursts_on_time(tick_hz: int) -> None:
+    spec = WeaponSpec("grenade", 100, 0.8, speed=12, gravity=20, bounce=0.6, life_s=2.5, blast_m=3)
+    flight = Flight(spec, (9.0, 0, 5.0))
+    ticks = next(tick for tick in range(1, 999) if flight.fly(1.0 / tick_hz))
+    assert abs(ticks / tick_hz - 2.5) <= 1.0 / tick_hz
+    assert flight.ends[0, 1] == -2
+    assert flight.position[0, 2] > 0.0
+    assert flight.position[0, 0] == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_fast_projectile_does_not_pass_through_a_player() -> None:
+    flight = Flight(WeaponSpec("bolt", 50, 0.5, speed=900), (900.0, 0, 0))
+    flight.feet[1] = (7.0, 0, 0)
+    assert flight.fly(1 / 20) == 1
+    assert flight.ends[0, 1] == 1
+
+
+def blast(geometry: Geometry, centre: tuple[float, float, float], feet: F64) -> dict[int, F64]:
+    hits, amounts = np.zeros((16, 2), np.int32), np.zeros((16, 4))
+    poses = (feet, np.full(len(feet), HEIGHT), np.ones(len(feet), np.bool_))
+    count = blast_batch(geometry.arrays, np.array([centre]), np.array([[3.0, 100.0]]), 1, poses, hits, amounts)
+    return {int(hits[n, 1]): amounts[n].copy() for n in range(count)}
+
+
+def test_a_blast_weakens_with_distance_pushes_away_and_ends_at_its_radius() -> None:
+    feet = np.array([[1.0, 0, 0], [2.0, 0, 0], [5.0, 0, 0]])
+    hit = blast(OPEN, (0.0, 0.0, 0.5), feet)
+    assert sorted(hit) == [0, 1]
+    assert 100.0 > hit[0][0] > hit[1][0] > 0.0
+    assert hit[0][1] > 0.9
+
+
+def test_a_wall_shields_from_a_blast() -> None:
+    feet = np.array([[6.0, 0, 0], [4.0, 0, 0]])
+    assert sorted(blast(WALLED, (4.9, 0.0, 0.5), feet)) == [1]
+
+
+@pytest.mark.parametrize("change", [{"interval_s": 0.0}, {"pellets": 99}, {"bounce": 1.5}, {"falloff_from_m": 2e9}])
+def test_impossible_weapons_are_refused_by_name(change: dict[str, float]) -> None:
+    with pytest.raises(DeclarationError, match="'odd'"):
+        Armoury([WeaponSpec(**({"name": "odd", "damage": 1, "interval_s": 1.0} | change))])  # type: ignore[arg-type]
+
+
+def test_aim_goes_where_the_view_points() -> None:
+    assert view_direction(16384, 0) == pytest.approx((0.0, 1.0, 0.0))

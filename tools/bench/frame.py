@@ -1,0 +1,107 @@
+"""The whole server: real processes, real sockets, bots that play a match on a real map.
+
+A server and a swarm of bots run as processes of their own. Once all bots play, the server's processor time (user and
+system, from /proc) is taken over `SECONDS`, divided by players and ticks made. Beside it stand the tick's percentiles
+as the server itself measures them, and the ticks that were late. With both on two cores the bots take part of the machine, which
+processor time does not count.
+
+Reference: 118 µs per player-tick, the lower end of what an open-source Quake III server takes with 32 to 64 players.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.livereader import LiveFeedReader, LiveFrame
+from tools.bench.harness import Row, row
+from tools.errors import ToolsError
+from tools.openarena import map_path
+
+__all__ = ["run"]
+
+MAP = "oa_dm2"
+CASES = (200,)
+TICK_HZ = 60
+SECONDS = 12.0
+SETTLE_SECONDS_MAX = 90.0
+REFERENCE = "Quake III server, published"
+REFERENCE_US = 118.0
+
+
+def _processor_s(pid: int) -> float:
+    """User and system time of a process [s]."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _hitreg(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tools.cli", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def _card(server: subprocess.Popen[str]) -> str:
+    """Path of the server's card, once it says that it is ready."""
+    assert server.stdout is not None
+    for line in server.stdout:
+        found = re.match(r"card:\s+(\S+)", line)
+        if found:
+            return found[1]
+    raise ToolsError("bench frame: the server did not start; run `hitreg serve` to see why")
+
+
+def _frame(reader: LiveFeedReader) -> LiveFrame:
+    while True:
+        content = reader.read(reader.newest)
+        if content is not None:
+            return LiveFrame.from_bytes(content)
+        time.sleep(0.05)
+
+
+def _settle(reader: LiveFeedReader, players: int) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS_MAX
+    while int(_frame(reader).head["metrics"]["connected"]) < players:
+        if time.monotonic() > deadline:
+            raise ToolsError(f"bench frame: not all of {players} bots came in {SETTLE_SECONDS_MAX:g} s")
+        time.sleep(0.5)
+    time.sleep(3.0)
+
+
+def _measure(players: int) -> list[Row]:
+    feed = f"bench-{os.getpid()}"
+    server = _hitreg("serve", "--no-edge", "--feed", feed, "--map", str(map_path(MAP)), "--tick-hz", str(TICK_HZ))
+    swarm = None
+    try:
+        card = _card(server)
+        reader = LiveFeedReader(feed)
+        swarm = _hitreg("bots", "--count", str(players), "--card", card, "--quiet")
+        _settle(reader, players)
+        before, first = _processor_s(server.pid), _frame(reader)
+        time.sleep(SECONDS)
+        after, last = _processor_s(server.pid), _frame(reader)
+    finally:
+        for process in (swarm, server):
+            if process is not None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(20.0)
+    ticks = int(last.head["tick"]) - int(first.head["tick"])
+    figures, start = last.head["metrics"], first.head["metrics"]
+    cost = (after - before) / (players * ticks) * 1e6
+    late = int(figures["overruns"]) - int(start["overruns"])
+    sent = (int(figures["bytes_out"]) - int(start["bytes_out"])) / SECONDS / players * 8 / 1000
+    return [
+        row(f"{players} bots", cost, reference=REFERENCE, reference_value=REFERENCE_US),
+        row(f"{players} bots tick p50", int(figures["tick_p50_ns"]) / 1e3),
+        row(f"{players} bots tick p99", int(figures["tick_p99_ns"]) / 1e3),
+        row(f"{players} bots late ticks", late, unit=f"of {ticks}"),
+        row(f"{players} bots sent to each", sent, unit="kbit/s"),
+    ]
+
+
+def run(_: Sequence[Path]) -> list[Row]:
+    """Measure every case."""
+    return [entry for players in CASES for entry in _measure(players)]
