@@ -118,7 +118,8 @@ def _wish(inputs: InputColumns, slot: int, flags: int, parameters: F64, table: F
     size = sqrt(forward * forward + right * right)
     if size == 0.0:
         return 1.0, 0.0, 0.0
-    ahead_x, ahead_y = cosine(table, inputs[3][slot]), sine(table, inputs[3][slot])
+    yaw = int(inputs[3][slot])
+    ahead_x, ahead_y = cosine(table, yaw), sine(table, yaw)
     x = (forward * ahead_x + right * ahead_y) / size
     y = (forward * ahead_y - right * ahead_x) / size
     speed = parameters[RUN] * min(1.0, size)
@@ -397,7 +398,7 @@ def move_player(
     state[3][slot] = inputs[3][slot]
     state[4][slot] = min(PITCH_MAX, max(-PITCH_MAX, inputs[4][slot]))
     nudged = state[5][slot] & NUDGED != 0
-    flags = state[5][slot] & LASTING
+    flags = int(state[5][slot]) & LASTING
     if not _load(state, slot, parameters, body):
         state[5][slot] = flags | STUCK
         return

@@ -23,6 +23,7 @@ __all__ = ["separate_players"]
 ROUNDS = 2  # a crowd settles over ticks; more rounds in one tick gained nothing that can be seen
 SLACK = 1e-9  # [m]
 PUSH_MARGIN = 0.01  # [m]
+SLIDES = 2  # directions of one push: off a wall, and no farther
 
 
 @kernel(counted=False)
@@ -115,30 +116,42 @@ def _touch(i: int, j: int, state: StateColumns, previous: F64, parameters: F64, 
 
 @kernel(counted=False)
 def _push(
-    slot: int, x: float, y: float, z: float, state: StateColumns, parameters: F64,
+    slot: int, x: float, y: float, z: float, way: float, state: StateColumns, parameters: F64,
     geometry: GeometryArrays, surfaces: F64, candidates: I32, scratch: F64,
 ) -> float:  # fmt: skip
-    """Push one player as far as the map lets it; the share of the way it went."""
+    """Push one player by `way` [m] along a direction, sliding along what the map has there; how far it came."""
     body, ray, corners, hit = scratch[0], scratch[1], scratch[2], scratch[3]
     for axis in range(3):
         body[axis] = state[0][slot, axis]
     body[9] = _height(state, slot, parameters)
-    reach = parameters[RADIUS] + PUSH_MARGIN
+    reach = parameters[RADIUS] + way + PUSH_MARGIN
+    above = body[9] + way + PUSH_MARGIN
     count = gather_box(
         geometry,
-        body[0] + min(0.0, x) - reach, body[1] + min(0.0, y) - reach, body[2] + min(0.0, z) - PUSH_MARGIN,
-        body[0] + max(0.0, x) + reach, body[1] + max(0.0, y) + reach, body[2] + max(0.0, z) + body[9] + PUSH_MARGIN,
+        body[0] - reach, body[1] - reach, body[2] - way - PUSH_MARGIN,
+        body[0] + reach, body[1] + reach, body[2] + above,
         MASK, candidates,
     )  # fmt: skip
     if count > len(candidates):
         return 0.0
-    sweep_body(surfaces, candidates, count, body, x, y, z, parameters[RADIUS], ray, corners, hit)
-    state[0][slot, 0] += hit[0] * x
-    state[0][slot, 1] += hit[0] * y
-    state[0][slot, 2] += hit[0] * z
+    # Nobody is pushed into the floor: what is left of the push is level.
+    dx, dy, dz = way * x, way * y, way * max(0.0, z)
+    for _ in range(SLIDES):
+        met = sweep_body(surfaces, candidates, count, body, dx, dy, dz, parameters[RADIUS], ray, corners, hit)
+        body[0] += hit[0] * dx
+        body[1] += hit[0] * dy
+        body[2] += hit[0] * dz
+        if met < 0:
+            break
+        left = 1.0 - hit[0]
+        into = left * (dx * hit[1] + dy * hit[2] + dz * hit[3])
+        dx, dy, dz = left * dx - into * hit[1], left * dy - into * hit[2], left * dz - into * hit[3]
+    progress = 0.0
+    for axis in range(3):
+        progress += (body[axis] - state[0][slot, axis]) * (x if axis == 0 else y if axis == 1 else z)
+        state[0][slot, axis] = body[axis]
     state[5][slot] |= NUDGED
-    share: float = hit[0]
-    return share
+    return progress
 
 
 @kernel(counted=False)
@@ -158,26 +171,19 @@ def _part(
 ) -> None:  # fmt: skip
     """Push two players apart along the direction and by the depth in scratch."""
     x, y, z, depth = scratch[5, 0], scratch[5, 1], scratch[5, 2], scratch[5, 3]
-    # Whoever stands on the other's head moves alone: the lower one has the floor below it.
-    share_i, share_j = 0.5, 0.5
+    _slow(i, x, y, z, state[1])
+    _slow(j, -x, -y, -z, state[1])
     if abs(z) >= parameters[FLAT]:
-        share_i, share_j = (0.0, 1.0) if z > 0.0 else (1.0, 0.0)
+        # One stands on the other's head and is carried straight up: the lower has a floor below it.
         upper = j if z > 0.0 else i
         state[5][upper] |= ON_GROUND
         state[2][upper, 0], state[2][upper, 1], state[2][upper, 2] = 0.0, 0.0, 1.0
-    _slow(i, x, y, z, state[1])
-    _slow(j, -x, -y, -z, state[1])
-    way = -depth * share_i
-    done = share_i * _push(
-        i, way * x, way * y, way * z, state, parameters, geometry, surfaces, candidates, scratch
-    )  # fmt: skip
-    way = depth * (1.0 - done)
-    done += (1.0 - done) * _push(
-        j, way * x, way * y, way * z, state, parameters, geometry, surfaces, candidates, scratch
-    )  # fmt: skip
-    if share_j < 1.0 and done < 1.0:
-        way = -depth * (1.0 - done)
-        _push(i, way * x, way * y, way * z, state, parameters, geometry, surfaces, candidates, scratch)
+        _push(upper, 0.0, 0.0, 1.0, depth / abs(z), state, parameters, geometry, surfaces, candidates, scratch)
+        return
+    depth -= _push(i, -x, -y, -z, 0.5 * depth, state, parameters, geometry, surfaces, candidates, scratch)
+    depth -= _push(j, x, y, z, depth, state, parameters, geometry, surfaces, candidates, scratch)
+    if depth > SLACK:
+        _push(i, -x, -y, -z, depth, state, parameters, geometry, surfaces, candidates, scratch)
 
 
 @kernel(
@@ -209,7 +215,7 @@ def separate_players(
     """
     met = 0
     for p in range(pair_count):
-        i, j = min(pairs[p, 0], pairs[p, 1]), max(pairs[p, 0], pairs[p, 1])
+        i, j = int(min(pairs[p, 0], pairs[p, 1])), int(max(pairs[p, 0], pairs[p, 1]))
         if i != j and active[i] and active[j] and _touch(i, j, state, previous, parameters, scratch):
             if met < len(keys):
                 keys[met] = (i << 32) | j
@@ -218,7 +224,7 @@ def separate_players(
     _sort(keys, kept)
     for _ in range(ROUNDS):
         for p in range(kept):
-            i, j = keys[p] >> 32, keys[p] & 0xFFFFFFFF
+            i, j = int(keys[p] >> 32), int(keys[p] & 0xFFFFFFFF)
             if _touch(i, j, state, previous, parameters, scratch):
                 _part(i, j, state, parameters, geometry, surfaces, candidates, scratch)
     return met

@@ -18,7 +18,7 @@ def point_triangle_distance(points: F64, corners: F64) -> F64:
         best = np.minimum(best, np.linalg.norm(points - p - s[:, None] * edge, axis=1))
     basis = np.stack([b - a, c - a], axis=1)
     if np.linalg.norm(np.cross(b - a, c - a)) > 1e-12:
-        share = np.linalg.lstsq(basis, (points - a).T, rcond=None)[0]
+        share = np.linalg.solve(basis.T @ basis, basis.T @ (points - a).T)
         inside = (share[0] >= 0) & (share[1] >= 0) & (share.sum(axis=0) <= 1)
         off = np.linalg.norm(points - a - (basis @ share).T, axis=1)
         best = np.where(inside, np.minimum(best, off), best)
@@ -28,11 +28,11 @@ def point_triangle_distance(points: F64, corners: F64) -> F64:
 def capsule_distance(base: F64, axis: F64, corners: F64) -> float:
     """Distance from a capsule's segment to a triangle: convex along the segment, so a narrowing search finds it."""
     low, high = 0.0, 1.0
-    for _ in range(12):
-        s = np.linspace(low, high, 33)
+    for _ in range(7):
+        s = np.linspace(low, high, 17)
         d = point_triangle_distance(base + s[:, None] * axis, corners)
         i = int(d.argmin())
-        low, high = s[max(0, i - 1)], s[min(32, i + 1)]
+        low, high = s[max(0, i - 1)], s[min(16, i + 1)]
     return float(d.min())
 
 
@@ -47,11 +47,11 @@ def sweep_time(base: F64, displacement: F64, axis: F64, radius: float, corners: 
         return capsule_distance(base + t * displacement, axis, corners)
 
     low, high = 0.0, 1.0
-    for _ in range(10):
-        times = np.linspace(low, high, 17)
+    for _ in range(8):
+        times = np.linspace(low, high, 9)
         values = [distance(t) for t in times]
         i = int(np.argmin(values))
-        low, high = times[max(0, i - 1)], times[min(16, i + 1)]
+        low, high = times[max(0, i - 1)], times[min(8, i + 1)]
     nearest = times[i]
     if values[i] >= radius:
         return None

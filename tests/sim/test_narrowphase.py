@@ -30,7 +30,7 @@ def shape(rng: np.random.Generator, kind: int) -> F64:
     return triangle
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.sampled_from(["sphere", "upright", "any"]))
 def test_sweep_agrees_with_bisection(seed: int, kind: int, axis_kind: str) -> None:
     rng = np.random.default_rng(seed)
