@@ -73,6 +73,7 @@ CACHE_DIRECTORIES_MAX = 256  # oldest are removed beyond this
 _declared: list[tuple[Any, str]] = []
 _all: list[Any] = []
 _digests: dict[str, str] = {}
+_parsed: dict[str, tuple[bytes, set[str]] | None] = {}
 
 
 def cache_root() -> Path:
@@ -97,15 +98,18 @@ def _imported(source: bytes, module: str) -> set[str]:
     return {name for name in names if name.split(".")[0] in PACKAGES}
 
 
-def _source(module: str) -> bytes | None:
-    """The source of a first-party module, or None where the name is not a module."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return Path(spec.origin).read_bytes()
+def _read(module: str) -> tuple[bytes, set[str]] | None:
+    """The source of a first-party module and what it imports, or None where the name is not a module."""
+    if module not in _parsed:
+        _parsed[module] = None
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+            source = Path(spec.origin).read_bytes()
+            _parsed[module] = source, _imported(source, module)
+    return _parsed[module]
 
 
 def source_digest(*modules: str) -> str:
@@ -124,11 +128,11 @@ def source_digest(*modules: str) -> str:
     pending = {*modules, __name__}
     while pending:
         name = pending.pop()
-        source = _source(name)
-        if name in sources or source is None:
+        found = _read(name)
+        if name in sources or found is None:
             continue
-        sources[name] = source
-        pending |= _imported(source, name) - set(sources)
+        sources[name] = found[0]
+        pending |= found[1] - set(sources)
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(sources):
         digest.update(f"{name}\0{len(sources[name])}\0".encode() + sources[name])
