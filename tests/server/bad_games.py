@@ -20,7 +20,7 @@ def raises_at_start(registration: Registration) -> None:
         raise ZeroDivisionError(str(access.world.tick))
 
     registration.kind("player", Motion, capacity=4, controlled=True)
-    registration.system(System("late", bind))  # type: ignore[arg-type]
+    registration.system(System("late", bind))  # type: ignore[arg-type]  # bind is wrong on purpose
 
 
 def reaches_too_far(registration: Registration) -> None:
@@ -28,4 +28,4 @@ def reaches_too_far(registration: Registration) -> None:
         return access.write("player", Motion)
 
     registration.kind("player", Motion, capacity=4, controlled=True)
-    registration.system(System("thief", bind))  # type: ignore[arg-type]
+    registration.system(System("thief", bind))  # type: ignore[arg-type]  # bind is wrong on purpose

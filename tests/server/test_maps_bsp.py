@@ -62,7 +62,7 @@ def test_a_cut_corner_is_kept_and_the_solid_stays_closed() -> None:
     writer = BspWriter()
     root = 3.0**-0.5
     box = [(1, 0, 0, 40), (-1, 0, 0, 0), (0, 1, 0, 40), (0, -1, 0, 0), (0, 0, 1, 40), (0, 0, -1, 0)]
-    writer.brush([*[tuple(map(float, plane)) for plane in box], (root, root, root, 100 * root)])  # type: ignore[list-item]
+    writer.brush([*[tuple(map(float, plane)) for plane in box], (root, root, root, 100 * root)])  # type: ignore[list-item]  # as above
     world = imported(writer)
     total, volume = surface(world, np.ones(len(world.triangles), dtype=bool))
     assert np.allclose(total, 0.0, atol=1e-12)

@@ -32,7 +32,7 @@ def test_a_column_without_a_table_says_so() -> None:
 )
 def test_impossible_quantisation_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(DeclarationError, match="bits must be"):
-        Wire(**options)  # type: ignore[arg-type]
+        Wire(**options)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_layout_text_changes_with_every_property_of_a_column() -> None:

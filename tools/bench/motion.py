@@ -60,7 +60,7 @@ class Crowd:
         inputs = self.script[self.done // (HZ // 3) % SCRIPT_TICKS]
         self.done += 1
         state = (self.position, self.velocity, self.ground, self.yaw, self.pitch, self.flags)
-        self.motion.move(state, inputs, active=self.active, dt=self.dt)  # type: ignore[arg-type]
+        self.motion.move(state, inputs, active=self.active, dt=self.dt)  # type: ignore[arg-type]  # a list of rows
 
 
 def run(data: Sequence[Path]) -> list[Row]:

@@ -1,0 +1,1 @@
+"""Rules on the source itself: layers, sizes, names, what is shipped."""
