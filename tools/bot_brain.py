@@ -163,6 +163,7 @@ class Brain:
         tick_hz: int,
         seed: int,
         skill: float = 0.6,
+        armed: bool = True,
     ) -> None:
         """Makes the goals' distance fields and room for all that bots remember.
 
@@ -176,6 +177,7 @@ class Brain:
             tick_hz: Ticks a second.
             seed: All that bots do at random follows from it.
             skill: 0 … 1: how steady and quick they are.
+            armed: Whether they shoot.
 
         Raises:
             ToolsError: A number is out of range, or the game has no players as bots know them.
@@ -189,7 +191,7 @@ class Brain:
         self._layout = _layout(game, table)
         every = max(1, round(tick_hz / DECISIONS_HZ))
         self._figures: F64 = np.zeros(FIGURES)
-        self._figures[:] = tick_hz, every, skill, table.fields[0].step, table.fields[3].step, seed
+        self._figures[:] = tick_hz, every, skill, table.fields[0].step, table.fields[3].step, seed, armed
         goals, worth = _goals(world_map, navigation, seed)
         self._world = (
             geometry.arrays, navigation.arrays, SINE_TABLE, ARMOURY.table, _preference(), navigation.fields(goals),

@@ -80,7 +80,16 @@ class BotSwarm:
         frames: Frames made.
     """
 
-    def __init__(self, card: ServerCard, count: int, *, seed: int = 1, skill: float = 0.6, first: int = 0) -> None:
+    def __init__(
+        self,
+        card: ServerCard,
+        count: int,
+        *,
+        seed: int = 1,
+        skill: float = 0.6,
+        first: int = 0,
+        armed: bool = True,
+    ) -> None:
         """Loads the map and makes room; nothing is sent before the first frame.
 
         Args:
@@ -89,6 +98,7 @@ class BotSwarm:
             seed: All that bots do at random follows from it.
             skill: 0 … 1.
             first: Number of the first bot, where several processes play on one server.
+            armed: Whether they shoot.
 
         Raises:
             ToolsError: A number is out of range, or the server runs another version, game or map.
@@ -116,6 +126,7 @@ class BotSwarm:
         self.brain = Brain(
             count, game=game, world_map=world_map, geometry=geometry,
             navigation=load_navigation(world_map, geometry), table=table, tick_hz=card.tick_hz, seed=seed, skill=skill,
+            armed=armed,
         )  # fmt: skip
         self.names = bot_names(count, seed)
         self.frames = 0

@@ -72,9 +72,10 @@ MEMORY_NUMBERS = 7
 # Where in a row of fields, and which kinds: −1 where the game has none.
 F_KIND, F_ALIVE, F_TEAM, F_AVAILABLE, F_ITEM, KIND_PLAYER, KIND_PICKUP = range(7)
 LAYOUT_WORDS = 7
-# Figures: ticks a second, ticks between decisions, skill 0 … 1, steps of position [m] and velocity [m/s], seed.
-HZ, EVERY, SKILL, POSITION_STEP, VELOCITY_STEP, SEED = range(6)
-FIGURES = 6
+# Figures: ticks a second, ticks between decisions, skill 0 … 1, steps of position [m] and velocity [m/s], seed, and
+# whether they shoot (1) or not (0).
+HZ, EVERY, SKILL, POSITION_STEP, VELOCITY_STEP, SEED, ARMED = range(7)
+FIGURES = 7
 
 STREAM = 4  # `sim.rng.RNG_STREAMS["bots"]`
 JUMP_KEY, FIRE_KEY, RELOAD_KEY = int(Button.JUMP), int(Button.FIRE), int(Button.RELOAD)
@@ -413,7 +414,7 @@ def _act(world: World, own: Own, seen: Seen, memory: Memory, row: int, figures: 
         likely = _aim(world, own, seen, memory, row, figures)
         reaction = int((0.4 - 0.3 * figures[SKILL]) * figures[HZ])
         ready = minds[row, VISIBLE] == 1 and tick - minds[row, TARGET_SINCE] >= reaction
-        if likely and ready and tick < minds[row, BURST_UNTIL]:
+        if likely and ready and figures[ARMED] > 0.0 and tick < minds[row, BURST_UNTIL]:
             buttons |= FIRE_KEY
             memory[2][row, weapon] -= 1.0 / (figures[HZ] * max(world[3][weapon, W_INTERVAL], 0.02))
             minds[row, SPENT] += 1
