@@ -2,8 +2,9 @@
 
 `Contacts` gathers the things of several tables into one set of bounding spheres (rows = global slots), runs the
 broadphase over it and splits the pairs by kind, so that a system asks `touching("player", "pickup")` and gets rows of
-those two tables. Pairs are those of the moment of `update`; later systems of the tick may look at them, but not rely on
-the things having stayed.
+those two tables; `met` leaves only those whose spheres truly met on their ways, whatever the length of a tick. Pairs
+are those of the moment of `update`; later systems of the tick may look at them, but not rely on the things having
+stayed.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import numpy as np
 from sim.arrays import F64, I32, I64, Bool
 from sim.broadphase import Broadphase
 from sim.components import Motion
-from sim.contacts_kernels import gather_spheres, split_pairs
+from sim.contacts_kernels import gather_spheres, keep_met, split_pairs
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -48,6 +49,8 @@ class Contacts:
             self._kind[table.slot_base : table.slot_base + table.capacity] = self._number[name]
         self._pairs: I32 = np.zeros((0, 2), np.int32)
         self._split: I32 = np.zeros((PAIRS_PER_SLOT_MAX * count, 2), np.int32)
+        self._way: F64 = np.zeros((count, 3))
+        self._rest: F64 = np.zeros(count)
 
     def update(self, radii: Mapping[str, float], present: Mapping[str, Bool], previous: Mapping[str, F64]) -> None:
         """Find all pairs whose ways in this tick may have met.
@@ -63,6 +66,7 @@ class Contacts:
             gather_spheres(
                 present.get(name, table.live), previous.get(name, table[Motion].position), table[Motion].position,
                 radius, self.position[rows], self.radius[rows], self.active[rows],
+                self._way[rows], self._rest[rows],
             )  # fmt: skip
         self.broadphase.build(self.position, self.radius, self.active)
         self._pairs = self.broadphase.pairs()
@@ -76,3 +80,13 @@ class Contacts:
         bases = (self._base[first], self._base[second])
         count = split_pairs(self._pairs, self._kind, kinds, bases, self._split)
         return self._split[:count]
+
+    def met(self, first: str, second: str) -> I32:
+        """Of `touching`, those whose spheres at rest touched at some moment of the tick, both moving evenly.
+
+        So who passes a thing within a tick has met it, and who is fast reaches no farther to the sides than who is
+        slow. Valid until `touching` or this is asked again.
+        """
+        pairs = self.touching(first, second)
+        bases = (self._base[first], self._base[second])
+        return pairs[: keep_met(pairs, bases, self.position, self._way, self._rest)]

@@ -29,7 +29,7 @@ class Before:
 
 
 class Intent(Component, name="intent"):
-    """What a player wants this tick; kept while no input comes, and cleared while dead."""
+    """What a player wants this tick; kept while no input comes."""
 
     buttons = column(np.uint16)
     move_forward = column(np.int8)

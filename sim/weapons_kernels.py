@@ -2,34 +2,26 @@
 
 Weapon table: float64, one row per weapon, columns `W_*` in the order of `sim.weapons.WeaponSpec`.
 
-Hitboxes of a player stand upright on the feet and scale with the height h of the body: legs, a capsule of radius 0.14 h
-around (0.14 h … 0.42 h); torso, a capsule of radius 0.19 h around (0.50 h … 0.66 h); head, a sphere of radius 0.11 h
-at 0.89 h. The first box along the ray is hit; of equally near ones the head, then the torso.
-
-Ray against capsule: Inigo Quilez, "Intersectors" (capsule), reduced to a vertical axis; against sphere: Ericson,
-Real-Time Collision Detection, 5.3.2.
+Whom a ray meets is asked of a crowd (`sim.crowd_kernels`) that was gathered from the poses which are passed in.
 """
 
 import enum
 from math import sqrt
 
 from sim.arrays import F64, I16, I32, U8, U16, Bool
+from sim.crowd_kernels import CROWD_TYPE, CrowdArrays, first_body
 from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, any_hit, closest_hit
+from sim.hitbox_kernels import PART_HEAD, PART_LEGS, PART_NONE
 from sim.jit import kernel
 from sim.rng import random_unit
 from sim.trig_kernels import direction
 from sim.worldmap import SHOT_MASK
 
 __all__ = [
-    "PART_HEAD",
-    "PART_LEGS",
-    "PART_NONE",
-    "PART_TORSO",
     "SHOTS_PER_TICK_MAX",
     "WEAPON_COLUMNS",
     "WeaponKind",
     "blast_batch",
-    "body_hit",
     "hitscan_batch",
     "projectiles_fly",
     "triggers",
@@ -51,7 +43,6 @@ class WeaponKind(enum.IntEnum):
 ) = range(22)  # fmt: skip
 WEAPON_COLUMNS = 22
 
-PART_NONE, PART_HEAD, PART_TORSO, PART_LEGS = range(4)
 HIT_WORLD = -1
 HIT_NOTHING = -2
 
@@ -62,64 +53,6 @@ BUTTON_RELOAD = 32
 RNG_SPREAD = 1
 BOUNCES_MAX = 4
 REST_SPEED = 0.5  # [m/s] below which a bouncing projectile lies still
-
-
-@kernel
-def _ray_sphere(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, r: float) -> float:
-    """Distance along a unit ray to a sphere round the zero point; infinity for a miss, 0 from inside."""
-    c = ox * ox + oy * oy + oz * oz - r * r
-    if c <= 0.0:
-        return 0.0
-    b = ox * dx + oy * dy + oz * dz
-    h = b * b - c
-    if b > 0.0 or h < 0.0:
-        return float("inf")
-    return -b - sqrt(h)
-
-
-@kernel
-def _ray_capsule(
-    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, low: float, high: float, r: float
-) -> float:
-    """Distance along a unit ray to the capsule of radius r around the z axis from low to high."""
-    near = min(max(oz, low), high)
-    if ox * ox + oy * oy + (oz - near) * (oz - near) <= r * r:
-        return 0.0
-    a = dx * dx + dy * dy
-    b = ox * dx + oy * dy
-    c = ox * ox + oy * oy - r * r
-    h = b * b - a * c
-    if h < 0.0:
-        return float("inf")
-    if a > 1e-18:
-        t = (-b - sqrt(h)) / a
-        z = oz + t * dz
-        if t >= 0.0 and low <= z <= high:
-            return t
-    lower = _ray_sphere(ox, oy, oz - low, dx, dy, dz, r)
-    upper = _ray_sphere(ox, oy, oz - high, dx, dy, dz, r)
-    return min(lower, upper)
-
-
-@kernel
-def body_hit(
-    origin: tuple[float, float, float], ray: tuple[float, float, float], feet: tuple[float, float, float], height: float
-) -> tuple[float, int]:
-    """First hitbox of one player along a unit ray: (distance [m], part); (infinity, PART_NONE) for a miss."""
-    ox, oy, oz = origin[0] - feet[0], origin[1] - feet[1], origin[2] - feet[2]
-    dx, dy, dz = ray
-    middle = 0.5 * height
-    if _ray_sphere(ox, oy, oz - middle, dx, dy, dz, 0.55 * height) == float("inf"):
-        return float("inf"), PART_NONE
-    best = _ray_sphere(ox, oy, oz - 0.89 * height, dx, dy, dz, 0.11 * height)
-    part = PART_HEAD if best < float("inf") else PART_NONE
-    torso = _ray_capsule(ox, oy, oz, dx, dy, dz, 0.50 * height, 0.66 * height, 0.19 * height)
-    if torso < best:
-        best, part = torso, PART_TORSO
-    legs = _ray_capsule(ox, oy, oz, dx, dy, dz, 0.14 * height, 0.42 * height, 0.14 * height)
-    if legs < best:
-        best, part = legs, PART_LEGS
-    return best, part
 
 
 @kernel
@@ -245,30 +178,9 @@ def _falloff(figures: F64, distance: float) -> float:
     return float(1.0 - (1.0 - figures[W_FALLOFF_LEAST]) * (distance - start) / (end - start))
 
 
-@kernel
-def _first_body(
-    origin: tuple[float, float, float],
-    ray: tuple[float, float, float],
-    reach: float,
-    shooter: int,
-    feet: F64,
-    height: F64,
-    targets: Bool,
-) -> tuple[float, int, int]:
-    """Nearest player along a ray: (distance, row, part); row -1 for none. Ties go to the lowest row."""
-    best, who, where = reach, -1, PART_NONE
-    for row in range(targets.shape[0]):
-        if not targets[row] or row == shooter:
-            continue
-        t, part = body_hit(origin, ray, (feet[row, 0], feet[row, 1], feet[row, 2]), height[row])
-        if t < best:
-            best, who, where = t, row, part
-    return best, who, where
-
-
 @kernel(
     f"({GEOMETRY_TYPE}, f8[:,::1], f8[::1], i4[:,::1], i8, u1[::1], "
-    "Tuple((f8[:,::1], f8[::1], u2[::1], i2[::1], b1[::1])), Tuple((i8, i8)), i4[:,::1], f8[:,::1])"
+    f"Tuple((f8[:,::1], f8[::1], u2[::1], i2[::1])), {CROWD_TYPE}, Tuple((i8, i8)), i4[:,::1], f8[:,::1])"
 )
 def hitscan_batch(
     geometry: GeometryArrays,
@@ -277,7 +189,8 @@ def hitscan_batch(
     shots: I32,
     shot_count: int,
     weapon: U8,
-    poses: tuple[F64, F64, U16, I16, Bool],
+    poses: tuple[F64, F64, U16, I16],
+    crowd: CrowdArrays,
     key: tuple[int, int],
     out_hits: I32,
     out_rays: F64,
@@ -291,7 +204,8 @@ def hitscan_batch(
         shots: (player, how many shots), int32.
         shot_count: Rows of `shots` that count.
         weapon: Weapon in hand, shape (n,).
-        poses: Of all players: feet [m] (n, 3), height [m], yaw, pitch, who can be hit.
+        poses: Of all players: feet [m] (n, 3), height [m], yaw, pitch.
+        crowd: Who can be hit, gathered from these poses.
         key: (seed, tick) of the random streams.
         out_hits: Receives (shooter, victim or HIT_WORLD or HIT_NOTHING, part, weapon) per pellet, int32.
         out_rays: Receives origin, end [m] and damage per pellet, float64, shape (same, 7).
@@ -299,7 +213,7 @@ def hitscan_batch(
     Returns:
         How many pellets were fired; those beyond the rows of `out_hits` are not judged.
     """
-    feet, height, yaw, pitch, targets = poses
+    feet, height, yaw, pitch = poses
     count = 0
     for index in range(shot_count):
         shooter = int(shots[index, 0])
@@ -318,7 +232,7 @@ def hitscan_batch(
                 geometry, origin[0], origin[1], origin[2], ray[0], ray[1], ray[2], figures[W_RANGE], SHOT_MASK
             )
             reach = wall if triangle >= 0 else figures[W_RANGE]
-            t, victim, part = _first_body(origin, ray, reach, shooter, feet, height, targets)
+            t, victim, part = first_body(crowd, origin, ray, reach, shooter, feet, height)
             damage = 0.0
             if victim >= 0:
                 factor = figures[W_HEAD] if part == PART_HEAD else 1.0
@@ -361,10 +275,11 @@ def _fly_one(
     position: F64,
     velocity: F64,
     dt: float,
-    poses: tuple[F64, F64, Bool],
+    poses: tuple[F64, F64],
+    crowd: CrowdArrays,
 ) -> tuple[int, int]:
     """Fly one projectile for dt; returns (victim row, HIT_WORLD, or HIT_NOTHING while it flies; part)."""
-    feet, height, targets = poses
+    feet, height = poses
     left = dt
     for _ in range(BOUNCES_MAX):
         fall = 0.5 * figures[W_GRAVITY] * left * left
@@ -377,7 +292,7 @@ def _fly_one(
         at = (position[row, 0], position[row, 1], position[row, 2])
         wall, triangle = closest_hit(geometry, at[0], at[1], at[2], ray[0], ray[1], ray[2], length, SHOT_MASK)
         reach = wall if triangle >= 0 else length
-        t, victim, part = _first_body(at, ray, reach, owner, feet, height, targets)
+        t, victim, part = first_body(crowd, at, ray, reach, owner, feet, height)
         step = left * min(t / length, 1.0)
         ended = victim >= 0 or triangle >= 0
         # It stops a little before the wall, so that its blast is not behind it.
@@ -406,7 +321,7 @@ def _fly_one(
 
 @kernel(
     f"({GEOMETRY_TYPE}, f8[:,::1], i4[::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1], f8[::1], f8, "
-    "Tuple((f8[:,::1], f8[::1], b1[::1])), i4[:,::1])"
+    f"Tuple((f8[:,::1], f8[::1])), {CROWD_TYPE}, i4[:,::1])"
 )
 def projectiles_fly(
     geometry: GeometryArrays,
@@ -418,7 +333,8 @@ def projectiles_fly(
     velocity: F64,
     left_s: F64,
     dt: float,
-    poses: tuple[F64, F64, Bool],
+    poses: tuple[F64, F64],
+    crowd: CrowdArrays,
     out_ends: I32,
 ) -> int:
     """Fly all projectiles for one tick, against the world and all players.
@@ -433,7 +349,8 @@ def projectiles_fly(
         velocity: Velocities [m/s], shape (capacity, 3); updated.
         left_s: Time to live [s]; updated.
         dt: Length of the tick [s].
-        poses: Of all players: feet [m] (n, 3), height [m], who can be hit.
+        poses: Of all players: feet [m] (n, 3), height [m].
+        crowd: Who can be hit, gathered from these poses.
         out_ends: Receives (slot, victim row or HIT_WORLD or HIT_NOTHING, part) of each that ended, int32.
 
     Returns:
@@ -444,7 +361,7 @@ def projectiles_fly(
         slot = int(slots[index])
         figures = table[int(weapon[slot])]
         time = min(dt, left_s[slot])
-        victim, part = _fly_one(geometry, figures, slot, int(owner_rows[slot]), position, velocity, time, poses)
+        victim, part = _fly_one(geometry, figures, slot, int(owner_rows[slot]), position, velocity, time, poses, crowd)
         left_s[slot] -= dt
         if victim == HIT_NOTHING and left_s[slot] > 1e-9:
             continue

@@ -8,21 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.arrays import F64, I32
+from sim.crowd import Crowd
 from sim.errors import DeclarationError
 from sim.geometry import Geometry
+from sim.hitbox_kernels import PART_HEAD, PART_LEGS, PART_NONE, PART_TORSO, body_hit
 from sim.trig import SINE_TABLE, view_direction
 from sim.weapons import Armoury, WeaponSpec
-from sim.weapons_kernels import (
-    PART_HEAD,
-    PART_LEGS,
-    PART_NONE,
-    PART_TORSO,
-    blast_batch,
-    body_hit,
-    hitscan_batch,
-    projectiles_fly,
-    triggers,
-)
+from sim.weapons_kernels import blast_batch, hitscan_batch, projectiles_fly, triggers
 from sim.worldmap import SpawnPoint, WorldMap
 from tests.reference.weapons import damage_falloff, march
 
@@ -95,10 +87,12 @@ class Range:
 
     def fire(self, *, tick: int = 1, shots: int = 1) -> int:
         fired = np.array([[0, shots]], np.int32)
-        poses = (self.feet, self.height, self.yaw, self.pitch, self.targets)
+        poses = (self.feet, self.height, self.yaw, self.pitch)
+        crowd = Crowd(2)
+        crowd.gather(self.feet, self.height, self.targets)
         return hitscan_batch(
-            self.geometry.arrays, self.armoury.table, SINE_TABLE, fired, 1, self.weapon, poses, (1, tick),
-            self.hits, self.rays,
+            self.geometry.arrays, self.armoury.table, SINE_TABLE, fired, 1, self.weapon, poses, crowd.arrays,
+            (1, tick), self.hits, self.rays,
         )  # fmt: skip
 
 
@@ -199,10 +193,12 @@ class Flight:
         self.ends = np.zeros((1, 3), np.int32)
 
     def fly(self, dt: float) -> int:
-        poses = (self.feet, np.full(2, HEIGHT), np.ones(2, np.bool_))
+        poses = (self.feet, np.full(2, HEIGHT))
+        crowd = Crowd(2)
+        crowd.gather(*poses, np.ones(2, np.bool_))
         return projectiles_fly(
             self.geometry.arrays, self.table, np.zeros(1, np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32),
-            self.position, self.velocity, self.left, dt, poses, self.ends,
+            self.position, self.velocity, self.left, dt, poses, crowd.arrays, self.ends,
         )  # fmt: skip
 
 
@@ -256,7 +252,7 @@ def test_a_wall_shields_from_a_blast() -> None:
 @pytest.mark.parametrize("change", [{"interval_s": 0.0}, {"pellets": 99}, {"bounce": 1.5}, {"falloff_from_m": 2e9}])
 def test_impossible_weapons_are_refused_by_name(change: dict[str, float]) -> None:
     with pytest.raises(DeclarationError, match="'odd'"):
-        Armoury([WeaponSpec(**({"name": "odd", "damage": 1, "interval_s": 1.0} | change))])  # type: ignore[arg-type]
+        Armoury([WeaponSpec(**({"name": "odd", "damage": 1, "interval_s": 1.0} | change))])  # type: ignore[arg-type]  # wrong
 
 
 def test_aim_goes_where_the_view_points() -> None:

@@ -6,7 +6,9 @@ import numpy as np
 
 from sim.arrays import F64, I32, I64
 from sim.components import Look, Motion, Projectile, Stance, Vitals
+from sim.crowd import Crowd
 from sim.events import Events
+from sim.games.arena.arms_kernels import change_weapons, launch, list_launches
 from sim.games.arena.combat_kernels import (
     RULES_COUNT,
     DamageArrays,
@@ -21,18 +23,8 @@ from sim.games.arena.components import Arms, Match, Powers, Score
 from sim.games.arena.rules import ARMOURY, ArenaRules
 from sim.pipeline import Access, Step, System
 from sim.systems import Intent, body_heights
-from sim.trig import SINE_TABLE, view_direction
-from sim.weapons_kernels import (
-    EYE,
-    W_KIND,
-    W_LIFE,
-    W_SPEED,
-    WeaponKind,
-    blast_batch,
-    hitscan_batch,
-    projectiles_fly,
-    triggers,
-)
+from sim.trig import SINE_TABLE
+from sim.weapons_kernels import SHOTS_PER_TICK_MAX, blast_batch, hitscan_batch, projectiles_fly, triggers
 from sim.worldmap import TriggerKind
 
 __all__ = ["Combat", "damage_system", "fire_system", "projectile_system"]
@@ -48,6 +40,8 @@ class Combat:
     Attributes:
         damage: See `sim.games.arena.combat_kernels`.
         height: Heights of the players' bodies [m], shape (players,).
+        crowd: The living, where they stand when shots are judged.
+        gathered: Whether the crowd is that of this tick.
         pellets_dropped: Pellets beyond `PELLETS_MAX`, since the world began.
         projectiles_dropped: Projectiles for which the table had no room.
     """
@@ -56,11 +50,14 @@ class Combat:
         self.damage: DamageArrays = (
             np.zeros((DAMAGE_MAX, 4), np.int32),
             np.zeros((DAMAGE_MAX, 7)),
-            np.zeros(2, np.int64),
+            np.zeros(3, np.int64),
         )
         self.height: F64 = np.zeros(players)
         self.shots: I32 = np.zeros((players, 2), np.int32)
         self.shot_count = 0
+        self.launched: I32 = np.zeros(players * SHOTS_PER_TICK_MAX, np.int32)
+        self.crowd = Crowd(players)
+        self.gathered = False
         self.hits: I32 = np.zeros((PELLETS_MAX, 4), np.int32)
         self.rays: F64 = np.zeros((PELLETS_MAX, 7))
         self.ends: I32 = np.zeros((projectiles, 3), np.int32)
@@ -75,7 +72,7 @@ class Combat:
 
     @property
     def counters(self) -> I64:
-        """Entries in the damage queue, and entries dropped since the world began."""
+        """Entries in the damage queue; entries and blasts dropped since the world began."""
         return self.damage[2]
 
 
@@ -97,40 +94,22 @@ def fire_system() -> System:
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, shot = _combat(access), access.event("shot")
         table = ARMOURY.table
+        poses = (motion.position, combat.height, look.yaw, look.pitch)
+        shooters = (players.ids, arms.weapon, vitals.team)
+        flights = (flying.owner, flying.weapon, flying.team, flying.left_s, flight.position, flight.velocity)
 
-        def change_weapons() -> None:
-            wish = intent.weapon
-            known = (wish > 0) & (wish < len(ARMOURY)) & (wish != arms.weapon) & vitals.alive
-            owned = (arms.owned >> np.minimum(wish, 15)) & 1
-            changed = known & (owned == 1)
-            arms.weapon[changed] = wish[changed]
-            arms.reloading_s[changed] = 0.0
-            arms.cooldown_s[changed] = np.maximum(arms.cooldown_s[changed], 0.25)
-
-        def launch() -> None:
-            rows = [
-                int(row)
-                for row, count in combat.shots[: combat.shot_count]
-                for _ in range(count)
-                if table[arms.weapon[row], W_KIND] == WeaponKind.PROJECTILE
-            ]
-            room = projectiles.capacity - projectiles.live_count
-            combat.projectiles_dropped += max(0, len(rows) - room)
-            rows = rows[:room]
-            if not rows:
-                return
-            slots = projectiles.allocate_many(len(rows))
-            flying.owner[slots] = players.ids[rows]
-            flying.weapon[slots] = arms.weapon[rows]
-            flying.team[slots] = vitals.team[rows]
-            flying.left_s[slots] = table[arms.weapon[rows], W_LIFE]
-            aims = np.array([view_direction(int(look.yaw[row]), int(look.pitch[row])) for row in rows])
-            flight.position[slots] = motion.position[rows] + aims * 0.1
-            flight.position[slots, 2] += EYE * combat.height[rows]
-            flight.velocity[slots] = aims * table[arms.weapon[rows], W_SPEED][:, None]
+        def let_fly() -> None:
+            wanted = int(list_launches(table, arms.weapon, combat.shots, combat.shot_count, combat.launched))
+            count = min(wanted, projectiles.capacity - projectiles.live_count)
+            combat.projectiles_dropped += wanted - count
+            if count:
+                launch(table, SINE_TABLE, combat.launched, projectiles.allocate_many(count), shooters, poses, flights)
 
         def run(step: Step) -> None:
-            change_weapons()
+            change_weapons(
+                vitals.alive, intent.weapon, arms.owned, len(ARMOURY), arms.weapon, arms.reloading_s, arms.cooldown_s
+            )
+            combat.gathered = False
             body_heights(stance.flags, combat.height)
             combat.shot_count = triggers(
                 table, vitals.alive, intent.buttons, arms.weapon, step.dt, arms.cooldown_s, arms.reloading_s,
@@ -138,15 +117,16 @@ def fire_system() -> System:
             )  # fmt: skip
             if combat.shot_count == 0:
                 return
-            poses = (motion.position, combat.height, look.yaw, look.pitch, vitals.alive)
+            combat.crowd.gather(motion.position, combat.height, vitals.alive)
+            combat.gathered = True
             fired = hitscan_batch(
                 geometry, table, SINE_TABLE, combat.shots, combat.shot_count, arms.weapon, poses,
-                (step.seed, step.tick), combat.hits, combat.rays,
+                combat.crowd.arrays, (step.seed, step.tick), combat.hits, combat.rays,
             )  # fmt: skip
             judged = min(fired, PELLETS_MAX)
             combat.pellets_dropped += fired - judged
             queue_hits(combat.hits, combat.rays, judged, players.ids, combat.damage, step.events.arrays, shot)
-            launch()
+            let_fly()
 
         return run
 
@@ -169,12 +149,13 @@ def projectile_system() -> System:
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, blast = _combat(access), access.event("blast")
         table = ARMOURY.table
+        flights = (flying.weapon, flying.team, combat.owner_rows, flight.position, flight.velocity)
 
         def end(events: Events, count: int) -> None:
             poses = (motion.position, combat.height, vitals.alive)
             blasts = collect_ends(
-                combat.ends, count, table, flying.weapon, combat.owner_rows, flight.position, flight.velocity,
-                players.ids, combat.damage, events.arrays, blast, combat.centres, combat.figures, combat.owners,
+                combat.ends, count, table, flights, players.ids, combat.damage, events.arrays, blast, combat.centres,
+                combat.figures, combat.owners,
             )  # fmt: skip
             hits = blast_batch(
                 geometry, combat.centres, combat.figures, blasts, poses, combat.blast_hits, combat.blast_amounts
@@ -189,10 +170,12 @@ def projectile_system() -> System:
             if len(slots) == 0:
                 return
             combat.owner_rows[slots] = players.resolve(flying.owner[slots])
-            poses = (motion.position, combat.height, vitals.alive)
+            poses = (motion.position, combat.height)
+            if not combat.gathered:
+                combat.crowd.gather(*poses, vitals.alive)
             count = projectiles_fly(
                 geometry, table, slots.copy(), flying.weapon, combat.owner_rows, flight.position, flight.velocity,
-                flying.left_s, step.dt, poses, combat.ends,
+                flying.left_s, step.dt, poses, combat.crowd.arrays, combat.ends,
             )  # fmt: skip
             if count:
                 end(step.events, count)

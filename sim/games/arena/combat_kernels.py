@@ -1,7 +1,11 @@
 """Damage as a bounded queue, filled by shots, blasts and the world, emptied once a tick in order.
 
-DAMAGE is (who, amounts, counters): `who` int32 (attacker row or -1, victim row, weapon, part); `amounts` float64
-(points, direction x y z, at x y z); `counters` int64 (filled, dropped as the queue was full).
+DAMAGE is (who, amounts, counters): `who` int32 (attacker, victim row, weapon, part); `amounts` float64 (points,
+direction x y z, at x y z); `counters` int64 (filled, dropped as the queue was full, blasts dropped). The attacker is
+the row of a player, FROM_WORLD, or FROM_GONE − team for one of that team who has left the match since the shot.
+
+FLYING is the tuple of columns of projectiles (weapon u1, team u1, row of the owner or -1 i4, position f8 (n, 3),
+velocity f8 (n, 3)).
 
 PLAYERS is the tuple of columns that damage changes: (ids u8, alive b1, health f8, armour f8, team u1,
 velocity f8 (n, 3), position f8 (n, 3), points i4, kills i4, deaths i4, respawn_s f8, quad_s f8, suit_s f8).
@@ -15,14 +19,17 @@ import numpy as np
 
 from sim.arrays import F64, I32, I64, U8, U64, Bool
 from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
+from sim.hitbox_kernels import PART_HEAD, PART_LEGS
 from sim.jit import kernel
-from sim.weapons_kernels import PART_HEAD, PART_LEGS, W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS
+from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS
 
 __all__ = [
     "DAMAGE_TYPE",
+    "FLYING_TYPE",
     "PLAYERS_TYPE",
     "RULES_COUNT",
     "DamageArrays",
+    "FlyingArrays",
     "PlayerArrays",
     "apply_damage",
     "collect_ends",
@@ -33,6 +40,8 @@ __all__ = [
 
 DAMAGE_TYPE = "Tuple((i4[:,::1], f8[:,::1], i8[::1]))"
 DamageArrays: TypeAlias = tuple[I32, F64, I64]
+FLYING_TYPE = "Tuple((u1[::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1]))"
+FlyingArrays: TypeAlias = tuple[U8, U8, I32, F64, F64]
 PLAYERS_TYPE = (
     "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u1[::1], f8[:,::1], f8[:,::1], i4[::1], i4[::1], i4[::1], f8[::1], "
     "f8[::1], f8[::1]))"
@@ -41,6 +50,7 @@ PlayerArrays: TypeAlias = tuple[U64, Bool, F64, F64, U8, F64, F64, I32, I32, I32
 R_FRIENDLY, R_SELF, R_ABSORBS, R_RESPAWN, R_QUAD, R_SUIT, R_TEAMS = range(7)
 RULES_COUNT = 7
 FROM_WORLD = -1
+FROM_GONE = -2
 POINTS_MAX = 2000
 
 
@@ -89,17 +99,14 @@ def queue_hits(
 
 
 @kernel(
-    f"(i4[:,::1], i8, f8[:,::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1], u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8, "
-    "f8[:,::1], f8[:,::1], i4[:,::1])"
+    f"(i4[:,::1], i8, f8[:,::1], {FLYING_TYPE}, u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8, f8[:,::1], f8[:,::1], "
+    "i4[:,::1])"
 )
 def collect_ends(
     ends: I32,
     count: int,
     table: F64,
-    weapon: U8,
-    owner_rows: I32,
-    position: F64,
-    velocity: F64,
+    flying: FlyingArrays,
     ids: U64,
     damage: DamageArrays,
     events: EventArrays,
@@ -111,27 +118,32 @@ def collect_ends(
     """Queue the direct hits of projectiles that ended and list their blasts.
 
     Returns:
-        How many blasts there are: centres (n, 3), (radius, damage) (n, 2) and (owner row, weapon, victim row) (n, 3).
+        How many blasts there are: centres (n, 3), (radius, damage) (n, 2) and (attacker, weapon, victim row) (n, 3).
+        Those beyond the rows of `out_centres` are left out and counted.
     """
+    weapon, team, owner_rows, position, velocity = flying
     blasts = 0
     for index in range(count):
         slot, victim, part = ends[index, 0], ends[index, 1], int(ends[index, 2])
         number = int(weapon[slot])
         figures = table[number]
         at = (position[slot, 0], position[slot, 1], position[slot, 2])
-        owner = owner_rows[slot]
+        owner = int(owner_rows[slot])
+        attacker = owner if owner >= 0 else FROM_GONE - int(team[slot])
         if victim >= 0:
             factor = figures[W_HEAD] if part == PART_HEAD else 1.0
             factor = figures[W_LEGS] if part == PART_LEGS else factor
             vx, vy, vz = velocity[slot, 0], velocity[slot, 1], velocity[slot, 2]
             speed = max(np.sqrt(vx * vx + vy * vy + vz * vz), 1e-9)
             ray = (vx / speed, vy / speed, vz / speed)
-            _push(damage, owner, victim, number, part, figures[W_DAMAGE] * factor, ray, at)
-        if figures[W_BLAST] > 0.0 and blasts < out_centres.shape[0]:
+            _push(damage, attacker, victim, number, part, figures[W_DAMAGE] * factor, ray, at)
+        if figures[W_BLAST] > 0.0 and blasts == out_centres.shape[0]:
+            damage[2][2] += 1
+        elif figures[W_BLAST] > 0.0:
             for axis in range(3):
                 out_centres[blasts, axis] = at[axis]
             out_figures[blasts, 0], out_figures[blasts, 1] = figures[W_BLAST], figures[W_BLAST_DAMAGE]
-            out_owners[blasts, 0], out_owners[blasts, 1], out_owners[blasts, 2] = owner, number, victim
+            out_owners[blasts, 0], out_owners[blasts, 1], out_owners[blasts, 2] = attacker, number, victim
             blasts += 1
         actor = ids[owner] if owner >= 0 else np.uint64(0)
         emit(events, blast_event, actor, np.uint64(0), at, (figures[W_BLAST], 0.0, 0.0), number)
@@ -176,18 +188,21 @@ def _share(attacker: int, victim: int, team: U8, rules: F64) -> float:
         return 1.0
     if attacker == victim:
         return float(rules[R_SELF])
-    if rules[R_TEAMS] > 0.0 and team[attacker] == team[victim]:
+    side = int(team[attacker]) if attacker >= 0 else FROM_GONE - attacker
+    if rules[R_TEAMS] > 0.0 and side == team[victim]:
         return float(rules[R_FRIENDLY])
     return 1.0
 
 
 @kernel
 def _kill(attacker: int, victim: int, players: PlayerArrays, team_points: I32, rules: F64) -> None:
-    """Book a death: a kill scores one, of a team mate or of oneself it costs one."""
+    """Book a death: a kill scores one, of a team mate or of oneself it costs one. Who has left scores nothing."""
     _, alive, _, _, team, _, _, points, kills, deaths, respawn_s, _, _ = players
     alive[victim] = False
     respawn_s[victim] = rules[R_RESPAWN]
     deaths[victim] += 1
+    if attacker <= FROM_GONE:
+        return
     by_own_hand = attacker == FROM_WORLD or attacker == victim
     booked = victim if by_own_hand else attacker
     mate = rules[R_TEAMS] > 0.0 and team[booked] == team[victim]
@@ -247,7 +262,7 @@ def apply_damage(
         armour[victim] -= saved
         health[victim] -= points - saved
         actor = ids[attacker] if attacker >= 0 else np.uint64(0)
-        if attacker >= 0:
+        if attacker != FROM_WORLD:
             emit(events, kinds[0], actor, ids[victim], at, ray, int(min(points, 4000.0)) * 8 + part)
         if health[victim] <= 0.0:
             _kill(attacker, victim, players, team_points, rules)

@@ -43,8 +43,8 @@ class Name(Component, name="name"):
 
 
 class Match(Component, name="match"):
-    """The one row that says how the match stands; team scores by team number."""
+    """The one row that says how the match stands; team scores by team number, 0 where there are no teams."""
 
     left_s = column(np.float64, unit="s")
     number = column(np.int32)
-    team_points = column(np.int32, shape=(4,))
+    team_points = column(np.int32, shape=(5,))

@@ -40,6 +40,7 @@ def pickup_system(rules: ArenaRules) -> System:
             players.ids, vitals.alive, vitals.health, vitals.armour, arms.owned, arms.loaded, arms.reserve,
             powers.quad_s, powers.regeneration_s, powers.battle_suit_s,
         )  # fmt: skip
+        limits = (rules.health_full, rules.health_most)
         timers = (powers.quad_s, powers.regeneration_s, powers.battle_suit_s)
 
         def lay_out() -> None:
@@ -56,9 +57,9 @@ def pickup_system(rules: ArenaRules) -> System:
             away -= step.dt
             np.maximum(away, 0.0, out=away)
             np.less_equal(away, 1e-9, out=pickup.available)
-            touches = contacts.touching("player", "pickup")
+            touches = contacts.met("player", "pickup")
             take_items(
-                touches, len(touches), table, ARMOURY.table, columns, taker, rules.health_most, step.events.arrays,
+                touches, len(touches), table, ARMOURY.table, columns, taker, limits, step.events.arrays,
                 picked_up,
             )  # fmt: skip
             figures = (step.dt, rules.health_full, rules.health_most, rules.regeneration_per_s)
@@ -75,13 +76,17 @@ def pickup_system(rules: ArenaRules) -> System:
 
 
 def match_system(rules: ArenaRules) -> System:
-    """Counts a match down; at its end scores are told and everything begins anew."""
+    """Counts a match down; at its end the winner is told and everything begins anew: lives, scores, shots, items.
+
+    The event `match_ended` has the winning team as its value; without teams the winner as its actor and its points.
+    """
 
     def bind(access: Access) -> Callable[[Step], None]:
-        matches = access.spawner("match")
+        matches, players = access.spawner("match"), access.slots("player")
         match = access.write("match", Match)
         score, vitals = access.write("player", Score), access.write("player", Vitals)
-        arms = access.write("player", Arms)
+        arms, pickup = access.write("player", Arms), access.write("pickup", Pickup)
+        projectiles = access.spawner("projectile")
         started, ended = access.event("match_started"), access.event("match_ended")
 
         def begin(step: Step) -> None:
@@ -91,8 +96,29 @@ def match_system(rules: ArenaRules) -> System:
             step.events.emit(started, value=int(match.number[0]))
 
         def over() -> bool:
-            best = int(match.team_points[0].max()) if rules.teams else int(score.points.max())
-            return bool(match.left_s[0] <= 1e-9) or (rules.points_to_win > 0 and best >= rules.points_to_win)
+            if match.left_s[0] <= 1e-9 or rules.points_to_win == 0:
+                return bool(match.left_s[0] <= 1e-9)
+            best = match.team_points[0].max() if rules.teams else score.points.max()
+            return int(best) >= rules.points_to_win
+
+        def tell_end(step: Step) -> None:
+            # Ties go to the lowest team or row.
+            slots = players.live_slots
+            if rules.teams:
+                step.events.emit(ended, value=1 + int(match.team_points[0, 1 : rules.teams + 1].argmax()))
+            elif len(slots):
+                best = int(slots[score.points[slots].argmax()])
+                step.events.emit(ended, actor=players.id_of(best), value=int(score.points[best]))
+            else:
+                step.events.emit(ended)
+
+        def reset() -> None:
+            for column in (score.points, score.kills, score.deaths, arms.owned):
+                column[:] = 0
+            vitals.alive[:] = False
+            vitals.respawn_s[:] = 0.0
+            pickup.away_s[:] = 0.0
+            projectiles.free_many(projectiles.live_slots.copy())
 
         def run(step: Step) -> None:
             if matches.live_count == 0:
@@ -101,13 +127,8 @@ def match_system(rules: ArenaRules) -> System:
                 return
             match.left_s[0] -= step.dt
             if over():
-                step.events.emit(ended, value=int(match.team_points[0].argmax()) if rules.teams else 0)
-                score.points[:] = 0
-                score.kills[:] = 0
-                score.deaths[:] = 0
-                vitals.alive[:] = False
-                vitals.respawn_s[:] = 0.0
-                arms.owned[:] = 0
+                tell_end(step)
+                reset()
                 begin(step)
 
         return run
@@ -115,6 +136,6 @@ def match_system(rules: ArenaRules) -> System:
     return System(
         "match",
         bind,
-        writes=("match", Match, Score, Vitals, Arms),
+        writes=("match", "projectile", Match, Score, Vitals, Arms, Pickup),
         emits=("match_started", "match_ended"),
     )

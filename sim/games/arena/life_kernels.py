@@ -6,17 +6,37 @@ from sim.arrays import F64, I16, I32, U8, U16, U64, Bool
 from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.jit import kernel
 from sim.rng import random_unit
+from sim.weapons_kernels import W_MAGAZINE, W_ROUNDS
 
-__all__ = ["ITEM_COLUMNS", "TAKER_TYPE", "choose_spawn", "decay", "take_items"]
+__all__ = ["ITEM_COLUMNS", "TAKER_TYPE", "choose_spawn", "decay", "find_ready", "take_items"]
 
 RNG_SPAWN = 2
 CANDIDATES = 8  # spawn points that are compared; all of them would cost players × spawns × players
 I_RESPAWN, I_HEALTH, I_ARMOUR, I_WEAPON, I_ROUNDS, I_GIVES, I_POWER, I_POWER_S = range(8)
 ITEM_COLUMNS = 8
 POWER_QUAD, POWER_REGENERATION, POWER_SUIT = 1, 2, 3
-W_MAGAZINE, W_ROUNDS = 12, 14
+BUTTON_FIRE = 8
+STANDS_M = 1.0  # a spawn point with somebody this near is occupied
 
 TAKER_TYPE = "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u2[::1], i2[:,::1], i2[:,::1], f8[::1], f8[::1], f8[::1]))"
+
+
+@kernel
+def _nearest(spawns: F64, point: int, team: int, players: tuple[F64, Bool, U8], friends_too: int) -> float:
+    """Square of the distance from a spawn point to the nearest opponent, or to anybody who stands on it [m²]."""
+    position, alive, teams = players
+    nearest = 1e18
+    for row in range(alive.shape[0]):
+        if not alive[row]:
+            continue
+        x, y = position[row, 0] - spawns[point, 0], position[row, 1] - spawns[point, 1]
+        z = position[row, 2] - spawns[point, 2]
+        square = x * x + y * y + z * z
+        opponent = friends_too == 1 or teams[row] != team
+        # A place on which anybody stands is the worst, friend or not.
+        if square < nearest and (opponent or square < STANDS_M * STANDS_M):
+            nearest = square
+    return nearest
 
 
 @kernel("(f8[:,::1], u1[::1], i8, Tuple((f8[:,::1], b1[::1], u1[::1])), UniTuple(i8, 3), i8)")
@@ -36,7 +56,6 @@ def choose_spawn(
     Returns:
         Number of the point.
     """
-    position, alive, teams = players
     best, best_distance = -1, -1.0
     for draw in range(4 * CANDIDATES):
         point = int(random_unit(key[0], RNG_SPAWN, key[1], key[2], draw) * spawns.shape[0])
@@ -44,20 +63,56 @@ def choose_spawn(
             break
         if spawn_teams[point] != 0 and spawn_teams[point] != team and draw < 3 * CANDIDATES:
             continue
-        nearest = 1e18
-        for row in range(alive.shape[0]):
-            if not alive[row]:
+        distance = _nearest(spawns, point, team, players, friends_too)
+        if distance > best_distance:
+            best, best_distance = point, distance
+    if best_distance >= STANDS_M * STANDS_M:
+        return best
+    # All that were drawn are occupied, which is rare: look at every point, first at those of the team.
+    for strangers in range(2):
+        for point in range(spawns.shape[0]):
+            if (spawn_teams[point] != 0 and spawn_teams[point] != team) != (strangers == 1):
                 continue
-            x, y = position[row, 0] - spawns[point, 0], position[row, 1] - spawns[point, 1]
-            z = position[row, 2] - spawns[point, 2]
-            square = x * x + y * y + z * z
-            opponent = friends_too == 1 or teams[row] != team
-            # A place on which anybody stands is the worst, friend or not.
-            if square < nearest and (opponent or square < 1.0):
-                nearest = square
-        if nearest > best_distance:
-            best, best_distance = point, nearest
+            distance = _nearest(spawns, point, team, players, friends_too)
+            if distance > best_distance:
+                best, best_distance = point, distance
+        if best_distance >= STANDS_M * STANDS_M:
+            break
     return max(best, 0)
+
+
+@kernel("(b1[::1], b1[::1], u2[::1], u2[::1], f8[::1], UniTuple(f8, 2), i4[::1])", counted=False)
+def find_ready(
+    live: Bool, alive: Bool, owned: U16, buttons: U16, respawn_s: F64, figures: tuple[float, float], out_rows: I32
+) -> int:
+    """Count down the time of the dead and list whose new life begins.
+
+    It begins at once for who has never lived (and so owns nothing), with FIRE once the time is over, and without it
+    after as long again.
+
+    Args:
+        live: Rows that hold a player.
+        alive: Who lives.
+        owned: Weapons owned, as bits.
+        buttons: `Button` bits.
+        respawn_s: Time left [s], updated.
+        figures: (dt, time from death to a new life) [s].
+        out_rows: Receives the rows, ascending.
+
+    Returns:
+        How many there are.
+    """
+    dt, wait = figures
+    count = 0
+    for row in range(live.shape[0]):
+        if alive[row] or not live[row]:
+            continue
+        respawn_s[row] -= dt
+        asks = (buttons[row] & BUTTON_FIRE) != 0
+        if owned[row] == 0 or respawn_s[row] <= 1e-9 - wait or (asks and respawn_s[row] <= 1e-9):
+            out_rows[count] = row
+            count += 1
+    return count
 
 
 @kernel("(b1[::1], f8[::1], f8[::1], UniTuple(f8[::1], 3), u1[::1], UniTuple(f8, 4))")
@@ -103,7 +158,7 @@ def _take(
     row: int,
     item: F64,
     amount: int,
-    most: float,
+    limits: tuple[float, float],
     table: F64,
     taker: tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64],
 ) -> bool:
@@ -113,7 +168,8 @@ def _take(
     gives_health = float(amount) if amount > 0 and item[I_HEALTH] > 0.0 else item[I_HEALTH]
     gives_armour = float(amount) if amount > 0 and item[I_ARMOUR] > 0.0 else item[I_ARMOUR]
     # Small and great items (5 and 100 points) go beyond the full amount, as everywhere in the genre.
-    health_limit = most if gives_health == 5.0 or gives_health == 100.0 else 0.5 * most
+    full, most = limits
+    health_limit = most if gives_health == 5.0 or gives_health == 100.0 else full
     if gives_health > 0.0 and health[row] < health_limit:
         health[row] = min(health[row] + gives_health, health_limit)
         used = True
@@ -143,8 +199,8 @@ def _take(
 
 
 @kernel(
-    f"(i4[:,::1], i8, f8[:,::1], f8[:,::1], Tuple((u1[::1], i4[::1], b1[::1], f8[::1], f8[:,::1])), {TAKER_TYPE}, f8, "
-    f"{EVENTS_TYPE}, i8)"
+    f"(i4[:,::1], i8, f8[:,::1], f8[:,::1], Tuple((u1[::1], i4[::1], b1[::1], f8[::1], f8[:,::1])), {TAKER_TYPE}, "
+    f"UniTuple(f8, 2), {EVENTS_TYPE}, i8)"
 )
 def take_items(
     touches: I32,
@@ -153,7 +209,7 @@ def take_items(
     table: F64,
     pickups: tuple[U8, I32, Bool, F64, F64],
     taker: tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64],
-    most: float,
+    limits: tuple[float, float],
     events: EventArrays,
     pickup_event: int,
 ) -> int:
@@ -166,7 +222,7 @@ def take_items(
         table: Weapon table.
         pickups: Columns item, amount, available, away_s, position of the pickups; updated.
         taker: Columns id, alive, health, armour, owned, loaded, reserve, quad, regeneration, battle suit; updated.
-        most: Greatest points of health and armour.
+        limits: Full and greatest points of health and armour.
         events: Receives position = where, value = item for each that is taken.
         pickup_event: Its number.
 
@@ -180,7 +236,7 @@ def take_items(
         if not available[pickup] or not taker[1][row]:
             continue
         number = int(item_of[pickup])
-        if not _take(row, items[number], int(amount[pickup]), most, table, taker):
+        if not _take(row, items[number], int(amount[pickup]), limits, table, taker):
             continue
         available[pickup] = False
         away_s[pickup] = items[number, I_RESPAWN]

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.commands import Button
 from sim.components import Look, Motion, Stance, Vitals
-from sim.games.arena.components import Arms, Match, Name, Powers, Score
-from sim.games.arena.life_kernels import choose_spawn
+from sim.games.arena.components import Arms, Name, Powers, Score
+from sim.games.arena.life_kernels import choose_spawn, find_ready
 from sim.games.arena.rules import ARMOURY, START_WEAPONS, ArenaRules
 from sim.pipeline import Access, Step, System
+from sim.systems import Intent
 
 __all__ = ["population_system", "spawn_system"]
 
@@ -17,7 +17,10 @@ NAME_BYTES = 32
 
 
 def population_system(rules: ArenaRules) -> System:
-    """Joins, leaves and changes of team, in the order of the commands."""
+    """Leaves, then joins, then changes of team, each in the order of the commands.
+
+    Who joins without a team enters the one with the fewest players. Changing teams costs the life, but no points.
+    """
 
     def bind(access: Access) -> Callable[[Step], None]:
         players = access.spawner("player")
@@ -25,7 +28,7 @@ def population_system(rules: ArenaRules) -> System:
         score = access.write("player", Score)
         name = access.write("player", Name)
         joined, left, refused = (access.event(kind) for kind in ("joined", "left", "refused"))
-        actions = {spec.name: number for number, spec in enumerate(access.world.game.actions)}
+        choose_team = access.world.game.action("choose_team")
 
         def smallest_team() -> int:
             counts = np.bincount(vitals.team[players.live_slots], minlength=rules.teams + 1)[1 : rules.teams + 1]
@@ -36,7 +39,8 @@ def population_system(rules: ArenaRules) -> System:
                 step.events.emit(refused, value=ticket)
                 return
             slot = players.allocate()
-            encoded = text.encode()[:NAME_BYTES]
+            # Whole characters only: a cut one would not be UTF-8.
+            encoded = text.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore").encode()
             name.text[slot, : len(encoded)] = np.frombuffer(encoded, np.uint8)
             vitals.team[slot] = team if 1 <= team <= rules.teams else (smallest_team() if rules.teams else 0)
             step.events.emit(joined, actor=players.id_of(slot), value=ticket)
@@ -48,12 +52,13 @@ def population_system(rules: ArenaRules) -> System:
                 step.events.emit(left, actor=entity)
 
         def act(kind: int, slot: int, values: tuple[int | str | bytes, ...]) -> None:
-            if kind == actions["choose_team"] and rules.teams and 1 <= int(values[0]) <= rules.teams:
-                vitals.team[slot] = int(values[0])
-                vitals.health[slot] = 0.0
+            if kind != choose_team or not 1 <= int(values[0]) <= rules.teams or values[0] == vitals.team[slot]:
+                return
+            vitals.team[slot] = int(values[0])
+            if vitals.alive[slot]:
+                vitals.alive[slot], vitals.health[slot] = False, 0.0
                 vitals.respawn_s[slot] = rules.respawn_s
-                score.deaths[slot] += int(vitals.alive[slot])
-                vitals.alive[slot] = False
+                score.deaths[slot] += 1
 
         def run(step: Step) -> None:
             for entry in step.commands.leaves:
@@ -89,6 +94,8 @@ def spawn_system(rules: ArenaRules) -> System:
         spawn_team = np.array([point.team for point in world_map.spawns], np.uint8)
         spawned = access.event("spawned")
         free_for_all = int(rules.teams == 0)
+        intent = access.read("player", Intent)
+        buttons, ready = np.zeros(players.capacity, np.uint16), np.zeros(players.capacity, np.int32)
 
         def revive(step: Step, slot: int) -> None:
             key = (step.seed, step.tick, slot)
@@ -111,21 +118,14 @@ def spawn_system(rules: ArenaRules) -> System:
             step.events.emit(spawned, actor=players.id_of(slot), position=tuple(spawns[point].tolist()))
 
         def run(step: Step) -> None:
-            waiting = players.live & ~vitals.alive
-            if not waiting.any():
-                return
-            vitals.respawn_s[waiting] -= step.dt
-            asks = (step.commands.buttons & int(Button.FIRE)) != 0
-            ready = waiting & (
-                (asks & (vitals.respawn_s <= 1e-9)) | (vitals.respawn_s <= 1e-9 - rules.respawn_s) | fresh(waiting)
-            )
-            for slot in np.flatnonzero(ready):
+            commands = step.commands
+            # An input that did not come stands as it last was, as in `sim.systems.input_system`.
+            np.copyto(buttons, intent.buttons)
+            np.copyto(buttons, commands.buttons, where=commands.has_input)
+            figures = (step.dt, rules.respawn_s)
+            count = find_ready(players.live, vitals.alive, arms.owned, buttons, vitals.respawn_s, figures, ready)
+            for slot in ready[:count]:
                 revive(step, int(slot))
-
-        def fresh(waiting: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-            # Who has never lived does not wait.
-            never: np.ndarray[tuple[int], np.dtype[np.bool_]] = waiting & (arms.owned == 0)
-            return never
 
         return run
 
@@ -133,6 +133,6 @@ def spawn_system(rules: ArenaRules) -> System:
         "spawn",
         bind,
         writes=(Vitals, Motion, Look, Stance, Arms, Powers),
-        reads=(Score, Match),
+        reads=(Intent,),
         emits=("spawned",),
     )
