@@ -24,14 +24,9 @@ HEAVY = ("move_players", "assemble", "receive", "refresh", "receive_batch", "bui
 """Kernels that take longest to compile; beginning with them keeps the cores evenly busy."""
 
 
-def _compile_one(number: int) -> str:
-    compile_declared(number)
-    return declared_kernels()[number]
-
-
-def _start_worker(modules: Sequence[str]) -> None:
-    for module in modules:
-        importlib.import_module(module)
+def _compile_one(name: str) -> str:
+    compile_declared(name)
+    return name
 
 
 def _marker(names: Sequence[str]) -> str:
@@ -57,10 +52,10 @@ def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) 
     compiled = 0
     workers = len(os.sched_getaffinity(0))
     if not marker.exists() and workers > 1:
-        order = sorted(range(len(names)), key=lambda n: names[n].rpartition(".")[2] not in HEAVY)
+        order = sorted(names, key=lambda name: name.rpartition(".")[2] not in HEAVY)
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _start_worker, (tuple(modules),)) as pool:
-            for job in as_completed([pool.submit(_compile_one, number) for number in order]):
+        with ProcessPoolExecutor(workers, context) as pool:
+            for job in as_completed([pool.submit(_compile_one, name) for name in order]):
                 compiled += 1
                 if progress is not None:
                     progress(compiled, len(names), job.result())

@@ -16,6 +16,7 @@ once and never a compile of seconds in the middle of a match.
 import ast
 import ctypes
 import hashlib
+import importlib
 import importlib.util
 import operator
 import os
@@ -70,7 +71,7 @@ BOUNDS_CHECKED = os.environ.get("HITREG_BOUNDSCHECK", "0") == "1"
 PACKAGES = ("sim", "net", "persistence", "server", "tools")
 CACHE_DIRECTORIES_MAX = 256  # oldest are removed beyond this
 
-_declared: list[tuple[Any, str]] = []
+_declared: dict[str, tuple[Any, str]] = {}
 _all: list[Any] = []
 _digests: dict[str, str] = {}
 _parsed: dict[str, tuple[bytes, set[str]] | None] = {}
@@ -188,7 +189,7 @@ def _compile(
         dispatcher.get_call_template = _by_type(dispatcher.get_call_template)
     _all.append(dispatcher)
     if signature is not None:
-        _declared.append((dispatcher, signature))
+        _declared[f"{function.__module__}.{function.__name__}"] = dispatcher, signature
     return dispatcher  # type: ignore[no-any-return]
 
 
@@ -348,7 +349,7 @@ def llvm_function(name: str, source: str, plain: FunctionT, *, returns: str) -> 
 
 def declared_kernels() -> list[str]:
     """Dotted names of the kernels on the warm-up list, in the order of declaration."""
-    return [f"{dispatcher.__module__}.{dispatcher.__name__}" for dispatcher, _ in _declared]
+    return list(_declared)
 
 
 def warm_up(progress: Callable[[int, int, str], None] | None = None) -> int:
@@ -361,22 +362,30 @@ def warm_up(progress: Callable[[int, int, str], None] | None = None) -> int:
         How many kernels had to be compiled because the cache did not have them.
     """
     compiled = 0
-    for number, name in enumerate(declared_kernels()):
+    names = declared_kernels()
+    for number, name in enumerate(names):
         if progress is not None:
-            progress(number, len(_declared), name)
-        compiled += compile_declared(number)
+            progress(number, len(names), name)
+        compiled += compile_declared(name)
     return compiled
 
 
-def compile_declared(number: int) -> bool:
-    """Compile, or load from the cache, one kernel of the warm-up list.
+def compile_declared(name: str) -> bool:
+    """Compile, or load from the cache, one kernel of the warm-up list, importing its module where need be.
+
+    Args:
+        name: Dotted, as `declared_kernels` gives it.
 
     Returns:
         Whether it had to be compiled because the cache did not have it.
+
+    Raises:
+        KeyError: No kernel of that name is declared.
     """
     if numba.config.DISABLE_JIT:
         return False
-    dispatcher, signature = _declared[number]
+    importlib.import_module(name.rpartition(".")[0])
+    dispatcher, signature = _declared[name]
     arguments, _ = sigutils.normalize_signature(signature)
     dispatcher.compile(arguments)
     return bool(sum(dispatcher.stats.cache_misses.values()) > 0)
@@ -385,7 +394,7 @@ def compile_declared(number: int) -> bool:
 def seal() -> None:
     """Refuse any specialisation that warm-up did not make: a call with other types raises TypeError from now on."""
     if not numba.config.DISABLE_JIT:
-        for dispatcher, _ in _declared:
+        for dispatcher, _ in _declared.values():
             dispatcher.disable_compile()
 
 
