@@ -198,7 +198,7 @@ def _comes_near(surfaces: F64, k: int, ray: F64, time: float) -> bool:
         high = ray[i] + max(0.0, way) + max(0.0, ray[6 + i])
         off = max(0.0, surfaces[k, i] - high, low - surfaces[k, 3 + i])
         square += off * off
-    return square < (ray[9] - CONTACT) * (ray[9] - CONTACT)
+    return bool(square < (ray[9] - CONTACT) * (ray[9] - CONTACT))
 
 
 @kernel(counted=False)

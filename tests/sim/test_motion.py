@@ -35,7 +35,7 @@ def stairs(rise: float, *, steps: int = 8, tread: float = 0.6) -> list[F64]:
 
 
 def settled(world: WorldMap, **options: object) -> Walker:
-    walker = Walker(world, **options)  # type: ignore[arg-type]
+    walker = Walker(world, **options)  # type: ignore[arg-type]  # options of one test
     walker.run(0.2)
     assert walker.flags[0] & ON_GROUND
     return walker
@@ -324,10 +324,10 @@ def playground() -> WorldMap:
     return world_of(*parts)
 
 
-def wander(walker: Walker, rng: np.random.Generator, ticks: int) -> None:
+def wander(walker: Walker, rng: np.random.Generator, ticks: int, *, first: int = 0) -> None:
     """Inputs that change a few times a second."""
     count = len(walker.position)
-    for tick in range(ticks):
+    for tick in range(first, first + ticks):
         if tick % 17 == 0:
             walker.buttons[:] = rng.integers(0, 8, count)
             walker.forward[:] = rng.choice([-127, 0, 60, 127, 127], count)
