@@ -392,10 +392,11 @@ def compile_declared(name: str) -> bool:
 
 
 def seal() -> None:
-    """Refuse any specialisation that warm-up did not make: a call with other types raises TypeError from now on."""
+    """Refuse further specialisations of all kernels that are ready: a call with other types raises TypeError."""
     if not numba.config.DISABLE_JIT:
         for dispatcher, _ in _declared.values():
-            dispatcher.disable_compile()
+            if dispatcher.signatures:
+                dispatcher.disable_compile()
 
 
 def set_threads(count: int) -> None:
