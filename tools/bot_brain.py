@@ -205,12 +205,12 @@ class Brain:
 
     @property
     def kills(self) -> I64:
-        """Kills of each bot that its client was told of."""
+        """Kills of each bot that its client was told of; in a crowd not all of them are."""
         return self._memory[0][:, KILLS]
 
     @property
     def deaths(self) -> I64:
-        """Deaths of each bot that its client was told of."""
+        """Deaths of each bot."""
         return self._memory[0][:, DEATHS]
 
     def think(self, due: U8, state: Mapping[str, AnyArray], ticks: I64, seen: Seen) -> int:

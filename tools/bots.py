@@ -246,6 +246,7 @@ class _Rates:
             "mispredictions_per_minute": 60.0 * rate("mispredicted") / players,
             "late_inputs_per_minute": 60.0 * rate("late_inputs") / players,
             "kills_per_minute": 60.0 * rate("kills"),
+            "deaths_per_minute": 60.0 * rate("deaths"),
             "bytes_in_per_s": rate("socket_received_bytes"),
             "bytes_out_per_s": rate("socket_sent_bytes"),
         }
@@ -259,7 +260,7 @@ def _line(seconds: float, values: Mapping[str, float], stats: Mapping[str, int])
         f"{seconds:6.0f} s  {values['connected']:.0f}/{values['bots']:.0f} connected  "
         f"rtt {values.get('rtt_ms', 0):.1f} ms  loss {100 * values.get('loss', 0):.1f} %  "
         f"{values['snapshots_per_s']:.1f} snapshots/s  {values['mispredictions_per_minute']:.1f} mispredictions/min  "
-        f"{values['late_inputs_per_minute']:.1f} late/min  kills {values['kills']:.0f}  "
+        f"{values['late_inputs_per_minute']:.1f} late/min  kills {values['kills']:.0f}  deaths {values['deaths']:.0f}  "
         f"in {values['bytes_in_per_s'] / 1e3:.0f} kB/s  out {values['bytes_out_per_s'] / 1e3:.0f} kB/s  "
         f"{stats['overruns']} overruns"
     )

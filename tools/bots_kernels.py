@@ -223,6 +223,13 @@ def _choose_goal(world: World, memory: Memory, row: int, cell: int, tick: int, f
 
 
 @kernel(counted=False)
+def _footing(world: World, x: float, y: float, z: float) -> bool:
+    """Whether one can stand at a place, or a step above or below it."""
+    cell = locate(world[1], x, y, z, 0)
+    return cell >= 0 and abs(world[1][3][cell, 2] - z) < 0.8
+
+
+@kernel(counted=False)
 def _find_way(world: World, own: Own, memory: Memory, row: int, figures: F64) -> None:
     """Where to go next: a cell a few links down the field of the goal."""
     minds, tick = memory[0], own[6][row]
@@ -241,11 +248,15 @@ def _find_way(world: World, own: Own, memory: Memory, row: int, figures: F64) ->
         minds[row, WAY], minds[row, LINK] = cell, NONE
         return
     way, link = ahead(world[1], world[5][goal], cell, 3)
+    place = world[1][3][way]
+    # Not across the corner of a pit.
+    if not _footing(world, 0.5 * (x + place[0]), 0.5 * (y + place[1]), 0.5 * (z + place[2])):
+        way, link = ahead(world[1], world[5][goal], cell, 1)
     minds[row, WAY], minds[row, LINK] = way, link
 
 
 @kernel(counted=False)
-def _get_unstuck(own: Own, memory: Memory, row: int, figures: F64) -> None:
+def _get_unstuck(world: World, own: Own, memory: Memory, row: int, figures: F64) -> None:
     """Whoever does not get on hops, then runs some other way, then wants something else."""
     minds, numbers, tick = memory[0], memory[1], own[6][row]
     dx = own[0][row, 0] - numbers[row, MARK_X]
@@ -263,8 +274,10 @@ def _get_unstuck(own: Own, memory: Memory, row: int, figures: F64) -> None:
     if waited > STUCK_S:
         minds[row, HOP] = 1
     if waited > ESCAPE_S and tick >= minds[row, ESCAPE_UNTIL]:
-        minds[row, ESCAPE_UNTIL] = tick + int(0.45 * figures[HZ])
-        minds[row, ESCAPE_YAW] = int(_random(figures, tick, row, 30) * 65536.0)
+        yaw = int(_random(figures, tick, row, 30) * 65536.0)
+        x, y = own[0][row, 0] + 1.5 * cosine(world[2], yaw), own[0][row, 1] + 1.5 * sine(world[2], yaw)
+        if _footing(world, x, y, own[0][row, 2]):
+            minds[row, ESCAPE_UNTIL], minds[row, ESCAPE_YAW] = tick + int(0.45 * figures[HZ]), yaw
     if waited > GIVE_UP_S:
         minds[row, GOAL], minds[row, MARK_TICK] = -1, tick
 
@@ -316,11 +329,24 @@ def _choose_weapon(world: World, own: Own, seen: Seen, memory: Memory, row: int,
 
 
 @kernel(counted=False)
+def _mind_the_edge(world: World, own: Own, memory: Memory, row: int) -> None:
+    """Strafe only where there is footing, else the other way, else not at all."""
+    minds, yaw = memory[0], int(memory[1][row, YAW])
+    right_x, right_y = sine(world[2], yaw), -cosine(world[2], yaw)
+    for _ in range(2):
+        side = 1.2 * minds[row, STRAFE]
+        if _footing(world, own[0][row, 0] + side * right_x, own[0][row, 1] + side * right_y, own[0][row, 2]):
+            return
+        minds[row, STRAFE] = -minds[row, STRAFE]
+    minds[row, STRAFE] = 0
+
+
+@kernel(counted=False)
 def _decide(world: World, own: Own, seen: Seen, memory: Memory, row: int, layout: I64, figures: F64) -> None:
     minds, tick, hz = memory[0], own[6][row], figures[HZ]
     minds[row, HOP] = 0
     _find_way(world, own, memory, row, figures)
-    _get_unstuck(own, memory, row, figures)
+    _get_unstuck(world, own, memory, row, figures)
     _look_around(world, own, seen, memory, row, layout, figures)
     _take_stock(world, own, seen, memory, row, layout, figures)
     _settle(memory, row, tick, figures)
@@ -328,6 +354,7 @@ def _decide(world: World, own: Own, seen: Seen, memory: Memory, row: int, layout
     if tick >= minds[row, STRAFE_UNTIL]:
         minds[row, STRAFE] = int(3.0 * _random(figures, tick, row, 40)) - 1
         minds[row, STRAFE_UNTIL] = tick + int((0.3 + 0.9 * _random(figures, tick, row, 41)) * hz)
+    _mind_the_edge(world, own, memory, row)
     if minds[row, VISIBLE] == 1 and _random(figures, tick, row, 42) < 0.02:
         minds[row, HOP] = 1
     if minds[row, VISIBLE] == 1 and tick >= minds[row, PAUSE_UNTIL]:
@@ -440,6 +467,8 @@ def _act(world: World, own: Own, seen: Seen, memory: Memory, row: int, figures: 
 def _wait(own: Own, memory: Memory, row: int, hands: Hands) -> None:
     """Dead: hold FIRE, and remember nothing of this life."""
     minds, tick = memory[0], own[6][row]
+    # Deaths are seen, not heard: in a crowd the event may not find room in any snapshot.
+    minds[row, DEATHS] += minds[row, LIVED]
     minds[row, LIVED] = 0
     minds[row, GOAL], minds[row, TARGET], minds[row, WAY] = -1, -1, -1
     minds[row, VISIBLE], minds[row, HOP], minds[row, SPENT] = 0, 0, 0
@@ -497,7 +526,7 @@ def think(due: U8, world: World, own: Own, seen: Seen, layout: I64, figures: F64
 def hear(
     count: I64, kind: I64, actor: U64, target: U64, value: I64, client_index: I32, kinds: tuple[int, int], minds: I64
 ) -> int:
-    """Take note of the events that came since the last call: who one is, kills and deaths.
+    """Take note of the events that came since the last call: who one is, and whom one killed.
 
     Args:
         count: Events each client has received, shape (n,).
@@ -522,9 +551,7 @@ def hear(
                 minds[row, OWN_ID] = actor[row, k]
             elif kind[row, k] == kinds[1] and minds[row, OWN_ID] != 0:
                 killer, killed = int(actor[row, k]), int(target[row, k])
-                if killed == minds[row, OWN_ID]:
-                    minds[row, DEATHS] += 1
-                elif killer == minds[row, OWN_ID]:
+                if killer == minds[row, OWN_ID] and killed != killer:
                     minds[row, KILLS] += 1
         minds[row, HEARD] = count[row]
     return lost

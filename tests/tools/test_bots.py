@@ -34,8 +34,8 @@ class HandClock:
         return self.now
 
     def unix_ns(self) -> int:
-        # A minute ahead: tokens are made by the machine's clock, which runs on while this one stands.
-        return time.time_ns() + 60_000_000_000
+        # Half an hour ahead: tokens are made by the machine's clock, which runs on while this one stands.
+        return time.time_ns() + 1_800_000_000_000
 
     def sleep_until(self, moment_ns: int) -> None:
         self.now = max(self.now, moment_ns)
