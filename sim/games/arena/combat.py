@@ -204,6 +204,7 @@ def damage_system(rules: ArenaRules) -> System:
         players = access.slots("player")
         vitals, motion = access.write("player", Vitals), access.write("player", Motion)
         score, powers = access.write("player", Score), access.read("player", Powers)
+        stance = access.write("player", Stance)
         match = access.write("match", Match)
         combat = _combat(access)
         kinds = (access.event("hit"), access.event("kill"))
@@ -214,6 +215,7 @@ def damage_system(rules: ArenaRules) -> System:
         columns: PlayerArrays = (
             players.ids, vitals.alive, vitals.health, vitals.armour, vitals.team, motion.velocity, motion.position,
             score.points, score.kills, score.deaths, vitals.respawn_s, powers.quad_s, powers.battle_suit_s,
+            stance.flags,
         )  # fmt: skip
 
         def run(step: Step) -> None:
@@ -228,6 +230,6 @@ def damage_system(rules: ArenaRules) -> System:
         "damage",
         bind,
         reads=(Powers,),
-        writes=(Vitals, Motion, Score, Match),
+        writes=(Vitals, Motion, Stance, Score, Match),
         emits=("hit", "kill"),
     )

@@ -8,7 +8,8 @@ FLYING is the tuple of columns of projectiles (weapon u1, team u1, row of the ow
 velocity f8 (n, 3)).
 
 PLAYERS is the tuple of columns that damage changes: (ids u8, alive b1, health f8, armour f8, team u1,
-velocity f8 (n, 3), position f8 (n, 3), points i4, kills i4, deaths i4, respawn_s f8, quad_s f8, suit_s f8).
+velocity f8 (n, 3), position f8 (n, 3), points i4, kills i4, deaths i4, respawn_s f8, quad_s f8, suit_s f8,
+stance flags u2).
 
 RULES is a float64 vector in the order of the `R_*` numbers.
 """
@@ -17,10 +18,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sim.arrays import F64, I32, I64, U8, U64, Bool
+from sim.arrays import F64, I32, I64, U8, U16, U64, Bool
 from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.hitbox_kernels import PART_HEAD, PART_LEGS
 from sim.jit import kernel
+from sim.motion_kernels import ON_GROUND
 from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS
 
 __all__ = [
@@ -44,13 +46,14 @@ FLYING_TYPE = "Tuple((u1[::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1]))"
 FlyingArrays: TypeAlias = tuple[U8, U8, I32, F64, F64]
 PLAYERS_TYPE = (
     "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u1[::1], f8[:,::1], f8[:,::1], i4[::1], i4[::1], i4[::1], f8[::1], "
-    "f8[::1], f8[::1]))"
+    "f8[::1], f8[::1], u2[::1]))"
 )
-PlayerArrays: TypeAlias = tuple[U64, Bool, F64, F64, U8, F64, F64, I32, I32, I32, F64, F64, F64]
+PlayerArrays: TypeAlias = tuple[U64, Bool, F64, F64, U8, F64, F64, I32, I32, I32, F64, F64, F64, U16]
 R_FRIENDLY, R_SELF, R_ABSORBS, R_RESPAWN, R_QUAD, R_SUIT, R_TEAMS = range(7)
 RULES_COUNT = 7
 FROM_WORLD = -1
 FROM_GONE = -2
+LIFT = 1.0  # [m/s] of upward push from which a player leaves the ground
 POINTS_MAX = 2000
 
 
@@ -197,7 +200,7 @@ def _share(attacker: int, victim: int, team: U8, rules: F64) -> float:
 @kernel
 def _kill(attacker: int, victim: int, players: PlayerArrays, team_points: I32, rules: F64) -> None:
     """Book a death: a kill scores one, of a team mate or of oneself it costs one. Who has left scores nothing."""
-    _, alive, _, _, team, _, _, points, kills, deaths, respawn_s, _, _ = players
+    _, alive, _, _, team, _, _, points, kills, deaths, respawn_s, _, _, _ = players
     alive[victim] = False
     respawn_s[victim] = rules[R_RESPAWN]
     deaths[victim] += 1
@@ -239,7 +242,7 @@ def apply_damage(
         How many died.
     """
     who, amounts, counters = damage
-    ids, alive, health, armour, _, velocity, _, _, _, _, _, quad_s, suit_s = players
+    ids, alive, health, armour, _, velocity, _, _, _, _, _, quad_s, suit_s, flags = players
     deaths = 0
     for index in range(counters[0]):
         attacker, victim = int(who[index, 0]), int(who[index, 1])
@@ -256,6 +259,9 @@ def apply_damage(
         kick = min(amounts[index, 0], 200.0) * table[weapon, W_KNOCKBACK]
         for axis in range(3):
             velocity[victim, axis] += kick * ray[axis]
+        if kick * ray[2] > LIFT:
+            # Who is on the ground is held to it by motion, and would not leave it.
+            flags[victim] &= np.uint16(0xFFFF ^ ON_GROUND)
         if points <= 0.0:
             continue
         saved = min(armour[victim], points * rules[R_ABSORBS]) if attacker != FROM_WORLD else 0.0

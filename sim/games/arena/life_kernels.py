@@ -81,9 +81,17 @@ def choose_spawn(
     return max(best, 0)
 
 
-@kernel("(b1[::1], b1[::1], u2[::1], u2[::1], f8[::1], UniTuple(f8, 2), i4[::1])", counted=False)
+@kernel(
+    "(b1[::1], b1[::1], u2[::1], Tuple((b1[::1], u2[::1], u2[::1])), f8[::1], UniTuple(f8, 2), i4[::1])", counted=False
+)
 def find_ready(
-    live: Bool, alive: Bool, owned: U16, buttons: U16, respawn_s: F64, figures: tuple[float, float], out_rows: I32
+    live: Bool,
+    alive: Bool,
+    owned: U16,
+    buttons: tuple[Bool, U16, U16],
+    respawn_s: F64,
+    figures: tuple[float, float],
+    out_rows: I32,
 ) -> int:
     """Count down the time of the dead and list whose new life begins.
 
@@ -94,7 +102,7 @@ def find_ready(
         live: Rows that hold a player.
         alive: Who lives.
         owned: Weapons owned, as bits.
-        buttons: `Button` bits.
+        buttons: Who gave an input for this tick, its `Button` bits, and those that stand where none came.
         respawn_s: Time left [s], updated.
         figures: (dt, time from death to a new life) [s].
         out_rows: Receives the rows, ascending.
@@ -103,12 +111,14 @@ def find_ready(
         How many there are.
     """
     dt, wait = figures
+    has_input, given, standing = buttons
     count = 0
     for row in range(live.shape[0]):
         if alive[row] or not live[row]:
             continue
         respawn_s[row] -= dt
-        asks = (buttons[row] & BUTTON_FIRE) != 0
+        held = given[row] if has_input[row] else standing[row]
+        asks = (held & BUTTON_FIRE) != 0
         if owned[row] == 0 or respawn_s[row] <= 1e-9 - wait or (asks and respawn_s[row] <= 1e-9):
             out_rows[count] = row
             count += 1

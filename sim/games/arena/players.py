@@ -95,7 +95,7 @@ def spawn_system(rules: ArenaRules) -> System:
         spawned = access.event("spawned")
         free_for_all = int(rules.teams == 0)
         intent = access.read("player", Intent)
-        buttons, ready = np.zeros(players.capacity, np.uint16), np.zeros(players.capacity, np.int32)
+        ready = np.zeros(players.capacity, np.int32)
 
         def revive(step: Step, slot: int) -> None:
             key = (step.seed, step.tick, slot)
@@ -119,9 +119,7 @@ def spawn_system(rules: ArenaRules) -> System:
 
         def run(step: Step) -> None:
             commands = step.commands
-            # An input that did not come stands as it last was, as in `sim.systems.input_system`.
-            np.copyto(buttons, intent.buttons)
-            np.copyto(buttons, commands.buttons, where=commands.has_input)
+            buttons = (commands.has_input, commands.buttons, intent.buttons)
             figures = (step.dt, rules.respawn_s)
             count = find_ready(players.live, vitals.alive, arms.owned, buttons, vitals.respawn_s, figures, ready)
             for slot in ready[:count]:
