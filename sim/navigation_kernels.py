@@ -72,6 +72,7 @@ DX = (1, 1, 0, -1, -1, -1, 0, 1)
 DY = (0, 1, 1, 1, 0, -1, -1, -1)
 COUNT, EXPANDED, REFUSED, CROWDED = range(4)
 COST_STRAIGHT, COST_DIAGONAL, COST_JUMP, COST_MAX = 5, 7, 12, 255
+DROP_COST = 8.0  # per metre: who falls deep does not choose where to land
 FAR = 1 << 30  # distance of a cell from which there is no way
 BUCKETS = 256
 SAME_CELL = 0.3  # [m]; cells of a column are at least a body apart, feet differ by rounding only
@@ -222,7 +223,7 @@ def _cost(kind: int, direction: int, fall: float) -> int:
     if kind == JUMP:
         cost += COST_JUMP
     if kind == DROP:
-        cost += int(2.0 * fall)
+        cost += int(DROP_COST * fall)
     return min(cost, COST_MAX)
 
 

@@ -28,7 +28,7 @@ from sim.commands import Button
 from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, any_hit
 from sim.jit import kernel, local_i64
 from sim.motion_kernels import ON_GROUND
-from sim.navigation_kernels import FAR, JUMP, NAVIGATION_TYPE, NONE, NavigationArrays, ahead, locate
+from sim.navigation_kernels import DROP, FAR, JUMP, NAVIGATION_TYPE, NONE, NavigationArrays, ahead, locate
 from sim.rng import random_unit
 from sim.trig_kernels import bearing, cosine, sine
 from sim.weapons_kernels import EYE, W_GRAVITY, W_INTERVAL, W_MAGAZINE, W_RANGE, W_SPEED
@@ -91,7 +91,7 @@ STUCK_S, ESCAPE_S, GIVE_UP_S = 0.6, 1.3, 4.0
 GOAL_S = 20.0
 PREDICT_S = 0.4  # how far ahead of its last state a target is thought to have moved
 FLUNG_SPEED = 7.5  # [m/s] upwards: no jump is that fast, a pad is
-HISTORY = 256
+DEEP_M = 2.0
 
 
 @kernel(counted=False)
@@ -424,6 +424,9 @@ def _run(world: World, own: Own, memory: Memory, row: int, hands: Hands) -> int:
     if minds[row, VISIBLE] == 1 and minds[row, LINK] != JUMP and minds[row, FLUNG] == 0:
         right += 0.9 * minds[row, STRAFE]
     largest = max(abs(forward), abs(right), 1.0)
+    # Who runs over the edge of a deep fall lands far beyond what is below it.
+    if minds[row, LINK] == DROP and way >= 0 and world[1][3][way, 2] < own[0][row, 2] - DEEP_M:
+        largest *= 4.0
     hands[1][row], hands[2][row] = int(127.0 * forward / largest), int(127.0 * right / largest)
     climbs = minds[row, LINK] == JUMP and length < 1.6
     # A key that is held jumps once: every other tick it is let go.
