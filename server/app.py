@@ -226,7 +226,10 @@ class Server:
         if not line.startswith("edge: "):
             self._edge.wait(EDGE_START_S)
             reason = self._edge.stderr.read().strip().splitlines() or ["it ended without a word"]
-            raise ServerError(reason[-1].removeprefix("edge: "))
+            raise ServerError(f"edge: {reason[-1].removeprefix('edge: ')}")
+        # Nobody reads its warnings from here on. With this end closed, writing them fails at once, and the edge goes
+        # on; a full pipe would stop it after some thousand malformed requests.
+        self._edge.stderr.close()
         self.edge_address = line.removeprefix("edge: ")
         return self.edge_address
 

@@ -137,15 +137,19 @@ class Frame:
             self._gate.hear(client, parts.host.payloads.payload(int(index)), parts.world.tick, parts.sessions)
 
     def _admit(self, now_ns: int) -> None:
-        """Clients come and go."""
+        """Clients come and go.
+
+        Arrivals first: a client may come and go within one tick, but a slot is given anew only after its departure
+        was taken here, so nobody goes and comes again within one.
+        """
         parts = self._parts
-        for gone in parts.host.take_disconnected():
-            parts.sessions.disconnect(gone)
-            parts.replication.leave(gone.client)
         for come in parts.host.take_connected():
             parts.inputs.reset(np.array([come.client], np.int32), tick=parts.world.tick)
             self._gate.reset(come.client)
             parts.sessions.connect(come)
+        for gone in parts.host.take_disconnected():
+            parts.sessions.disconnect(gone)
+            parts.replication.leave(gone.client)
         for client in parts.sessions.refused:
             parts.host.disconnect(client, now_ns, detail="the zone is full")
         parts.sessions.refused.clear()

@@ -19,7 +19,9 @@ from net.errors import NetError
 from server.errors import ServerError
 from sim.errors import SimError
 from tools.errors import ToolsError
+from tools.maps import OPENARENA
 from tools.maps import app as map_app
+from tools.openarena import map_path
 
 __all__ = ["app", "main"]
 
@@ -28,7 +30,11 @@ ResultT = TypeVar("ResultT")
 app = typer.Typer(help="An authoritative FPS and MMO simulation server.", no_args_is_help=True, add_completion=False)
 app.add_typer(map_app, name="map")
 
+# Typer carries a copy of click within itself; the base of its errors is reached through the one that typer exports.
+CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+CODE_INTERRUPTED = 130
 BOTS_DEFAULT = 24
+BOTS_STOP_S = 10.0
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings (docs/config.md).")]
 GameOption = Annotated[str | None, typer.Option(help="An installed game, or package.module:function.")]
 MapOption = Annotated[str | None, typer.Option("--map", help="arena, openarena:NAME, or a map file.")]
@@ -43,7 +49,7 @@ SecondsOption = Annotated[float | None, typer.Option(help="Stop after so long; w
 
 
 def _fail(error: Exception) -> typer.Exit:
-    typer.echo(f"hitreg: {error}", err=True)
+    typer.echo(f"hitreg: {' '.join(str(error).split())}", err=True)
     return typer.Exit(2)
 
 
@@ -55,24 +61,18 @@ def _checked(work: Callable[[], ResultT]) -> ResultT:
         raise _fail(error) from error
 
 
-def _overrides(**given: Any) -> dict[str, Any]:
-    """Settings from the command line; OpenArena's maps are found by name."""
-    source = given.get("map")
-    if isinstance(source, str) and source.startswith("openarena:"):
-        from tools.openarena import map_path
-
-        given["map"] = str(map_path(source.removeprefix("openarena:")))
-    return given
-
-
 def _make_server(file: Path | None, overrides: dict[str, Any]) -> Any:
-    """A server that is ready to run, with a bar while kernels are compiled."""
+    """A server that is ready to run, with a bar while kernels are compiled. OpenArena's maps are found by name."""
     from server.app import Server
     from server.config import load_config
 
     config = load_config(file, overrides)
+    if config.map.startswith(OPENARENA):
+        config = config.model_copy(update={"map": str(map_path(config.map.removeprefix(OPENARENA)))})
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    plain = not console.is_terminal  # an empty bar would leave an empty line there
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=plain) as bar:
         task = bar.add_task("preparing kernels", total=None)
 
         def tell(done: int, total: int, name: str) -> None:
@@ -102,10 +102,8 @@ def serve(
     """Run a zone server, with its page, until Ctrl-C."""
 
     def start() -> Any:
-        given = _overrides(
-            game=game, map=map_source, tick_hz=tick_hz, port=port, seed=seed, feed=feed, edge_port=edge_port
-        )
-        return _make_server(config, given)
+        given = {"game": game, "map": map_source, "tick_hz": tick_hz, "port": port, "seed": seed, "feed": feed}
+        return _make_server(config, given | {"edge_port": edge_port})
 
     server = _checked(start)
     with server:
@@ -139,10 +137,8 @@ def run(
     """Run a server with bots and print the address of the page to watch."""
 
     def start() -> Any:
-        return _make_server(
-            config,
-            _overrides(game=game, map=map_source, tick_hz=tick_hz, seed=seed, feed=feed, edge_port=edge_port),
-        )
+        given = {"game": game, "map": map_source, "tick_hz": tick_hz, "seed": seed, "feed": feed}
+        return _make_server(config, given | {"edge_port": edge_port})
 
     server = _checked(start)
     with server:
@@ -155,9 +151,7 @@ def run(
         try:
             server.run(ticks=None if seconds is None else max(1, round(seconds * server.config.tick_hz)))
         finally:
-            if swarm is not None:
-                swarm.terminate()
-                swarm.wait(10.0)
+            _stop_bots(swarm)
         _tell_end(server)
 
 
@@ -166,7 +160,19 @@ def _start_bots(card: Path, count: int) -> "subprocess.Popen[bytes] | None":
     if count == 0:
         return None
     command = [sys.executable, "-m", "tools.cli", "bots", "--count", str(count), "--card", str(card), "--quiet"]
-    return subprocess.Popen(command)
+    # A session of their own: Ctrl-C reaches the server alone, which then stops them in order.
+    return subprocess.Popen([*command, "--parent-pid", str(os.getpid())], start_new_session=True)
+
+
+def _stop_bots(swarm: "subprocess.Popen[bytes] | None") -> None:
+    if swarm is None:
+        return
+    swarm.terminate()
+    try:
+        swarm.wait(BOTS_STOP_S)
+    except subprocess.TimeoutExpired:
+        swarm.kill()
+        swarm.wait()
 
 
 @app.command()
@@ -178,14 +184,26 @@ def bots(
     seed: Annotated[int, typer.Option(help="Seed of what the bots do.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing while they play.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON at the end.")] = False,
+    parent_pid: Annotated[int, typer.Option(hidden=True, help="Stop when this is no longer the parent.")] = 0,
 ) -> None:
     """Let bots join a running server over UDP and play."""
+    stopping: list[int] = []
+
+    def stopped() -> bool:
+        return bool(stopping) or (parent_pid != 0 and os.getppid() != parent_pid)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, _: stopping.append(caught))
     from server.tickets import card_path
     from tools.bots import run_bots
 
     path = card or card_path(feed)
     echo = (lambda _: None) if quiet else typer.echo
-    _checked(lambda: run_bots(path, count, seconds=seconds or 0.0, seed=seed, json_output=as_json, echo=echo))
+    _checked(
+        lambda: run_bots(
+            path, count, seconds=seconds or 0.0, seed=seed, json_output=as_json, echo=echo, stopped=stopped
+        )
+    )
 
 
 @app.command()
@@ -204,17 +222,36 @@ def bench(
     if name == "list":
         typer.echo("\n".join(bench_names()))
         return
-    documents = []
-    for each in bench_names() if name == "all" else [name]:
-        document = _checked(lambda each=each: run_bench(each, data or []))  # type: ignore[misc]
-        documents.append(document)
-        if json_file != "-":
-            _print_rows(document)
+
+    def measure() -> list[dict[str, Any]]:
+        found = []
+        for each in bench_names() if name == "all" else [name]:
+            found.append(run_bench(each, data or []))
+            if json_file != "-":
+                _print_rows(found[-1])
+        return found
+
+    to_file = json_file is not None and json_file != "-"
+    if to_file:
+        _checked(lambda: _writable(Path(str(json_file))))
+    documents = _checked(measure)
     text = json.dumps(documents[0] if len(documents) == 1 else documents, ensure_ascii=False, indent=1)
-    if json_file == "-":
-        typer.echo(text)
+    if to_file:
+        Path(str(json_file)).write_text(text + "\n", encoding="utf-8")
     elif json_file is not None:
-        Path(json_file).write_text(text + "\n", encoding="utf-8")
+        typer.echo(text)
+
+
+def _writable(path: Path) -> None:
+    """Make sure that a file can be written before the work that fills it.
+
+    Raises:
+        ToolsError: It cannot.
+    """
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ToolsError(f"--json {path}: {error.strerror}; give a file in a directory you may write") from error
 
 
 def _print_rows(document: dict[str, Any]) -> None:
@@ -253,7 +290,10 @@ def state_hash_of_script(
         config = load_config(None, {"game": game, "tick_hz": tick_hz, "seed": seed, "threads": threads})
         world_map = open_map(map_source)
         world = build_world(config, load_game(game), world_map, load_geometry(world_map))
-        set_threads(config.threads)
+        try:
+            set_threads(config.threads)
+        except ValueError as error:
+            raise ToolsError(f"--threads {threads}: {error}; choose 1 to {os.cpu_count()}") from error
         for _ in play_script(world, players=players, ticks=ticks, step=world.step):
             pass
         return f"{state_hash(world):016x}"
@@ -288,9 +328,26 @@ def show_config(config: ConfigOption = None) -> None:
 
 
 def main() -> None:
-    """Entry point of the `hitreg` command."""
+    """Entry point of the `hitreg` command; a wrong option is one line, too."""
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, len(os.sched_getaffinity(0)))))
-    app()
+    try:
+        code = app(prog_name="hitreg", standalone_mode=False)
+    except typer.Abort:
+        code = CODE_INTERRUPTED
+    except CLICK_ERROR as error:
+        code = _tell_usage(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_usage(error: Any) -> int:
+    """Print what is wrong with an option as one line, or the help where nothing was asked for; the exit code."""
+    context = getattr(error, "ctx", None)
+    where = "hitreg" if context is None else context.command_path
+    text = error.format_message()
+    if type(error).__name__ != "NoArgsIsHelpError":
+        text = f"{where}: {' '.join(text.split())} (see {where} --help)"
+    typer.echo(text, err=True)
+    return 2
 
 
 if __name__ == "__main__":

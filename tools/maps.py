@@ -14,7 +14,7 @@ from sim.worldmap import TriggerKind, WorldMap
 from tools.errors import ToolsError
 from tools.openarena import fetch_maps, map_names, map_path
 
-__all__ = ["app", "open_map"]
+__all__ = ["OPENARENA", "app", "open_map"]
 
 app = typer.Typer(help="Import maps, look at what they hold, and draw them.", no_args_is_help=True)
 
