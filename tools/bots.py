@@ -113,7 +113,9 @@ class BotSwarm:
             raise ToolsError(f"map {card.map}: not the server's; start bots where the server's map file is")
         if protocol_id(game, tick_hz=card.tick_hz, map_hash=card.map_hash) != card.protocol_id:
             raise ToolsError(f"server at {card.address}: another version of the game {card.game!r}; restart both")
-        geometry = load_geometry(world_map)
+        source = Path(card.map)
+        beside = source if source.is_file() else None
+        geometry = load_geometry(world_map, beside=beside)
         table = field_table(game, tick_hz=card.tick_hz)
         batch = max(256, DATAGRAMS_PER_BOT * count)
         motion = Motion(geometry, world_map.triggers)
@@ -125,7 +127,7 @@ class BotSwarm:
         self.connections = ClientGroup(count, protocol_id=card.protocol_id, batch=batch)
         self.brain = Brain(
             count, game=game, world_map=world_map, geometry=geometry,
-            navigation=load_navigation(world_map, geometry), table=table, tick_hz=card.tick_hz, seed=seed, skill=skill,
+            navigation=load_navigation(world_map, geometry, beside=beside), table=table, tick_hz=card.tick_hz, seed=seed, skill=skill,
             armed=armed,
         )  # fmt: skip
         self.names = bot_names(count, seed)

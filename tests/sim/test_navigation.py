@@ -202,8 +202,11 @@ def test_a_spawn_in_a_wall_is_an_error_of_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_navigation_is_kept_and_found_again(tmp_path: Path, arena: tuple[WorldMap, Geometry, Navigation]) -> None:
+def test_a_navigation_is_kept_and_found_again(
+    tmp_path: Path, arena: tuple[WorldMap, Geometry, Navigation], monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, geometry, navigation = arena
+    monkeypatch.setattr("server.maps.store.map_cache", lambda: tmp_path / "maps")
     beside = tmp_path / "arena.npz"
     first = load_navigation(world, geometry, beside=beside)
     kept = tmp_path / "arena.npz.navigation.npz"
