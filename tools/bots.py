@@ -127,7 +127,8 @@ class BotSwarm:
         self.connections = ClientGroup(count, protocol_id=card.protocol_id, batch=batch)
         self.brain = Brain(
             count, game=game, world_map=world_map, geometry=geometry,
-            navigation=load_navigation(world_map, geometry, beside=beside), table=table, tick_hz=card.tick_hz, seed=seed, skill=skill,
+            navigation=load_navigation(world_map, geometry, beside=beside), table=table, tick_hz=card.tick_hz,
+            seed=seed, skill=skill,
             armed=armed,
         )  # fmt: skip
         self.names = bot_names(count, seed)
