@@ -5,19 +5,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
+CHECKED := tests/sim/test_golden.py tests/sim/test_geometry.py tests/sim/test_broadphase.py tests/sim/test_motion.py \
+	tests/sim/test_weapons.py tests/net/test_host_hostile.py tests/net/test_inputs.py tests/net/test_replica.py
 NAME ?= all
 
-.PHONY: run test check bench setup system lint types layers clean
+.PHONY: run test check checked bench setup system lint types layers clean
 
 run: $(READY) ## a server with bots, and a page to watch
 	$(BIN)/hitreg run $(RUN_ARGS)
 
-test: $(READY) system ## all tests
-	$(BIN)/python -m pytest $(TEST_ARGS)
+test: $(READY) system ## all tests, the kernels compiled first on all cores
+	$(BIN)/hitreg prepare
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(READY) system lint types layers ## exactly what CI runs
-	$(BIN)/python -m pytest $(TEST_ARGS)
-	HITREG_BOUNDSCHECK=1 $(BIN)/python -m pytest -m checked
+check: $(READY) lint types layers test checked ## exactly what CI runs
+
+# The same behaviour with every array access of every kernel checked.
+checked: $(READY)
+	HITREG_BOUNDSCHECK=1 $(BIN)/hitreg prepare
+	HITREG_BOUNDSCHECK=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(CHECKED)
 
 bench: $(READY) ## `make bench NAME=rays`
 	$(BIN)/hitreg bench $(NAME)

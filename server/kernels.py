@@ -1,7 +1,8 @@
 """Compiling all kernels before the first tick: on every core when the cache is cold, from the cache otherwise.
 
-A marker file, named by a digest of all sources that kernels come from, tells that the cache holds them. Without it,
-processes compile the kernels into the shared cache, heaviest first; then each process that needs them only loads them.
+A marker file per module, named by a digest of all sources that its kernels come from, tells that the cache holds them.
+Kernels of modules without one are compiled into the shared cache by a process per core, heaviest first; then each
+process that needs them only loads them.
 """
 
 import importlib
@@ -10,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 
 from sim.jit import BOUNDS_CHECKED, cache_root, compile_declared, declared_kernels, source_digest, warm_up
 
@@ -18,10 +20,15 @@ __all__ = ["MODULES", "prepare"]
 Progress = Callable[[int, int, str], None]
 
 MODULES = ("sim.games.arena", "server.app", "net.client", "net.replica", "net.connection")
-"""Importing these declares every kernel that a server or its bots use."""
+"""Importing these declares every kernel that a server uses."""
 
-HEAVY = ("move_players", "assemble", "receive", "refresh", "receive_batch", "build", "build_binary", "hitscan_batch")
-"""Kernels that take longest to compile; beginning with them keeps the cores evenly busy."""
+HEAVY = (
+    "move_players", "assemble", "receive", "separate_players", "sweep_batch", "refresh", "receive_batch", "build",
+    "build_binary", "hitscan_batch", "find_pairs",
+)  # fmt: skip
+"""Kernels that take longest to compile, the longest first; beginning with them keeps the cores evenly busy."""
+
+MARKERS_MAX = 1024
 
 
 def _compile_one(name: str) -> str:
@@ -29,10 +36,25 @@ def _compile_one(name: str) -> str:
     return name
 
 
-def _marker(names: Sequence[str]) -> str:
-    digest = source_digest(*{name.rpartition(".")[0] for name in names})
+def _marker(module: str) -> Path:
     checked = "-checked" if BOUNDS_CHECKED else ""
-    return f"ready-{digest}-{len(names)}-{platform.machine()}{checked}"
+    return cache_root() / "ready" / f"{module}-{source_digest(module)}-{platform.machine()}{checked}"
+
+
+def _mark(modules: Sequence[str]) -> None:
+    """Remember that the kernels of these modules are in the cache; the oldest marks go first."""
+    for module in modules:
+        marker = _marker(module)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    marks = sorted((cache_root() / "ready").iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in marks[: max(0, len(marks) - MARKERS_MAX)]:
+        old.unlink(missing_ok=True)
+
+
+def _weight(name: str) -> int:
+    function = name.rpartition(".")[2]
+    return HEAVY.index(function) if function in HEAVY else len(HEAVY)
 
 
 def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) -> int:
@@ -47,19 +69,16 @@ def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) 
     """
     for module in modules:
         importlib.import_module(module)
-    names = declared_kernels()
-    marker = cache_root() / _marker(names)
-    compiled = 0
+    homes = sorted({name.rpartition(".")[0] for name in declared_kernels()})
+    cold = {home for home in homes if not _marker(home).exists()}
+    missing = sorted((name for name in declared_kernels() if name.rpartition(".")[0] in cold), key=_weight)
     workers = len(os.sched_getaffinity(0))
-    if not marker.exists() and workers > 1:
-        order = sorted(names, key=lambda name: name.rpartition(".")[2] not in HEAVY)
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as pool:
-            for job in as_completed([pool.submit(_compile_one, name) for name in order]):
-                compiled += 1
+    if missing and workers > 1:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(_compile_one, name) for name in missing]
+            for done, job in enumerate(as_completed(jobs), start=1):
                 if progress is not None:
-                    progress(compiled, len(names), job.result())
-    loaded = warm_up(progress if compiled == 0 else None)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    return compiled or loaded
+                    progress(done, len(missing), job.result())
+    loaded = warm_up(None if missing and workers > 1 else progress)
+    _mark(sorted(cold))
+    return len(missing) if workers > 1 else loaded

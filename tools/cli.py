@@ -1,12 +1,13 @@
 """The `hitreg` command. Wrong input ends with one line on stderr and exit code 2."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -34,6 +35,7 @@ app.add_typer(map_app, name="map")
 CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 CODE_INTERRUPTED = 130
 BOTS_DEFAULT = 24
+BOT_MODULES = ("tools.bots",)  # what else holds kernels
 BOTS_STOP_S = 10.0
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings (docs/config.md).")]
 GameOption = Annotated[str | None, typer.Option(help="An installed game, or package.module:function.")]
@@ -61,14 +63,22 @@ def _checked(work: Callable[[], ResultT]) -> ResultT:
         raise _fail(error) from error
 
 
-def _make_server(file: Path | None, overrides: dict[str, Any]) -> Any:
+def _make_server(file: Path | None, overrides: dict[str, Any], modules: tuple[str, ...] = ()) -> Any:
     """A server that is ready to run, with a bar while kernels are compiled. OpenArena's maps are found by name."""
     from server.app import Server
     from server.config import load_config
+    from server.kernels import MODULES
 
     config = load_config(file, overrides)
     if config.map.startswith(OPENARENA):
         config = config.model_copy(update={"map": str(map_path(config.map.removeprefix(OPENARENA)))})
+    with _progress() as tell:
+        return Server(config, progress=tell, modules=(*MODULES, *modules))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal while kernels are compiled or loaded."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     console = Console(stderr=True)
     plain = not console.is_terminal  # an empty bar would leave an empty line there
@@ -78,7 +88,7 @@ def _make_server(file: Path | None, overrides: dict[str, Any]) -> Any:
         def tell(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=f"preparing kernels: {name.rpartition('.')[2]}")
 
-        return Server(config, progress=tell)
+        yield tell
 
 
 def _stop_on_signals(server: Any) -> None:
@@ -138,7 +148,7 @@ def run(
 
     def start() -> Any:
         given = {"game": game, "map": map_source, "tick_hz": tick_hz, "seed": seed, "feed": feed}
-        return _make_server(config, given | {"edge_port": edge_port})
+        return _make_server(config, given | {"edge_port": edge_port}, BOT_MODULES if bots else ())
 
     server = _checked(start)
     with server:
@@ -299,6 +309,19 @@ def state_hash_of_script(
         return f"{state_hash(world):016x}"
 
     typer.echo(_checked(play))
+
+
+@app.command("prepare")
+def prepare_kernels() -> None:
+    """Compile all kernels now, on every core, so that the next start finds them in the cache."""
+    import time
+
+    from server.kernels import MODULES, prepare
+
+    start = time.monotonic()
+    with _progress() as tell:
+        compiled = prepare(tell, (*MODULES, *BOT_MODULES))
+    typer.echo(f"{compiled} kernels compiled in {time.monotonic() - start:.0f} s")
 
 
 @app.command()
