@@ -12,7 +12,7 @@ from tests.sim.arena import arena_world
 from tools.script import play_script
 
 PLAYERS, TICKS = 24, 240
-GOLDEN = {20: "?", 60: "?", 128: "?"}
+GOLDEN = {20: "8beb3b164a754923", 60: "aea8bae4aee2c32b", 128: "ceba3e341472d9d0"}
 """State hash after TICKS ticks of the scripted match, by tick rate; they change on purpose only."""
 
 
