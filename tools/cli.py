@@ -267,12 +267,14 @@ def _writable(path: Path) -> None:
 def _print_rows(document: dict[str, Any]) -> None:
     table = Table(title=f"bench {document['bench']} — {document['machine']['cpu']}")
     for column in ("case", "value", "unit", "reference", "reference value", "ratio"):
-        table.add_column(column, justify="left" if column in {"case", "unit", "reference"} else "right")
+        justify = "left" if column in {"case", "unit", "reference"} else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
     for entry in document["rows"]:
         reference = "" if entry["reference_value"] is None else f"{entry['reference_value']:.2f}"
         ratio = "" if entry["ratio"] is None else f"{entry['ratio']:.2f}×"
         table.add_row(entry["case"], f"{entry['value']:.2f}", entry["unit"], entry["reference"], reference, ratio)
-    Console().print(table)
+    # Off a terminal the table is as wide as it needs to be, so that a log keeps whole lines.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @app.command("hash")

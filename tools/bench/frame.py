@@ -2,8 +2,8 @@
 
 A server and a swarm of bots run as processes of their own. Once all bots play, the server's processor time (user and
 system, from /proc) is taken over `SECONDS`, divided by players and ticks made. Beside it stand the tick's percentiles
-as the server itself measures them, and the ticks that were late. With both on two cores the bots take part of the machine, which
-processor time does not count.
+as the server itself measures them, and the ticks that were late. With both on two cores the bots take part of the
+machine, which processor time does not count.
 
 Reference: 118 µs per player-tick, the lower end of what an open-source Quake III server takes with 32 to 64 players.
 """
