@@ -20,6 +20,8 @@ from sim.separation import Separation
 
 __all__ = ["Intent", "body_heights", "contact_systems", "input_system", "motion_system"]
 
+STANDARD = MotionParameters()  # made once: checking them leaves garbage behind, which a tick must not
+
 
 class Before:
     """Where players were before they moved: what parting them, and bounding their ways, starts from."""
@@ -39,7 +41,7 @@ class Intent(Component, name="intent"):
 
 def body_heights(flags: U16, out_height: F64, parameters: MotionParameters | None = None) -> None:
     """Fill in the height of each player's body [m] from its stance flags."""
-    figures = parameters or MotionParameters()
+    figures = parameters or STANDARD
     out_height[:] = figures.height_standing
     out_height[(flags & CROUCHING) != 0] = figures.height_crouched
 

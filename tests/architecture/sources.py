@@ -21,9 +21,7 @@ def tracked() -> tuple[Path, ...]:
         found = [Path(name) for name in listed.decode().split("\0") if name]
     else:
         found = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
-        found = [
-            path for path in found if not any(part[0] == "." or part in GENERATED for part in path.parts)
-        ]
+        found = [path for path in found if not any(part[0] == "." or part in GENERATED for part in path.parts)]
     return tuple(sorted(path for path in found if (ROOT / path).is_file()))
 
 
@@ -55,11 +53,7 @@ def lines_without_docstring(function: Function) -> int:
     assert function.end_lineno is not None
     lines = function.end_lineno - function.lineno + 1
     first = function.body[0]
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         assert first.end_lineno is not None
         lines -= first.end_lineno - first.lineno + 1
     return lines

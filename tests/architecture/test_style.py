@@ -46,9 +46,7 @@ def test_exported_names_exist_and_are_sorted_into_one_place() -> None:
             if node.targets[0].id == "__all__":
                 names = ast.literal_eval(node.value)
                 wrong += [
-                    f"{path}: {name}"
-                    for name in names
-                    if not re.search(rf"\b{name}\b", text.replace(f'"{name}"', ""))
+                    f"{path}: {name}" for name in names if not re.search(rf"\b{name}\b", text.replace(f'"{name}"', ""))
                 ]
                 wrong += [f"{path}: {name} twice" for name in set(names) if names.count(name) > 1]
     assert not wrong

@@ -1,0 +1,182 @@
+"""A whole server over loopback: joining, moving, predicting, being told, leaving, and what is refused."""
+
+import gc
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from net.client import ClientCount
+from net.connection import ClientState
+from net.errors import NetError
+from server.app import Server
+from server.config import ServerConfig
+from server.errors import ServerError
+from sim.components import Motion, Vitals
+from tests.server.played import joined, play, playing
+
+
+def test_a_lone_player_moves_by_its_inputs_and_is_predicted_to_the_last_bit() -> None:
+    with playing(1) as (server, clients):
+        joined(server, clients)
+        motion = server.world.players[Motion]
+        row = int(server.sessions.row[server.sessions.clients()[0]])
+        start = motion.position[row].copy()
+        before = clients.game.counters.copy()
+        way = 0.0
+        for turn in range(12):
+            clients.wishes = {"move_forward": 127, "yaw": turn * 5000, "buttons": turn % 2, "move_right": 40}
+            play(server, clients, 15)
+            way += float(np.linalg.norm(motion.position[row] - start))
+            start = motion.position[row].copy()
+        happened = (clients.game.counters - before)[:, 0]
+        assert way > 5.0
+        assert happened[ClientCount.COMPARED] > 60
+        assert happened[ClientCount.MISPREDICTED] == 0
+        assert happened[ClientCount.LATE_INPUTS] == 0
+        assert clients.game.tick[0] > server.world.tick - 2
+
+
+def test_snapshots_hold_the_quantised_state_of_their_tick() -> None:
+    with playing(3) as (server, clients):
+        joined(server, clients)
+        clients.wishes = {"move_forward": 127, "yaw": 9000}
+        states: dict[int, dict[int, list[int]]] = {}
+        compared = 0
+        for _ in range(40):
+            play(server, clients, 1)
+            ids, fields = server.frame._view.ids, server.replication.fields
+            states[server.world.tick] = {int(ids[slot]): fields[slot].tolist() for slot in np.flatnonzero(ids)}
+            for client, slot in np.argwhere(clients.replicas.entity_id != 0):
+                told_at = int(clients.replicas.state_tick[client, slot])
+                if told_at in states:
+                    entity = int(clients.replicas.entity_id[client, slot])
+                    assert clients.replicas.fields[client, slot].tolist() == states[told_at][entity]
+                    compared += 1
+        assert compared > 200
+        others = set(clients.replicas.entity_id[0].tolist()) & set(server.sessions.entity.tolist()) - {0}
+        assert len(others) >= 2
+
+
+def test_who_disconnects_leaves_the_world_and_the_eyes_of_others() -> None:
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        own = clients.connections.client_index[0]
+        entity = server.sessions.entity[own]
+        clients.connections.disconnect(0, server.clock.now_ns())
+        clients.flush()
+        play(server, clients, 30)
+        assert server.sessions.playing == 1
+        assert server.world.players.find(int(entity)) == -1
+        assert entity not in clients.replicas.entity_id[1]
+        clients.replicas.reset(0)
+        clients.game.reset(np.array([0], np.int32))
+        clients.connect(0)
+        play(server, clients, 40)
+        assert server.sessions.playing == 2
+
+
+def test_who_falls_silent_leaves_after_the_time_out() -> None:
+    with playing(1, client_timeout_s=1) as (server, clients):
+        joined(server, clients)
+        for _ in range(90):
+            server.clock.now += 1_000_000_000 // 60  # type: ignore[attr-defined]  # the clock is the test's
+            server.frame.run(server.clock.now_ns())
+        assert server.sessions.playing == 0
+        assert server.world.players.live_count == 0
+
+
+def test_who_comes_and_goes_within_one_tick_leaves_nothing_behind() -> None:
+    with playing(1) as (server, clients):
+        clients.connect(0)
+        for _ in range(20):
+            play(server, clients, 1)
+            if clients.connections.state[0] == ClientState.RESPONDING:
+                break
+        # Its response lies in the server's buffer. What fills the rest of a batch lets its farewell be read after it,
+        # in the same tick; it need not wait for the server's word to send one.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for _ in range(300):
+                other.sendto(b"x", ("127.0.0.1", server.socket.address.port))
+        clients.connections.state[0] = ClientState.CONNECTED
+        clients.connections.disconnect(0, server.clock.now_ns())
+        clients.flush()
+        for _ in range(3):
+            server.clock.now += 1_000_000_000 // 60  # type: ignore[attr-defined]  # the clock is the test's
+            server.frame.run(server.clock.now_ns())
+        assert server.host.connected_clients().size == 0
+        assert server.world.players.live_count == 0
+
+
+def test_a_full_zone_refuses_by_disconnecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.games.arena.PLAYERS_MAX", 2)
+    with playing(3) as (server, clients):
+        for client in range(3):
+            clients.connect(client)
+        play(server, clients, 60)
+        assert (server.sessions.playing, clients.connected) == (2, 2)
+        assert np.count_nonzero(clients.connections.state == ClientState.DISCONNECTED) == 1
+
+
+def test_actions_are_checked_limited_and_counted_and_chat_is_passed_on() -> None:
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        gate = server.frame.gate
+        me = int(clients.connections.client_index[0])
+        clients.say(0, clients.codec.encode("say", "hello"))
+        clients.say(0, clients.codec.encode("choose_team", 2))
+        clients.say(0, clients.codec.encode("choose_team", 1))
+        clients.say(0, b"\x02\x93\x01\xff\xff")
+        clients.say(0, bytes([2, 0x92, 0, 99]))
+        clients.flush()
+        play(server, clients, 5)
+        assert sorted(clients.heard) == [(0, "hello"), (1, "hello")]
+        assert server.world.players[Vitals].team[server.sessions.row[me]] == 2
+        assert (gate.refused, gate.malformed) == (1, 2)
+
+
+def test_a_frame_of_a_warm_server_keeps_no_memory() -> None:
+    """Python's blocks must not grow with ticks; a leak of one object per tick would show as 300."""
+    with playing(16) as (server, clients):
+        joined(server, clients)
+        clients.wishes = {"yaw": 100}
+        play(server, clients, 60)
+        gc.collect()
+        gc.disable()
+        try:
+            play(server, clients, 300)  # the interpreter's free lists, which the collector emptied, fill again
+            before = sys.getallocatedblocks()
+            play(server, clients, 300)
+            grown = sys.getallocatedblocks() - before
+        finally:
+            gc.enable()
+        assert grown < 64
+
+
+def test_a_feed_name_or_port_that_is_taken_leaves_nothing_half_started(tmp_path: Path) -> None:
+    with playing(1) as (server, _):
+        port = server.socket.address.port
+        with pytest.raises(NetError, match=str(port)), playing(1, port=port):
+            pass
+    bad = tmp_path / "key"
+    bad.write_text("zz")
+    with pytest.raises(NetError, match="not hexadecimal"), playing(1, private_key_file=str(bad)):
+        pass
+    with pytest.raises(ServerError, match=r"threads = 64"):
+        Server(ServerConfig(threads=64, feed="never"))
+
+
+def test_closing_tells_the_clients_and_is_harmless_again() -> None:
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        card = server.card_file
+        assert card is not None
+        assert card.stat().st_mode & 0o777 == 0o600
+        server.close()
+        server.close()
+        clients.receive(server.clock.now_ns())
+        clients.connections.advance(server.clock.now_ns())
+        assert clients.connections.state.tolist() == [ClientState.DISCONNECTED] * 2
+        assert not card.exists()

@@ -1,0 +1,87 @@
+"""What the documentation says to type works, and its generated pages are current."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.config import ServerConfig
+from server.game import load_game
+from tools.gen_docs import main, pages
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+WAIT_S = 240.0
+# Commands that need a server, other files, minutes, or a network: that they exist is checked, not what they do.
+HELP_ONLY = {"bots", "bench", "soak", "replay"}
+ENDLESS = {"run", "serve"}
+SKELETON = re.compile(r"\b[A-Z]{3,}\b|\bpackage\.module\b|\.\.\.|…")
+
+
+def documents() -> list[Path]:
+    return [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command line of the fenced shell blocks that starts hitreg or make, with where it stands."""
+    for path in documents():
+        for block in FENCE.findall(path.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                while words and re.match(r"\w+=", words[0]):
+                    words = words[1:]
+                if words and Path(words[0]).name in {"hitreg", "make"}:
+                    yield f"{path.relative_to(ROOT)}: {line.strip()}", words
+
+
+def runnable(words: list[str], directory: Path) -> list[str]:
+    """A command that shows the same and ends: endless ones for two seconds, costly ones with --help only."""
+    if Path(words[0]).name == "make":
+        return ["make", "-n", "-C", str(ROOT), *words[1:]]
+    program = [sys.executable, "-m", "tools.cli"]
+    if SKELETON.search(" ".join(words)) or words[1] in HELP_ONLY:
+        depth = 3 if words[1] == "map" else 2
+        return [*program, *words[1:depth], "--help"]
+    extra = ["--seconds", "2", "--feed", f"docs-{os.getpid()}"] if words[1] in ENDLESS else []
+    extra += ["--edge-port", "0"] if words[1] in ENDLESS and "--no-edge" not in words else []
+    return [*program, *words[1:], *extra]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "words"), [pytest.param(*entry, id=entry[0]) for entry in commands()])
+def test_every_command_in_the_documentation_works(where: str, words: list[str], tmp_path: Path) -> None:
+    command = runnable(words, tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert done.returncode == 0, f"{where}\n{done.stdout}{done.stderr}"
+
+
+def test_commands_are_found_in_the_documentation() -> None:
+    assert any(words[:2] == ["hitreg", "hash"] for _, words in commands())
+
+
+def test_the_generated_pages_are_current() -> None:
+    assert main(["--check"]) == 0
+
+
+def test_the_generated_pages_name_every_setting_and_system() -> None:
+    text = "".join(pages().values())
+    assert not [name for name in ServerConfig.model_fields if f"`{name}`" not in text]
+    assert not [system.name for system in load_game("arena").systems if f"`{system.name}`" not in text]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in documents()
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text(encoding="utf-8"))
+        if not (path.parent / target).exists()
+    ]
+    assert not broken
