@@ -34,6 +34,7 @@ __all__ = [
     "LEAVING",
     "LIVE",
     "NEXT_EVENT",
+    "NEXT_OWN_EVENT",
     "NEXT_SEQUENCE",
     "NO_BASELINE",
     "OWNER_BYTES",
@@ -77,8 +78,8 @@ Sent = tuple[I32, U64]
 SEQUENCE, TICK = 0, 1
 # clients: columns below
 ACTIVE, AT_ONCE, INTERVAL, BUDGET, NEXT_SEQUENCE, LAST_TICK, NEXT_EVENT = 0, 1, 2, 3, 4, 5, 6
-INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES = 7, 8, 9, 10
-CLIENT_COLUMNS = 11
+INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, NEXT_OWN_EVENT = 7, 8, 9, 10, 11
+CLIENT_COLUMNS = 12
 # cells: start of each cell and the end, entities by cell, entities for everyone or owners, cell of each entity
 CELLS_TYPE = "Tuple((i4[::1], i4[::1], i4[::1], i4[::1]))"
 Cells = tuple[I32, I32, I32, I32]

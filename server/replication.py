@@ -41,6 +41,7 @@ from server.relevance_kernels import (
     LEAD,
     LIVE,
     NEXT_EVENT,
+    NEXT_OWN_EVENT,
     OWNER_BYTES,
     OWNER_ONLY,
     SEQUENCE,
@@ -252,7 +253,7 @@ class Replication:
             raise ServerError(f"replication: client {client} is not from 0 to {self.clients - 1}")
         self.leave(client)
         self.own_id[client] = own_id
-        self._columns[client, NEXT_EVENT] = self._events[4][0]
+        self._columns[client, NEXT_EVENT] = self._columns[client, NEXT_OWN_EVENT] = self._events[4][0]
         self._columns[client, ACTIVE] = self._columns[client, AT_ONCE] = 1
 
     def leave(self, client: int) -> None:

@@ -22,6 +22,7 @@ from server.relevance_kernels import (
     LEAVING,
     LIVE,
     NEXT_EVENT,
+    NEXT_OWN_EVENT,
     NEXT_SEQUENCE,
     NO_BASELINE,
     OWNER_BYTES,
@@ -305,6 +306,42 @@ def _choose(count: int, room: int, slot: I32, draft: I32) -> int:
 
 
 @kernel(counted=False)
+def _concerns(own: np.uint64, party: U64, k: int) -> bool:
+    """Whether an event was caused by, or happened to, the client's own entity."""
+    return own != np.uint64(0) and (party[k, 0] == own or party[k, 1] == own)
+
+
+@kernel(counted=False)
+def _put_event(k: int, age: int, events: Events, out: U8, used: int) -> int:
+    """Copy one encoded event behind the others, with its age; the byte after it."""
+    length = int(np.int64(events[1][k, 0]))
+    for i in range(length):
+        out[used + i] = events[0][k, i]
+    out[used] = age
+    return used + length
+
+
+@kernel(counted=False)
+def _gather_own(
+    tick: int, room: int, client: I64, own: np.uint64, events: Events, out: U8, counters: I64
+) -> tuple[int, int]:
+    """The events that concern the client's own entity go first, whatever else happens: how many, and their bytes."""
+    _, measure, party, _, state = events
+    count, used = 0, 0
+    for number in range(max(client[NEXT_OWN_EVENT], state[0] - measure.shape[0]), state[0]):
+        k = number % measure.shape[0]
+        age = tick - measure[k, 1]
+        if _concerns(own, party, k) and age <= EVENT_AGE_MAX:
+            if used + measure[k, 0] > room or count == EVENTS_PER_SNAPSHOT:
+                counters[EVENTS_DEFERRED] += 1
+                return count, used
+            used = _put_event(k, age, events, out, used)
+            count += 1
+        client[NEXT_OWN_EVENT] = number + 1
+    return count, used
+
+
+@kernel(counted=False)
 def _gather_events(
     tick: int,
     room: int,
@@ -318,33 +355,29 @@ def _gather_events(
 ) -> tuple[int, int]:
     """Copy the events this client is to hear of since its last snapshot: how many, and their bytes.
 
-    What does not fit waits for the next snapshot, in order; what waited longer than 63 ticks, or was overwritten in
-    the ring, is lost and counted.
+    Those that concern it go first. What does not fit waits for the next snapshot, in order; what waited longer than
+    63 ticks, or was overwritten in the ring, is lost and counted.
     """
-    data, measure, party, position, state = events
+    _, measure, party, position, state = events
     ring = measure.shape[0]
+    count, used = _gather_own(tick, room, client, own, events, out, counters)
     if state[0] - client[NEXT_EVENT] > ring:
         counters[EVENTS_LOST] += state[0] - ring - client[NEXT_EVENT]
         client[NEXT_EVENT] = state[0] - ring
-    count, used = 0, 0
     for number in range(client[NEXT_EVENT], state[0]):
         k = number % ring
-        length, age = measure[k, 0], tick - measure[k, 1]
+        age = tick - measure[k, 1]
         dx = position[k, 0] - view[0]
         dy = position[k, 1] - view[1]
         dz = position[k, 2] - view[2]
-        mine = own != np.uint64(0) and (party[k, 0] == own or party[k, 1] == own)
-        if mine or dx * dx + dy * dy + dz * dz <= range_2:
+        if dx * dx + dy * dy + dz * dz <= range_2 and not _concerns(own, party, k):
             if age > EVENT_AGE_MAX:
                 counters[EVENTS_LOST] += 1
-            elif used + length > room or count == EVENTS_PER_SNAPSHOT:
+            elif used + measure[k, 0] > room or count == EVENTS_PER_SNAPSHOT:
                 counters[EVENTS_DEFERRED] += 1
                 return count, used
             else:
-                for i in range(length):
-                    out[used + i] = data[k, i]
-                out[used] = age
-                used += length
+                used = _put_event(k, age, events, out, used)
                 count += 1
         client[NEXT_EVENT] = number + 1
     return count, used
