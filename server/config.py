@@ -29,7 +29,9 @@ class ServerConfig(BaseModel):
         default="arena", description="map: a name such as arena, or the path of a .bsp, .pk3#name, .glb, .obj, .png"
     )
     tick_hz: int = Field(default=60, ge=20, le=128, description="simulation ticks per second")
-    snapshot_hz: int = Field(default=30, ge=1, le=128, description="snapshots per second and client, at most tick_hz")
+    snapshot_hz: int = Field(
+        default=30, ge=1, le=128, description="snapshots per second and client, at most tick_hz (and lowered to it)"
+    )
     seed: int = Field(default=1, ge=0, lt=1 << 63, description="seed of every random stream")
     zone: int = Field(default=0, ge=0, le=4095, description="number of this zone, part of every entity id")
     threads: int = Field(default=1, ge=1, le=64, description="threads that kernels may use; results never depend on it")
@@ -119,6 +121,8 @@ def load_config(
             config = ServerConfig.model_validate(merged)
         except ValidationError as error:
             raise _plain(error, name) from error
+    if config.snapshot_hz > config.tick_hz and "snapshot_hz" not in merged:
+        config = config.model_copy(update={"snapshot_hz": config.tick_hz})
     if config.snapshot_hz > config.tick_hz:
         raise ConfigError(
             f"snapshot_hz = {config.snapshot_hz} is above tick_hz = {config.tick_hz}; lower it, or raise the tick rate"

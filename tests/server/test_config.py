@@ -14,6 +14,7 @@ def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
     config = load_config(file, {"seed": 9, "port": None}, {"HITREG_SNAPSHOT_HZ": "15", "HITREG_CACHE_DIR": "/x"})
     assert (config.tick_hz, config.snapshot_hz, config.seed, config.port) == (30, 15, 9, 0)
     assert load_config(None, None, {}) == ServerConfig()
+    assert load_config(None, {"tick_hz": 20}, {}).snapshot_hz == 20
 
 
 @pytest.mark.parametrize(
