@@ -9,6 +9,9 @@ import importlib
 import multiprocessing
 import os
 import platform
+import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -29,11 +32,24 @@ HEAVY = (
 """Kernels that take longest to compile, the longest first; beginning with them keeps the cores evenly busy."""
 
 MARKERS_MAX = 1024
+PARENT_CHECK_S = 0.5
 
 
 def _compile_one(name: str) -> str:
     compile_declared(name)
     return name
+
+
+def _follow_parent(parent: int) -> None:
+    """End this process when its parent has ended: a pool's worker would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os._exit(1)
+
+
+def _start_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
 
 
 def _marker(module: str) -> Path:
@@ -74,7 +90,8 @@ def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) 
     missing = sorted((name for name in declared_kernels() if name.rpartition(".")[0] in cold), key=_weight)
     workers = len(os.sched_getaffinity(0))
     if missing and workers > 1:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, _start_worker, (os.getpid(),)) as pool:
             jobs = [pool.submit(_compile_one, name) for name in missing]
             for done, job in enumerate(as_completed(jobs), start=1):
                 if progress is not None:

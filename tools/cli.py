@@ -267,8 +267,8 @@ def _writable(path: Path) -> None:
 def _print_rows(document: dict[str, Any]) -> None:
     table = Table(title=f"bench {document['bench']} — {document['machine']['cpu']}")
     for column in ("case", "value", "unit", "reference", "reference value", "ratio"):
-        justify = "left" if column in {"case", "unit", "reference"} else "right"
-        table.add_column(column, justify=justify, no_wrap=True)
+        left = column in {"case", "unit", "reference"}
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for entry in document["rows"]:
         reference = "" if entry["reference_value"] is None else f"{entry['reference_value']:.2f}"
         ratio = "" if entry["ratio"] is None else f"{entry['ratio']:.2f}×"

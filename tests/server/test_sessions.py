@@ -1,5 +1,7 @@
 """Who plays which entity: tickets, departures at every moment, and the queue's limit."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from net.address import Address
@@ -9,7 +11,7 @@ from sim.commands import DISCRETE_MAX, Action, Commands, Join, Leave
 
 
 def come(client: int, user_data: bytes = b"\x02Anna") -> Connected:
-    return Connected(client, 1000 + client, user_data, Address("127.0.0.1", 4000))
+    return Connected(client, 1000 + client, user_data, Address(IPv4Address("127.0.0.1"), 4000))
 
 
 def go(client: int) -> Disconnected:

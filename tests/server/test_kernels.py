@@ -1,0 +1,56 @@
+"""Preparing kernels: a marker spares the compiling, and workers never outlive who started them."""
+
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from server import kernels
+from server.kernels import prepare
+
+
+def test_with_the_marker_in_place_nothing_is_compiled_in_other_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int, str]] = []
+    monkeypatch.setattr(kernels, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(kernels, "declared_kernels", lambda: ["sim.rng.uniform"])
+    monkeypatch.setattr(kernels, "warm_up", lambda progress: (progress or (lambda *_: None))(1, 1, "uniform") or 0)
+    monkeypatch.setattr(kernels, "ProcessPoolExecutor", None)  # a pool would fail the test
+    marker = kernels._marker("sim.rng")
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    assert prepare(lambda *entry: told.append(entry), modules=("sim.rng",)) == 0
+    assert told == [(1, 1, "uniform")]
+
+
+def test_a_worker_lives_and_ends_with_its_parent() -> None:
+    worker = textwrap.dedent("""
+        import os, time
+        from server.kernels import _start_worker
+        _start_worker(os.getppid())
+        print("on", flush=True)
+        time.sleep(60)
+    """)
+    parent = textwrap.dedent(f"""
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", {worker!r}], stdout=subprocess.PIPE, text=True)
+        assert child.stdout.readline() == "on\\n"
+        assert child.poll() is None
+        print(child.pid)
+    """)
+    root = Path(__file__).parents[2]
+    started = subprocess.run([sys.executable, "-c", parent], cwd=root, capture_output=True, text=True, check=True)
+    stat = Path(f"/proc/{int(started.stdout)}/stat")
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return  # ended, and nobody has waited for it yet
+        except OSError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the worker outlived its parent")
