@@ -308,7 +308,7 @@ def _choose(count: int, room: int, slot: I32, draft: I32) -> int:
 @kernel(counted=False)
 def _concerns(own: np.uint64, party: U64, k: int) -> bool:
     """Whether an event was caused by, or happened to, the client's own entity."""
-    return own != np.uint64(0) and (party[k, 0] == own or party[k, 1] == own)
+    return bool(own != np.uint64(0) and (party[k, 0] == own or party[k, 1] == own))
 
 
 @kernel(counted=False)
