@@ -13,13 +13,13 @@ registered, with progress, and `seal` then refuses further specialisations, so t
 once and never a compile of seconds in the middle of a match.
 """
 
-import ast
 import ctypes
 import hashlib
 import importlib
 import importlib.util
 import operator
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -83,19 +83,25 @@ def cache_root() -> Path:
     return (Path(root) if root else Path.home() / ".cache" / "hitreg") / "kernels"
 
 
+# `import a, b` or `from a import b, (c, …)` at any indentation; reading lines is thirty times as fast as parsing.
+IMPORT = re.compile(
+    r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))", re.M
+)
+
+
 def _imported(source: bytes, module: str) -> set[str]:
-    """First-party modules that a module's source imports."""
+    """First-party modules that a module's source imports; in doubt too many, which only compiles more often."""
     package = module.rpartition(".")[0]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(filter(None, [package.rsplit(".", node.level - 1)[0], base]))
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
+    for plain, origin, members in IMPORT.findall(source.decode()):
+        if plain:
+            names.update(part.split()[0] for part in plain.split(",") if part.strip())
+            continue
+        base = origin.lstrip(".")
+        if level := len(origin) - len(base):
+            base = ".".join(filter(None, [package.rsplit(".", level - 1)[0], base]))
+        names.add(base)
+        names.update(f"{base}.{member}" for member in re.findall(r"\w+", members))
     return {name for name in names if name.split(".")[0] in PACKAGES}
 
 
