@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +24,7 @@ from server.config import ServerConfig
 from server.errors import GameError, ServerError
 from server.frame import Frame, FrameParts
 from server.game import load_game
-from server.kernels import MODULES, prepare
+from server.kernels import prepare
 from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
 from server.replication import Replication, ReplicationLimits
@@ -81,7 +81,6 @@ class Server:
         *,
         clock: Clock | None = None,
         progress: Progress | None = None,
-        modules: Sequence[str] = MODULES,
     ) -> None:
         """Build everything but the edge process.
 
@@ -89,7 +88,6 @@ class Server:
             config: All settings.
             clock: The machine's clocks unless given.
             progress: Told of kernels that are compiled or loaded: (done, total, name).
-            modules: Whose kernels to make ready; more than a server needs where bots will start beside it.
 
         Raises:
             ServerError: Something cannot be had; one line with the remedy.
@@ -107,7 +105,7 @@ class Server:
         geometry = load_geometry(world_map, beside=source if source.is_file() else None)
         self.world = build_world(config, game, world_map, geometry)
         self._set_threads(config.threads)
-        self.kernels_compiled = prepare(progress, modules)
+        self.kernels_compiled = prepare(progress)
         seal()
         self._open()
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from sim.jit import BOUNDS_CHECKED, cache_root, compile_declared, declared_kernels, source_digest, warm_up
+from sim.jit import BOUNDS_CHECKED, cache_root, compile_declared, declared_kernels, source_digest
 
 __all__ = ["MODULES", "prepare"]
 
@@ -30,6 +30,17 @@ HEAVY = (
     "build_binary", "hitscan_batch", "find_pairs",
 )  # fmt: skip
 """Kernels that take longest to compile, the longest first; beginning with them keeps the cores evenly busy."""
+
+LATER = frozenset(
+    {
+        "sim.narrowphase_kernels.sweep_batch",
+        "sim.broadphase_query_kernels.near_batch",
+        "sim.broadphase_query_kernels.nearest_batch",
+        "sim.broadphase_query_kernels.boxed_batch",
+        "sim.broadphase_query_kernels.ray_batch",
+    }
+)
+"""Batches of queries that no tick asks: compiled when first called, so that nobody waits for them at a start."""
 
 MARKERS_MAX = 1024
 PARENT_CHECK_S = 0.5
@@ -85,9 +96,9 @@ def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) 
     """
     for module in modules:
         importlib.import_module(module)
-    homes = sorted({name.rpartition(".")[0] for name in declared_kernels()})
-    cold = {home for home in homes if not _marker(home).exists()}
-    missing = sorted((name for name in declared_kernels() if name.rpartition(".")[0] in cold), key=_weight)
+    names = [name for name in declared_kernels() if name not in LATER]
+    cold = {home for home in (name.rpartition(".")[0] for name in names) if not _marker(home).exists()}
+    missing = sorted((name for name in names if name.rpartition(".")[0] in cold), key=_weight)
     workers = len(os.sched_getaffinity(0))
     if missing and workers > 1:
         spawn = multiprocessing.get_context("spawn")
@@ -96,6 +107,10 @@ def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) 
             for done, job in enumerate(as_completed(jobs), start=1):
                 if progress is not None:
                     progress(done, len(missing), job.result())
-    loaded = warm_up(None if missing and workers > 1 else progress)
+    compiled = 0
+    for done, name in enumerate(names):
+        if progress is not None and not (missing and workers > 1):
+            progress(done, len(names), name)
+        compiled += compile_declared(name)
     _mark(sorted(cold))
-    return len(missing) if workers > 1 else loaded
+    return len(missing) if workers > 1 else compiled

@@ -8,9 +8,9 @@ Cache. numba's own on-disk cache notices an edit of the file a kernel stands in,
 file. So each module's kernels live in a directory named by a digest of that module's source and of all first-party
 modules it imports, directly or not, and of this file.
 
-Warm-up. A kernel is declared with the signature of its arguments; `warm_up` compiles (or loads) all that are
-registered, with progress, and `seal` then refuses further specialisations, so that a mistyped call is an error at
-once and never a compile of seconds in the middle of a match.
+Warm-up. A kernel is declared with the signature of its arguments. `compile_declared` compiles one (or loads it from the
+cache), `server.kernels` all of them before the first tick; `seal` then refuses further specialisations, so that a
+mistyped call is an error at once and never a compile of seconds in the middle of a match.
 """
 
 import ctypes
@@ -62,7 +62,6 @@ __all__ = [
     "source_digest",
     "splat8",
     "store8",
-    "warm_up",
 ]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -356,24 +355,6 @@ def llvm_function(name: str, source: str, plain: FunctionT, *, returns: str) -> 
 def declared_kernels() -> list[str]:
     """Dotted names of the kernels on the warm-up list, in the order of declaration."""
     return list(_declared)
-
-
-def warm_up(progress: Callable[[int, int, str], None] | None = None) -> int:
-    """Compile, or load from the cache, every declared kernel of the modules imported so far.
-
-    Args:
-        progress: Called before each kernel with (done, total, name).
-
-    Returns:
-        How many kernels had to be compiled because the cache did not have them.
-    """
-    compiled = 0
-    names = declared_kernels()
-    for number, name in enumerate(names):
-        if progress is not None:
-            progress(number, len(names), name)
-        compiled += compile_declared(name)
-    return compiled
 
 
 def compile_declared(name: str) -> bool:

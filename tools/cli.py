@@ -63,17 +63,16 @@ def _checked(work: Callable[[], ResultT]) -> ResultT:
         raise _fail(error) from error
 
 
-def _make_server(file: Path | None, overrides: dict[str, Any], modules: tuple[str, ...] = ()) -> Any:
+def _make_server(file: Path | None, overrides: dict[str, Any]) -> Any:
     """A server that is ready to run, with a bar while kernels are compiled. OpenArena's maps are found by name."""
     from server.app import Server
     from server.config import load_config
-    from server.kernels import MODULES
 
     config = load_config(file, overrides)
     if config.map.startswith(OPENARENA):
         config = config.model_copy(update={"map": str(map_path(config.map.removeprefix(OPENARENA)))})
     with _progress() as tell:
-        return Server(config, progress=tell, modules=(*MODULES, *modules))
+        return Server(config, progress=tell)
 
 
 @contextlib.contextmanager
@@ -148,7 +147,7 @@ def run(
 
     def start() -> Any:
         given = {"game": game, "map": map_source, "tick_hz": tick_hz, "seed": seed, "feed": feed}
-        return _make_server(config, given | {"edge_port": edge_port}, BOT_MODULES if bots else ())
+        return _make_server(config, given | {"edge_port": edge_port})
 
     server = _checked(start)
     with server:
