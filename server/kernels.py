@@ -22,7 +22,7 @@ __all__ = ["MODULES", "prepare"]
 
 Progress = Callable[[int, int, str], None]
 
-MODULES = ("sim.games.arena", "server.app", "net.client", "net.replica", "net.connection")
+MODULES = ("sim.games.arena", "server.app")
 """Importing these declares every kernel that a server uses."""
 
 HEAVY = (
