@@ -27,7 +27,7 @@ from server.maps.walkways import load_navigation
 from server.tickets import ServerCard, protocol_id, read_card
 from server.wire import field_table, owner_layout
 from sim.arrays import U8, AnyArray
-from sim.jit import seal
+from sim.jit import seal, set_threads
 from sim.motion import Motion
 from sim.motion_kernels import InputColumns, StateColumns
 from tools.bot_brain import Brain, Events, Seen, bot_names
@@ -304,6 +304,9 @@ def run_bots(
     """
     card = read_card(card_path)
     prepare(modules=(__name__,))
+    # A second thread spins while it waits, on a core that the server needs: with two, the median tick of a server with
+    # 200 bots beside it was 8.1 ms instead of 6.2 ms.
+    set_threads(1)
     with BotSwarm(card, count, seed=seed, skill=skill, first=first) as swarm:
         seal()
         stats = {"overruns": 0, "skipped": 0}
