@@ -45,6 +45,7 @@ __all__ = [
     "HANDSHAKE_BYTES",
     "LIFE",
     "NO_VERDICT",
+    "PAYLOADS_TYPE",
     "SERVER_COUNT",
     "SERVER_INDEX",
     "START",
@@ -53,12 +54,15 @@ __all__ = [
     "TIMES_COLUMNS",
     "VERDICT",
     "GroupColumns",
+    "PayloadArrays",
     "group_advance",
     "group_receive",
     "group_send",
 ]
 
 GroupColumns = tuple[I32, U64, U8, I64, U64, U8]
+PayloadArrays = tuple[I32, I64, I32, I64]  # of `net.datagrams.Payloads`: client, offset, length, received_ns
+PAYLOADS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1]))"
 GROUP_TYPE = "Tuple((i4[:,::1], u8[:,::1], u1[:,::1], i8[:,::1], u8[:,:,::1], u1[:,::1]))"
 
 # Final, so that the type of group[_STATUS] is known.
@@ -115,16 +119,13 @@ def _take(group: GroupColumns, data: U8, row: int, client: int, kind: int, heade
     return True
 
 
-@kernel(
-    f"({GROUP_TYPE}, {DATAGRAMS_TYPE}, i4[::1], i4[::1], i8[::1], i4[::1], i8[::1], u1[::1], i8, i8)", counted=False
-)
+@kernel(f"({GROUP_TYPE}, {DATAGRAMS_TYPE}, i4[::1], i8[::1], {PAYLOADS_TYPE}, i8[::1], u1[::1], i8, i8)", counted=False)
 def group_receive(
     group: GroupColumns,
     datagrams: DatagramArrays,
     peer: I32,
-    clients: I32,
-    offsets: I64,
-    sizes: I32,
+    received: I64,
+    places: PayloadArrays,
     drops: I64,
     scratch: U8,
     count: int,
@@ -136,7 +137,8 @@ def group_receive(
         group: Columns, as listed at the top of the file.
         datagrams: What arrived; a negative length marks a row that is already dropped.
         peer: Which client each is for.
-        clients: Output, with `offsets` and `sizes`: the payloads.
+        received: When each arrived [ns]; 0: now.
+        places: Output: client, offset, length and arrival of each payload.
         drops: Counts by reason, added to.
         scratch: Of `net.packets_kernels.new_scratch`.
         now: Monotonic time [ns].
@@ -145,6 +147,7 @@ def group_receive(
         The number of payloads.
     """
     data, lengths, address = datagrams
+    clients, offsets, sizes, arrivals = places
     status, payloads = group[_STATUS], 0
     for row in range(count):
         length, client = int(lengths[row]), int(peer[row])
@@ -167,6 +170,7 @@ def group_receive(
         elif kind == _PAYLOAD:
             clients[payloads], offsets[payloads] = client, row * data.shape[1] + header
             sizes[payloads] = length - header - _MAC
+            arrivals[payloads] = min(received[row], now) if received[row] != 0 else now
             payloads += 1
     return payloads
 

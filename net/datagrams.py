@@ -26,6 +26,8 @@ class Datagrams:
         length: Bytes of each datagram, or -1 for one already dropped; shape (capacity,), int32.
         address: The remote address of each (`net.address`), shape (capacity, 3), uint64.
         peer: For groups of sockets, which of them; otherwise -1. Shape (capacity,), int32.
+        received_ns: Monotonic time at which each arrived at this machine [ns], 0 where nobody knows better than that it
+            was before it is read; shape (capacity,), int64.
         count: How many rows are in use.
     """
 
@@ -39,13 +41,14 @@ class Datagrams:
         self.length: I32 = np.zeros(capacity, dtype=np.int32)
         self.address: U64 = np.zeros((capacity, ADDRESS_WORDS), dtype=np.uint64)
         self.peer: I32 = np.full(capacity, -1, dtype=np.int32)
+        self.received_ns: I64 = np.zeros(capacity, dtype=np.int64)
         self.count = 0
 
     def clear(self) -> None:
         """Forget all datagrams."""
         self.count = 0
 
-    def append(self, datagram: bytes, address: Address | U64, *, peer: int = -1) -> bool:
+    def append(self, datagram: bytes, address: Address | U64, *, peer: int = -1, received_ns: int = 0) -> bool:
         """Add one datagram; returns False, and adds nothing, where it does not fit."""
         if self.count == self.capacity or len(datagram) > DATAGRAM_BYTES:
             return False
@@ -54,6 +57,7 @@ class Datagrams:
         self.length[row] = len(datagram)
         self.address[row] = address.row() if isinstance(address, Address) else address
         self.peer[row] = peer
+        self.received_ns[row] = received_ns
         self.count += 1
         return True
 
@@ -74,6 +78,8 @@ class Payloads:
         client: Client indices, shape (capacity,), int32; the first `count` are in use, here and below.
         offset: Shape (capacity,), int64.
         length: 1 to 1,200 bytes, shape (capacity,), int32.
+        received_ns: Monotonic time at which the datagram of each arrived [ns], never later than the call that took the
+            batch; 0, where somebody else filled this, stands for that call. Shape (capacity,), int64.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -82,6 +88,7 @@ class Payloads:
         self.client: I32 = np.zeros(capacity, dtype=np.int32)
         self.offset: I64 = np.zeros(capacity, dtype=np.int64)
         self.length: I32 = np.zeros(capacity, dtype=np.int32)
+        self.received_ns: I64 = np.zeros(capacity, dtype=np.int64)
 
     def payload(self, index: int) -> bytes:
         """A copy of one payload."""

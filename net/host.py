@@ -230,6 +230,7 @@ class Host:
             payloads.client,
             payloads.offset,
             payloads.length,
+            payloads.received_ns,
             self._cold,
             self._slots,
             self._tally,
@@ -257,6 +258,7 @@ class Host:
         receive_batch(
             self._columns,
             arrays,
+            datagrams.received_ns,
             self._outputs,
             self._scratch,
             count,

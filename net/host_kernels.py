@@ -57,9 +57,10 @@ __all__ = [
 
 HostColumns = tuple[I32, U64, U8, U64, U8, I64]
 HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1]))"
-# payload client, offset, length; cold rows and slots (k, 2); closed slots; tally: drops by reason, then three counts
-HostOutputs = tuple[I32, I64, I32, I32, I32, I64]
-OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i4[:,::1], i4[::1], i8[::1]))"
+# payload client, offset, length, arrival; cold rows and slots (k, 2); closed slots; tally: drops by reason, then three
+# counts
+HostOutputs = tuple[I32, I64, I32, I64, I32, I32, I64]
+OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1], i4[:,::1], i4[::1], i8[::1]))"
 
 FREE, PENDING, CONNECTED, CLOSING = 0, 1, 2, 3
 COUNTS = len(Drop)  # where in the tally the counts start: payloads, cold, closed
@@ -246,10 +247,11 @@ def _receive_one(
     return reason, kind, slot, header
 
 
-@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8)", counted=False)
+@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, i8[::1], {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8)", counted=False)
 def receive_batch(
     host: HostColumns,
     datagrams: DatagramArrays,
+    received: I64,
     outputs: HostOutputs,
     scratch: U8,
     count: int,
@@ -262,12 +264,13 @@ def receive_batch(
     Args:
         host: Columns, as listed at the top of the file.
         datagrams: What arrived; a negative length marks a row that is already dropped.
+        received: When each arrived [ns]; 0: now.
         scratch: Of `net.packets_kernels.new_scratch`, with the private key of connect tokens.
         now: Monotonic time [ns]; `unix_s` the time of day [s since 1970].
         lifetime_s: Requests whose token expires later than this from now are refused [s].
         outputs: Payloads, the cold list, the closed list, and the tally.
     """
-    clients, offsets, sizes, cold, closed, tally = outputs
+    clients, offsets, sizes, arrivals, cold, closed, tally = outputs
     lengths, row_bytes = datagrams[1], datagrams[0].shape[1]
     payloads, closing = 0, 0
     tally[COUNTS + 1] = 0
@@ -287,6 +290,7 @@ def receive_batch(
             if kind == _PAYLOAD:
                 clients[payloads], offsets[payloads] = slot, row * row_bytes + header
                 sizes[payloads] = lengths[row] - header - _MAC
+                arrivals[payloads] = min(received[row], now) if received[row] != 0 else now
                 payloads += 1
     tally[COUNTS], tally[COUNTS + 2] = payloads, closing
 

@@ -172,7 +172,8 @@ class InputQueues:
         Args:
             payloads: The batch (`net.host.Host.payloads`).
             tick: The tick that will be made next.
-            early_ns: How long until it is made, so that arrivals between ticks are told apart.
+            early_ns: How long after `now_ns` it is made. What a payload waited before this call counts as well
+                (`Payloads.received_ns`), so that a server that reads once per tick tells arrivals apart too.
             now_ns: The present, monotonic.
 
         Raises:
@@ -180,8 +181,8 @@ class InputQueues:
         """
         if payloads.count > self._batch_max:
             raise NetError(f"inputs: {payloads.count} payloads, room for {self._batch_max}: raise batch_max")
-        moment = (tick, early_ns / self.tick_ns, now_ns, FUTURE_TICKS_MAX, FLOOD_COMMANDS_MAX)
-        places = (payloads.client, payloads.offset, payloads.length)
+        moment = (tick, float(early_ns), self.tick_ns, now_ns, FUTURE_TICKS_MAX, FLOOD_COMMANDS_MAX)
+        places = (payloads.client, payloads.offset, payloads.length, payloads.received_ns)
         decode_commands(
             payloads.buffer, places, payloads.count, moment, self._inputs, self._sent, self._numbers, self._rates,
             self.counters, (self.ack_client, self.ack_sequence, self.ack_mask), self.messages, self._made,

@@ -262,11 +262,12 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
 
 
 @kernel(
-    "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1])), i8, Tuple((i8, f8, i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1])),"
+    "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1], i8[::1])), i8, Tuple((i8, f8, f8, i8, i8, i8)),"
+    " Tuple((i4[:,:,::1], i8[:,::1])),"
     " i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])"
 )
 def decode_commands(
-    arena: U8, payloads: tuple[I32, I64, I32], count: int, moment: tuple[int, float, int, int, int],
+    arena: U8, payloads: tuple[I32, I64, I32, I64], count: int, moment: tuple[int, float, float, int, int, int],
     inputs: tuple[I32, I64], sent: I64, numbers: I64, rates: F64, counters: I64,
     acks: tuple[I32, I32, U32], messages: I32, made: I64,
 ) -> None:  # fmt: skip
@@ -274,10 +275,10 @@ def decode_commands(
 
     Args:
         arena: Bytes the payloads lie in.
-        payloads: Client, offset and length of each.
+        payloads: Client, offset, length and arrival [ns] of each; an arrival of 0 or later than now is now.
         count: How many.
-        moment: Tick to be made next; how many ticks before its step this is; now [ns]; how far ahead an input may be
-            [ticks]; commands a client may send in a tick.
+        moment: Tick to be made next; how long before its step this is [ns]; a tick's length [ns]; now [ns]; how far
+            ahead an input may be [ticks]; commands a client may send in a tick.
         inputs: `ring`, int32 (clients, 64, 6), and the tick at each place, int64 (clients, 64).
         sent: Sequence and time [ns] of the last snapshots sent, int64 (clients, 64, 2).
         numbers: Rows as named above.
@@ -287,8 +288,8 @@ def decode_commands(
         messages: Indices of the payloads that are messages; what does not fit is dropped and counted.
         made: Number of acknowledgements, number of messages.
     """
-    tick, early, now, future_max, flood_max = moment
-    clients, offsets, lengths = payloads
+    tick, early_ns, tick_ns, now, future_max, flood_max = moment
+    clients, offsets, lengths, received = payloads
     ring, ring_tick = inputs
     ack_client, ack_sequence, ack_mask = acks
     made[0] = 0
@@ -313,6 +314,8 @@ def decode_commands(
             continue
         numbers[RECEIVED, client] += 1
         counters[COUNT_COMMANDS, client] += 1
+        arrival = min(received[index], now) if received[index] != 0 else now
+        early = (early_ns + float(now - arrival)) / tick_ns
         newest = get_u32(arena, at + 8)
         _note_lead(client, newest - tick + early, numbers, rates)
         if newest <= tick + future_max:
@@ -327,7 +330,7 @@ def decode_commands(
             ack_sequence[made[0]] = sequence
             ack_mask[made[0]] = get_u32(arena, at + 4)
             made[0] += 1
-            _note_ack(client, sequence, now, sent, numbers, rates)
+            _note_ack(client, sequence, arrival, sent, numbers, rates)
 
 
 @kernel

@@ -1,7 +1,8 @@
 """The only sockets of `net`: one for a server, or one per client for a group of clients; never waits but in `wait`.
 
 On 64-bit Linux whole batches go through recvmmsg and sendmmsg in a kernel (`net.udp_kernels`); elsewhere, or with
-`batched=False`, through Python's socket methods, with the same results and counters.
+`batched=False`, through Python's socket methods, with the same results and counters. The system's receive times are
+known to the kernel path alone; on the other each datagram counts as arrived when it is read.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ from net.udp_kernels import (
     SENT,
     SENT_BYTES,
     UNROUTABLE,
+    MessageArrays,
     group_receive,
     group_send,
     poll_one,
@@ -55,6 +57,7 @@ BUFFER_BYTES = 4 << 20
 SOCKETS_MAX = 65_536
 _SO_MEMINFO = 55  # socket(7): nine u32, the last of which counts datagrams the kernel dropped
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
+_SO_TIMESTAMPNS = 35
 _REMEDIES = {
     errno.EADDRINUSE: "the port is in use; stop the program that has it or choose another port (0 takes a free one)",
     errno.EACCES: "not permitted; choose a port of 1,024 or above",
@@ -79,6 +82,21 @@ def _enlarge(handle: socket.socket, buffer_bytes: int) -> None:
                 handle.setsockopt(socket.SOL_SOCKET, plain, buffer_bytes)
 
 
+def _stamp(handle: socket.socket) -> None:
+    """Have datagrams stamped as they arrive; where the system refuses, they count as arrived when read."""
+    with contextlib.suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def _messages(count: int) -> MessageArrays:
+    """Headers for so many messages per call."""
+    headers: I64 = np.zeros((count, 8), dtype=np.int64)
+    vectors: I64 = np.zeros((count, 2), dtype=np.int64)
+    names: U64 = np.zeros((count, 4), dtype=np.uint64)
+    stamps: I64 = np.zeros((count, 4), dtype=np.int64)
+    return headers, vectors, names, stamps
+
+
 def _sockaddr(address: Address, family: int) -> tuple[str, int] | tuple[str, int, int, int] | None:
     """The address as Python's sockets want it; None where a socket of this family cannot reach it."""
     if family == socket.AF_INET:
@@ -100,6 +118,7 @@ class _Socket:
     def __init__(self) -> None:
         self._counts: I64 = np.zeros(len(COUNTERS), dtype=np.int64)
         self._scratch: I64 = np.zeros(2, dtype=np.int64)
+        self._plain = memoryview(bytearray(65_536))
 
     def _count_send(self, size: int, send: Callable[[], object]) -> None:
         """Send one datagram the plain way, counting what becomes of it."""
@@ -113,8 +132,9 @@ class _Socket:
             self._counts[SENT] += 1
             self._counts[SENT_BYTES] += size
 
-    def _store(self, datagrams: Datagrams, view: memoryview, size: int, address: U64, peer: int) -> None:
+    def _store(self, datagrams: Datagrams, size: int, address: U64, peer: int, now_ns: int) -> None:
         """Note a datagram that was received the plain way into the next row."""
+        view = self._plain
         row = datagrams.count
         self._counts[RECEIVED] += 1
         self._counts[RECEIVED_BYTES] += size
@@ -124,6 +144,7 @@ class _Socket:
         datagrams.length[row] = size if size <= DATAGRAM_BYTES else DATAGRAM_DROPPED
         datagrams.address[row] = address
         datagrams.peer[row] = peer
+        datagrams.received_ns[row] = now_ns
         datagrams.count += 1
 
     def statistics(self) -> dict[str, int]:
@@ -163,32 +184,36 @@ class ServerSocket(_Socket):
         self._socket, self._family = handle, int(family)
         self.address = _from_sockaddr(handle.getsockname())
         self.batched = batched and BATCHED
-        self._headers: I64 = np.zeros((MESSAGES_PER_CALL, 8), dtype=np.int64)
-        self._vectors: I64 = np.zeros((MESSAGES_PER_CALL, 2), dtype=np.int64)
-        self._names: U64 = np.zeros((MESSAGES_PER_CALL, 4), dtype=np.uint64)
+        if self.batched:
+            _stamp(handle)
+        self._messages = _messages(MESSAGES_PER_CALL)
         self._poll: I32 = np.zeros(2, dtype=np.int32)
-        self._plain = memoryview(bytearray(65_536))
 
     def fileno(self) -> int:
         """The descriptor, for selectors."""
         return self._socket.fileno()
 
-    def receive(self, datagrams: Datagrams) -> int:
+    def receive(self, datagrams: Datagrams, now_ns: int = 0) -> int:
         """Replace the content of `datagrams` by what the socket holds, as far as it fits; returns the count.
 
         A datagram longer than 1,280 bytes is counted and left as a dropped row; an empty one as a row of length 0.
+
+        Args:
+            datagrams: To be filled.
+            now_ns: Monotonic time [ns]; `received_ns` becomes this less the time that each datagram waited in the
+                socket, at most a second. Without it, `received_ns` has no meaning.
         """
         datagrams.count = 0
         if not self.batched:
-            return self._receive_plain(datagrams)
+            return self._receive_plain(datagrams, now_ns)
         datagrams.count = socket_receive(
             self._socket.fileno(),
-            self._headers,
-            self._vectors,
-            self._names,
+            self._messages,
             datagrams.data,
             datagrams.length,
             datagrams.address,
+            datagrams.received_ns,
+            now_ns,
             self._counts,
             self._scratch,
         )
@@ -200,9 +225,7 @@ class ServerSocket(_Socket):
             socket_send(
                 self._socket.fileno(),
                 self._family,
-                self._headers,
-                self._vectors,
-                self._names,
+                self._messages,
                 datagrams.data,
                 datagrams.length,
                 datagrams.address,
@@ -214,7 +237,7 @@ class ServerSocket(_Socket):
             self._send_plain(datagrams)
         datagrams.count = 0
 
-    def _receive_plain(self, datagrams: Datagrams) -> int:
+    def _receive_plain(self, datagrams: Datagrams, now_ns: int) -> int:
         while datagrams.count < datagrams.capacity:
             try:
                 size, sender = self._socket.recvfrom_into(self._plain)
@@ -224,7 +247,7 @@ class ServerSocket(_Socket):
             except OSError:
                 self._counts[RECEIVE_ERRORS] += 1
                 break
-            self._store(datagrams, self._plain, size, _from_sockaddr(sender).row(), -1)
+            self._store(datagrams, size, _from_sockaddr(sender).row(), -1, now_ns)
         return datagrams.count
 
     def _send_plain(self, datagrams: Datagrams) -> None:
@@ -287,7 +310,7 @@ class SocketGroup(_Socket):
         self._connected: U64 = np.zeros((count, ADDRESS_WORDS), dtype=np.uint64)
         self._polls: I32 = np.zeros((count, 2), dtype=np.int32)
         self._elsewhere: I32 = np.zeros(1, dtype=np.int32)
-        self._plain = memoryview(bytearray(65_536))
+        self._message = _messages(1)
         self._first = 0
 
     def _open(self, client: int, address: U64) -> socket.socket:
@@ -299,6 +322,8 @@ class SocketGroup(_Socket):
         except OSError as exc:
             raise _failure(f"cannot open UDP socket {client} of {self.count}", exc) from exc
         handle.setblocking(False)
+        if self.batched:
+            _stamp(handle)
         with contextlib.suppress(OSError):  # no route: sending fails too, and is counted there
             handle.connect(_sockaddr(target, family) or ("", 0))
         old = self._sockets[client]
@@ -348,20 +373,25 @@ class SocketGroup(_Socket):
                     self._counts[UNROUTABLE] += 1
         datagrams.count = 0
 
-    def receive(self, datagrams: Datagrams) -> int:
-        """Replace the content of `datagrams` by what the sockets hold, as far as it fits; returns the count."""
+    def receive(self, datagrams: Datagrams, now_ns: int = 0) -> int:
+        """Replace the content of `datagrams` by what the sockets hold, as far as it fits; returns the count.
+
+        Args:
+            datagrams: To be filled.
+            now_ns: Monotonic time [ns], for `received_ns`, as `ServerSocket.receive` has it.
+        """
         datagrams.count = 0
         if not self.batched:
-            return self._receive_plain(datagrams)
+            return self._receive_plain(datagrams, now_ns)
+        arena = (datagrams.data, datagrams.length, datagrams.address, datagrams.peer, datagrams.received_ns)
         datagrams.count = group_receive(
             self._descriptors,
             self._connected,
             self._polls,
             self._first,
-            datagrams.data,
-            datagrams.length,
-            datagrams.address,
-            datagrams.peer,
+            self._message,
+            arena,
+            now_ns,
             self._counts,
             self._scratch,
         )
@@ -373,7 +403,7 @@ class SocketGroup(_Socket):
         if datagrams.count == datagrams.capacity:
             self._first = (int(datagrams.peer[datagrams.count - 1]) + 1) % self.count
 
-    def _receive_plain(self, datagrams: Datagrams) -> int:
+    def _receive_plain(self, datagrams: Datagrams, now_ns: int) -> int:
         for index in range(self.count):
             client = (self._first + index) % self.count
             handle = self._sockets[client]
@@ -386,7 +416,7 @@ class SocketGroup(_Socket):
                 except OSError:
                     self._counts[RECEIVE_ERRORS] += 1
                     break
-                self._store(datagrams, self._plain, size, self._connected[client], client)
+                self._store(datagrams, size, self._connected[client], client, now_ns)
         self._turn(datagrams)
         return datagrams.count
 

@@ -7,6 +7,12 @@ Memory layouts of Linux on 64-bit machines (recvmmsg(2), ip(7), ipv6(7)), each r
     vector   i8[2], struct iovec: base, length
     name     u8[4], struct sockaddr_in (family u16, port big-endian, 4 bytes, 8 zeros) or sockaddr_in6 (family u16,
              port big-endian, flow u32, 16 bytes, scope u32), written as 64-bit words: low bytes come first
+    stamp    i8[4], control buffer of one message: struct cmsghdr (length 32, level SOL_SOCKET i32, type
+             SCM_TIMESTAMPNS i32) and struct timespec, the time of day at which the datagram reached the machine
+
+Receive times. The system stamps datagrams with the time of day; a call reads that clock once at its start, and a
+datagram's age by it, from 0 to one second, is taken from the `now` of the caller. So nothing depends on how the two
+clocks relate, a step of the clock spoils one batch by a second at most, and virtual time works as well.
 
 Nothing here raises: errors are counted in `counts` by the indices below and the rest goes on.
 """
@@ -19,6 +25,7 @@ from sim.jit import external, kernel
 __all__ = [
     "COUNTERS",
     "EMPTY_RECEIVES",
+    "MESSAGES_TYPE",
     "OVERSIZE",
     "RECEIVED",
     "RECEIVED_BYTES",
@@ -28,12 +35,18 @@ __all__ = [
     "SENT",
     "SENT_BYTES",
     "UNROUTABLE",
+    "MessageArrays",
     "group_receive",
     "group_send",
     "poll_one",
     "socket_receive",
     "socket_send",
 ]
+
+MessageArrays = tuple[I64, I64, U64, I64]  # headers, vectors, names, stamps
+MESSAGES_TYPE = "Tuple((i8[:,::1], i8[:,::1], u8[:,::1], i8[:,::1]))"
+ArenaArrays = tuple[U8, I32, U64, I32, I64]  # of `net.datagrams.Datagrams`: data, length, address, peer, received_ns
+ARENA_TYPE = "Tuple((u1[:,::1], i4[::1], u8[:,::1], i4[::1], i8[::1]))"
 
 RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES = 0, 1, 2, 3
 OVERSIZE, RECEIVE_ERRORS, SEND_FULL, SEND_ERRORS, UNROUTABLE, EMPTY_RECEIVES = 4, 5, 6, 7, 8, 9
@@ -52,13 +65,17 @@ COUNTERS = (
 
 _recvmmsg = external("recvmmsg", "i4(i4, i8, u4, i4, i8)")
 _sendmmsg = external("sendmmsg", "i4(i4, i8, u4, i4)")
-_recv = external("recv", "i8(i4, i8, i8, i4)")
 _send = external("send", "i8(i4, i8, i8, i4)")
 _poll = external("poll", "i4(i8, i8, i4)")
 _ppoll = external("ppoll", "i4(i8, i8, i8, i8)")
+_recvmsg = external("recvmsg", "i8(i4, i8, i4)")
+_clock_gettime = external("clock_gettime", "i4(i4, i8)")
 _errno_location = external("__errno_location", "i8()")
 _memcpy = external("memcpy", "i8(i8, i8, i8)")
 
+_CLOCK_REALTIME, _SECOND_NS = 0, 1_000_000_000
+_STAMP_BYTES, _STAMP_HEADER = 32, 35 << 32 | 1  # SCM_TIMESTAMPNS, SOL_SOCKET
+_AGE_MAX_NS = 1_000_000_000
 _DONTWAIT, _TRUNCATED, _NOSIGNAL = 0x40, 0x20, 0x4000
 _EINTR, _EAGAIN = 4, 11
 _POLLIN = 1
@@ -117,6 +134,29 @@ def _write_name(names: U64, index: int, address: U64, row: int, family: int) -> 
 
 
 @kernel(counted=False)
+def _time_of_day(scratch: I64) -> int:
+    """The clock that datagrams are stamped with [ns]."""
+    _clock_gettime(_CLOCK_REALTIME, int(np.int64(scratch.ctypes.data)))
+    return int(scratch[0] * _SECOND_NS + scratch[1])
+
+
+@kernel(counted=False)
+def _arrival(headers: I64, stamps: I64, index: int, now: int, today: int) -> int:
+    """When a received message reached the machine, by its stamp; `now` where it has none."""
+    if headers[index, 5] < _STAMP_BYTES or stamps[index, 1] != _STAMP_HEADER:
+        return now
+    age = today - (stamps[index, 2] * _SECOND_NS + stamps[index, 3])
+    return int(now - min(max(age, 0), _AGE_MAX_NS))
+
+
+@kernel(counted=False)
+def _want_stamp(headers: I64, stamps: I64, index: int) -> None:
+    """Ask for the stamp of the message that is to be received into a header."""
+    headers[index, 4] = int(np.int64(stamps.ctypes.data)) + index * _STAMP_BYTES
+    headers[index, 5] = _STAMP_BYTES
+
+
+@kernel(counted=False)
 def _prepare(headers: I64, vectors: I64, names: U64, index: int, name_bytes: int, base: int, size: int) -> None:
     """Fill the header of one message."""
     vectors[index, 0] = base
@@ -130,8 +170,20 @@ def _prepare(headers: I64, vectors: I64, names: U64, index: int, name_bytes: int
 
 
 @kernel(counted=False)
-def _collect(headers: I64, names: U64, data: U8, lengths: I32, address: U64, got: int, count: int, counts: I64) -> None:
-    """Note lengths and senders of `got` received messages in the rows from `count` on."""
+def _collect(
+    messages: MessageArrays,
+    data: U8,
+    lengths: I32,
+    address: U64,
+    received: I64,
+    got: int,
+    count: int,
+    now: int,
+    today: int,
+    counts: I64,
+) -> None:
+    """Note lengths, senders and arrivals of `got` received messages in the rows from `count` on."""
+    headers, _, names, stamps = messages
     for index in range(got):
         row = count + index
         size = headers[index, 7] & 0xFFFFFFFF
@@ -143,17 +195,21 @@ def _collect(headers: I64, names: U64, data: U8, lengths: I32, address: U64, got
         else:
             lengths[row] = np.int32(size)
         _read_name(names, index, address, row)
+        received[row] = _arrival(headers, stamps, index, now, today)
 
 
-@kernel("(i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8[::1], i8[::1])", counted=False)
+@kernel(
+    f"(i8, {MESSAGES_TYPE}, u1[:,::1], i4[::1], u8[:,::1], i8[::1], i8, i8[::1], i8[::1])",
+    counted=False,
+)
 def socket_receive(
     descriptor: int,
-    headers: I64,
-    vectors: I64,
-    names: U64,
+    messages: MessageArrays,
     data: U8,
     lengths: I32,
     address: U64,
+    received: I64,
+    now: int,
     counts: I64,
     scratch: I64,
 ) -> int:
@@ -161,17 +217,20 @@ def socket_receive(
 
     Args:
         descriptor: A UDP socket.
-        headers: Shape (k, 8); k messages are asked for per call. `vectors` (k, 2) and `names` (k, 4) belong to them.
-        data: Output arena, with `lengths` (-1: longer than a row, dropped) and `address`.
+        messages: Headers, vectors, names and stamps of k messages: so many are asked for per call.
+        data: Output arena, with `lengths` (-1: longer than a row, dropped), `address` and `received` (arrival [ns]).
+        now: Monotonic time [ns], from which ages are taken.
         counts: Counters, by the indices above.
-        scratch: int64[1].
+        scratch: int64[2].
     """
-    count, errors = 0, 0
+    headers, vectors, names, stamps = messages
+    count, errors, today = 0, 0, _time_of_day(scratch)
     while count < data.shape[0] and errors < _ERRORS_MAX:
         wanted = min(headers.shape[0], data.shape[0] - count)
         base = int(np.int64(data.ctypes.data)) + count * data.shape[1]
         for index in range(wanted):
             _prepare(headers, vectors, names, index, _NAME_BYTES, base + index * data.shape[1], data.shape[1])
+            _want_stamp(headers, stamps, index)
         got = _recvmmsg(descriptor, int(np.int64(headers.ctypes.data)), wanted, _DONTWAIT, 0)
         if got < 0:
             error = _errno(scratch)
@@ -182,7 +241,7 @@ def socket_receive(
             if error != _EINTR:
                 counts[RECEIVE_ERRORS] += 1
             continue
-        _collect(headers, names, data, lengths, address, got, count, counts)
+        _collect(messages, data, lengths, address, received, got, count, now, today, counts)
         count += got
         if got < wanted:
             break
@@ -215,13 +274,11 @@ def _send_chunk(descriptor: int, headers: I64, vectors: I64, ready: int, counts:
     return True
 
 
-@kernel("(i8, i8, i8[:,::1], i8[:,::1], u8[:,::1], u1[:,::1], i4[::1], u8[:,::1], i8, i8[::1], i8[::1])", counted=False)
+@kernel(f"(i8, i8, {MESSAGES_TYPE}, u1[:,::1], i4[::1], u8[:,::1], i8, i8[::1], i8[::1])", counted=False)
 def socket_send(
     descriptor: int,
     family: int,
-    headers: I64,
-    vectors: I64,
-    names: U64,
+    messages: MessageArrays,
     data: U8,
     lengths: I32,
     address: U64,
@@ -233,10 +290,11 @@ def socket_send(
 
     Args:
         descriptor: A UDP socket of `family` 2 (IPv4) or 10 (IPv6).
-        headers: Shape (k, 8); k messages go per call. `vectors` (k, 2) and `names` (k, 4) belong to them.
+        messages: Headers, vectors, names and stamps of k messages: so many go per call.
         counts: Counters, by the indices above.
-        scratch: int64[1].
+        scratch: int64[2].
     """
+    headers, vectors, names, _ = messages
     base = int(np.int64(data.ctypes.data))
     row = 0
     while row < count:
@@ -304,17 +362,21 @@ def _drain(
     descriptors: I32,
     connected: U64,
     socket: int,
-    data: U8,
-    lengths: I32,
-    address: U64,
-    peer: I32,
+    message: MessageArrays,
+    arena: ArenaArrays,
     count: int,
+    now: int,
+    today: int,
     counts: I64,
     scratch: I64,
 ) -> int:
     """Receive one datagram of a readable socket into row `count`; returns the rows then used."""
+    headers, vectors, names, stamps = message
+    data, lengths, address, peer, received = arena
     base = int(np.int64(data.ctypes.data)) + count * data.shape[1]
-    size = _recv(descriptors[socket], base, data.shape[1], _DONTWAIT | _TRUNCATED)
+    _prepare(headers, vectors, names, 0, 0, base, data.shape[1])
+    _want_stamp(headers, stamps, 0)
+    size = _recvmsg(descriptors[socket], int(np.int64(headers.ctypes.data)), _DONTWAIT | _TRUNCATED)
     if size < 0:
         counts[EMPTY_RECEIVES if _errno(scratch) == _EAGAIN else RECEIVE_ERRORS] += 1
         return count
@@ -325,21 +387,24 @@ def _drain(
         counts[OVERSIZE] += 1
         lengths[count] = -1
     peer[count] = socket
+    received[count] = _arrival(headers, stamps, 0, now, today)
     for word in range(3):
         address[count, word] = connected[socket, word]
     return count + 1
 
 
-@kernel("(i4[::1], u8[:,::1], i4[:,::1], i8, u1[:,::1], i4[::1], u8[:,::1], i4[::1], i8[::1], i8[::1])", counted=False)
+@kernel(
+    f"(i4[::1], u8[:,::1], i4[:,::1], i8, {MESSAGES_TYPE}, {ARENA_TYPE}, i8, i8[::1], i8[::1])",
+    counted=False,
+)
 def group_receive(
     descriptors: I32,
     connected: U64,
     polls: I32,
     first: int,
-    data: U8,
-    lengths: I32,
-    address: U64,
-    peer: I32,
+    message: MessageArrays,
+    arena: ArenaArrays,
+    now: int,
     counts: I64,
     scratch: I64,
 ) -> int:
@@ -349,21 +414,25 @@ def group_receive(
         descriptors: Connected UDP sockets, or -1; `connected` says to which address, shape (n, 3).
         polls: Shape (n, 2), struct pollfd: descriptor, and events asked for and returned.
         first: The socket to start with, so that a full arena is not always full of the same ones.
+        message: Header, vector, name and stamp of one message.
+        arena: Output: data, lengths (-1: longer than a row, dropped), address, peer and arrival [ns].
+        now: Monotonic time [ns], from which ages are taken.
         counts: Counters, by the indices above.
-        scratch: int64[1].
+        scratch: int64[2].
     """
-    sockets, count, rounds = descriptors.shape[0], 0, 0
+    sockets, count, rounds, today = descriptors.shape[0], 0, 0, _time_of_day(scratch)
+    capacity = arena[0].shape[0]
     for socket in range(sockets):
         polls[socket, 0] = descriptors[socket]
-    while count < data.shape[0] and rounds < _ERRORS_MAX:
+    while count < capacity and rounds < _ERRORS_MAX:
         for socket in range(sockets):
             polls[socket, 1] = _POLLIN
         if _poll(int(np.int64(polls.ctypes.data)), sockets, 0) <= 0:
             break
         for index in range(sockets):
             socket = (first + index) % sockets
-            if polls[socket, 1] >> 16 and count < data.shape[0]:
-                count = _drain(descriptors, connected, socket, data, lengths, address, peer, count, counts, scratch)
+            if polls[socket, 1] >> 16 and count < capacity:
+                count = _drain(descriptors, connected, socket, message, arena, count, now, today, counts, scratch)
         rounds += 1
     return count
 

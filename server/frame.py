@@ -114,7 +114,7 @@ class Frame:
         parts = self._parts
         tick = parts.world.tick + 1
         for _ in range(BATCHES_MAX):
-            if parts.socket.receive(self._datagrams) == 0:
+            if parts.socket.receive(self._datagrams, now_ns) == 0:
                 break
             full = self._datagrams.count == self._datagrams.capacity
             if parts.host.receive(self._datagrams, now_ns):

@@ -151,7 +151,7 @@ class BotSwarm:
         """
         self._connect(now_ns)
         for _ in range(BATCHES_MAX):
-            if not self._sockets.receive(self._datagrams):
+            if not self._sockets.receive(self._datagrams, now_ns):
                 break
             full = self._datagrams.count == self._datagrams.capacity
             self.connections.receive(self._datagrams, now_ns)

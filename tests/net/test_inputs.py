@@ -234,6 +234,36 @@ def test_the_lead_is_that_of_the_last_command_until_it_was_reported() -> None:
     assert setup.queues.lead_q4[0] == -32768
 
 
+def test_a_server_that_reads_once_per_tick_measures_what_one_that_reads_at_once_does() -> None:
+    at_once, per_tick = make(), make()
+    queues = per_tick.queues
+    for tick in range(100, 400):
+        begin = tick * TICK_NS
+        arrivals = [begin - TICK_NS + (tick * 7919 % 97) * TICK_NS // 100, begin - tick * 31 % 1000 * 1000]
+        commands = [encode_command(tick + 1, [RUN], (tick & 0xFFFF, 0)), encode_command(tick + 2, [RUN] * 2)]
+        for setup in (at_once, per_tick):
+            setup.queues.note_sent(ROWS, np.array([tick & 0xFFFF], np.uint16), 1, begin - 3 * TICK_NS)
+        for arrival, command in zip(arrivals, commands, strict=True):
+            at_once.queues.receive(batch([(0, command)]), tick=tick, early_ns=begin - arrival, now_ns=arrival)
+        both = batch([(0, command) for command in commands])
+        both.received_ns[:2] = arrivals
+        queues.receive(both, tick=tick, early_ns=0, now_ns=begin)
+        for setup in (at_once, per_tick):
+            setup.queues.take(tick, ROWS, setup.commands)
+    assert queues.rtt_ns[0] == at_once.queues.rtt_ns[0] > 0
+    assert queues.lead_ticks[0] == at_once.queues.lead_ticks[0]
+    assert queues.jitter_ns()[0] == at_once.queues.jitter_ns()[0] > 0
+    assert queues.lead_q4[0] == at_once.queues.lead_q4[0]
+
+
+def test_an_arrival_in_the_future_counts_as_now() -> None:
+    setup = make()
+    payloads = batch([(0, encode_command(14, [RUN]))])
+    payloads.received_ns[0] = 9 * 10**18
+    setup.queues.receive(payloads, tick=10, early_ns=0, now_ns=10**9)
+    assert setup.queues.lead_q4[0] == 64
+
+
 def drive(setup: SimpleNamespace, ticks: range, leads: F64) -> None:
     """Each tick's input arrives `leads` ticks before it is needed, as a command of its own."""
     arrivals: dict[int, list[tuple[float, int]]] = {}

@@ -1,4 +1,5 @@
 import socket
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -112,6 +113,41 @@ def test_receive_of_nothing_returns_at_once(server: ServerSocket) -> None:
     arena.count = 3
     assert server.receive(arena) == arena.count == 0
     assert not server.wait(0)
+
+
+def test_arrival_is_when_the_system_got_the_datagram_not_when_it_is_read(server: ServerSocket, batched: bool) -> None:
+    with SocketGroup(1, batched=batched) as clients, ServerSocket("127.0.0.1:0") as silent:
+        out, arena, replies = Datagrams(1), Datagrams(4), Datagrams(4)
+        before = time.monotonic_ns()
+        out.append(b"up", server.address, peer=0)
+        clients.send(out)
+        sent = time.monotonic_ns()
+        silent.wait(40 * MS)
+        now = time.monotonic_ns()
+        assert server.receive(arena, now) == 1
+        stall = time.monotonic_ns() - now  # of this process between reading the clock and reading the socket
+        if batched:
+            assert before - stall - MS <= arena.received_ns[0] <= (sent + now) // 2
+        else:
+            assert arena.received_ns[0] == now
+        out.append(b"down", arena.address_at(0))
+        server.send(out)
+        silent.wait(20 * MS)
+        later = time.monotonic_ns()
+        assert clients.receive(replies, later) == 1
+        assert (now < replies.received_ns[0] < later) if batched else (replies.received_ns[0] == later)
+
+
+def test_arrivals_stay_within_a_second_before_the_callers_clock(server: ServerSocket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(3):
+            sender.sendto(b"x", ("127.0.0.1", server.address.port))
+    arena = Datagrams(4)
+    assert server.wait(WAIT_NS)
+    assert server.receive(arena, 5 * SECOND) == 3
+    stamps = arena.received_ns[:3].tolist()
+    assert all(4 * SECOND <= stamp <= 5 * SECOND for stamp in stamps)
+    assert stamps == sorted(stamps)
 
 
 def test_unreachable_family_is_dropped_and_the_rest_sent(server: ServerSocket, batched: bool) -> None:

@@ -70,7 +70,7 @@ class Clients:
         self.connections.send(np.array([client], np.int32), data, np.zeros(1, np.int64), one, now)
 
     def receive(self, now_ns: int) -> None:
-        while self.sockets.receive(self._datagrams):
+        while self.sockets.receive(self._datagrams, now_ns):
             self.connections.receive(self._datagrams, now_ns)
             payloads = self.connections.payloads
             self.game.receive(payloads, now_ns)
