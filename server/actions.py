@@ -10,6 +10,7 @@ from net.messages import MessageCodec
 from server.sessions import Sessions
 from sim.arrays import I32, I64
 from sim.plugin import GameSpec
+from sim.schema import Value
 
 __all__ = ["ActionGate"]
 
@@ -32,7 +33,7 @@ class ActionGate:
         self._tick_hz = tick_hz
         self._used: I32 = np.zeros((clients, max(len(self._most), 1)), np.int32)
         self._window: I64 = np.full(clients, -1, np.int64)
-        self._told: list[tuple[str, tuple[int | str | bytes, ...]]] = []
+        self._told: list[tuple[str, tuple[Value, ...]]] = []
         self.refused = 0
 
     @property
@@ -64,7 +65,7 @@ class ActionGate:
         else:
             self.refused += 1
 
-    def take_told(self) -> list[tuple[str, tuple[int | str | bytes, ...]]]:
+    def take_told(self) -> list[tuple[str, tuple[Value, ...]]]:
         """Messages to be passed on, oldest first."""
         told, self._told = self._told, []
         return told

@@ -16,6 +16,7 @@ import numpy as np
 
 from sim.arrays import I8, I16, U8, U16, Bool
 from sim.errors import CommandError
+from sim.schema import Value
 
 __all__ = ["DISCRETE_MAX", "NAME_BYTES_MAX", "Action", "Button", "Commands", "Join", "Leave"]
 
@@ -57,7 +58,7 @@ class Action:
 
     entity: int
     kind: int
-    values: tuple[int | str | bytes, ...]
+    values: tuple[Value, ...]
 
 
 class Commands:

@@ -21,20 +21,27 @@ from numpy.typing import NDArray
 from sim.errors import DeclarationError
 
 __all__ = [
+    "MESSAGE_BYTES",
     "ActionSpec",
     "Audience",
     "Column",
     "Component",
+    "Delivery",
+    "Direction",
     "Field",
     "FieldType",
     "MessageSpec",
+    "Scalar",
+    "Value",
     "Wire",
     "column",
+    "message_bytes_max",
 ]
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FIELDS_MAX = 16
 FIELD_BYTES_MAX = 1024
+LIST_ITEMS_MAX = 256
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -170,9 +177,35 @@ class FieldType(enum.StrEnum):
     """What a message field holds."""
 
     INTEGER = "integer"
+    FLOAT = "float"
     TEXT = "text"
     BYTES = "bytes"
     ENTITY = "entity"
+    LIST = "list"
+
+
+class Delivery(enum.IntEnum):
+    """How a message travels: may be lost; may be lost but never goes back; arrives once and in order."""
+
+    UNRELIABLE = 1
+    SEQUENCED = 2
+    RELIABLE = 3
+
+
+MESSAGE_BYTES = {Delivery.UNRELIABLE: 1100, Delivery.SEQUENCED: 1100, Delivery.RELIABLE: 8192}
+"""The largest message by delivery: one packet, or several that arrive in order."""
+
+
+class Direction(enum.StrEnum):
+    """Who sends a message. What clients send as `BOTH` is passed on to clients with its sender's entity in front."""
+
+    TO_SERVER = "to server"
+    TO_CLIENT = "to client"
+    BOTH = "both"
+
+
+Scalar = int | float | str | bytes
+Value = Scalar | tuple[Scalar, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,25 +214,77 @@ class Field:
 
     Attributes:
         name: Lower-case snake case.
-        type: What it holds; an entity is a 64-bit id.
-        low: Least integer.
-        high: Greatest integer, or for text and bytes the greatest encoded length.
+        type: What it holds; an entity is a 64-bit id, a list holds scalars of one declaration (`items`).
+        low: Least number; for text and bytes the least encoded length, for a list the least count.
+        high: Greatest number; for text and bytes the greatest encoded length, for a list the greatest count.
+        items: What a list holds; None for everything else.
+        doc: What it means, for docs/protocol.md; no part of the protocol id.
     """
 
     name: str
     type: FieldType
-    low: int = 0
-    high: int = 2**31 - 1
+    low: float = 0
+    high: float = 2**31 - 1
+    items: "Field | None" = None
+    doc: str = ""
 
     def accepts(self, value: object) -> bool:
-        """Whether a decoded value is of the type and within the bounds."""
+        """Whether a value is of the type and within the bounds."""
         if self.type is FieldType.INTEGER:
             return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        if self.type is FieldType.FLOAT:
+            return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
         if self.type is FieldType.ENTITY:
             return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
         if self.type is FieldType.TEXT:
-            return isinstance(value, str) and len(value.encode("utf-8", "replace")) <= self.high
-        return isinstance(value, bytes) and len(value) <= self.high
+            return isinstance(value, str) and self.low <= len(value.encode("utf-8", "replace")) <= self.high
+        if self.type is FieldType.BYTES:
+            return isinstance(value, bytes) and self.low <= len(value) <= self.high
+        items = self.items
+        counted = isinstance(value, tuple) and self.low <= len(value) <= self.high
+        return items is not None and isinstance(value, tuple) and counted and all(items.accepts(v) for v in value)
+
+    def bytes_max(self) -> int:
+        """The most bytes that a value takes in msgpack."""
+        if self.type is FieldType.INTEGER:
+            return max(_integer_bytes(int(self.low)), _integer_bytes(int(self.high)))
+        if self.type in {FieldType.ENTITY, FieldType.FLOAT}:
+            return 9
+        high = int(self.high)
+        if self.type is FieldType.TEXT:
+            return high + (1 if high < 32 else 2 if high < 256 else 3)
+        if self.type is FieldType.BYTES:
+            return high + (2 if high < 256 else 3)
+        assert self.items is not None
+        return (1 if high < 16 else 3) + high * self.items.bytes_max()
+
+    def describe(self) -> str:
+        """One canonical text; two fields are the same on the wire if and only if their texts are."""
+        held = "" if self.items is None else f" of {self.items.describe()}"
+        return f"{self.name}:{self.type} {self.low!r}..{self.high!r}{held}"
+
+
+def _integer_bytes(value: int) -> int:
+    """Bytes of an integer in msgpack, which takes the shortest form."""
+    for size, low, high in ((1, -32, 127), (2, -(2**7), 2**8 - 1), (3, -(2**15), 2**16 - 1), (5, -(2**31), 2**32 - 1)):
+        if low <= value <= high:
+            return size
+    return 9
+
+
+def _check_bounds(where: str, entry: Field) -> None:
+    """Refuse bounds that the type cannot have."""
+    if not NAME_PATTERN.fullmatch(entry.name) or not entry.low <= entry.high:
+        raise DeclarationError(f"{where}: bad name, or low above high")
+    counted = entry.type in {FieldType.TEXT, FieldType.BYTES, FieldType.LIST}
+    most = LIST_ITEMS_MAX if entry.type is FieldType.LIST else FIELD_BYTES_MAX
+    if counted and not 0 < entry.high <= most:
+        raise DeclarationError(f"{where}: high must be 1..{most} {'items' if most == LIST_ITEMS_MAX else 'bytes'}")
+    whole = entry.type is not FieldType.FLOAT
+    if whole and not (isinstance(entry.low, int) and isinstance(entry.high, int)):
+        raise DeclarationError(f"{where}: low {entry.low!r} and high {entry.high!r} must be integers for {entry.type}")
+    if not -(2**63) <= entry.low <= entry.high < 2**64 or (counted and entry.low < 0):
+        raise DeclarationError(f"{where}: bounds {entry.low!r}..{entry.high!r} are beyond what {entry.type} can hold")
 
 
 def _check_fields(owner: str, name: str, fields: tuple[Field, ...]) -> None:
@@ -208,23 +293,65 @@ def _check_fields(owner: str, name: str, fields: tuple[Field, ...]) -> None:
     if len(fields) > FIELDS_MAX or len({entry.name for entry in fields}) != len(fields):
         raise DeclarationError(f"{owner} {name!r}: at most {FIELDS_MAX} fields, each with a name of its own")
     for entry in fields:
-        sized = entry.type in {FieldType.TEXT, FieldType.BYTES}
-        if not NAME_PATTERN.fullmatch(entry.name) or entry.low > entry.high:
-            raise DeclarationError(f"{owner} {name!r} field {entry.name!r}: bad name, or low above high")
-        if sized and not 0 < entry.high <= FIELD_BYTES_MAX:
-            raise DeclarationError(f"{owner} {name!r} field {entry.name!r}: high must be 1..{FIELD_BYTES_MAX} bytes")
+        where = f"{owner} {name!r} field {entry.name!r}"
+        _check_bounds(where, entry)
+        if (entry.items is not None) != (entry.type is FieldType.LIST):
+            raise DeclarationError(f"{where}: a list, and only a list, needs items=Field(…)")
+        if entry.items is not None:
+            if entry.items.type is FieldType.LIST:
+                raise DeclarationError(f"{where}: a list of lists is deeper than 2; use two fields")
+            _check_bounds(f"{where} items", entry.items)
+
+
+def _check_size(owner: str, name: str, fields: tuple[Field, ...], delivery: Delivery) -> None:
+    """Refuse a declaration whose largest message would not fit: then none ever fails for its size."""
+    needed, most = message_bytes_max(fields), MESSAGE_BYTES[delivery]
+    if needed > most:
+        raise DeclarationError(
+            f"{owner} {name!r}: up to {needed} bytes as declared, {delivery.name} carries {most}; lower the bounds of "
+            f"its fields{'' if delivery is Delivery.RELIABLE else ', or declare it RELIABLE'}"
+        )
+
+
+def message_bytes_max(fields: tuple[Field, ...]) -> int:
+    """The most bytes of a message with these fields: type byte, array head, number and values."""
+    return 1 + 3 + 3 + sum(entry.bytes_max() for entry in fields)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageSpec:
-    """A message between server and client that does not change the world, such as a line of chat."""
+    """A message between server and client that does not change the world, such as a line of chat.
+
+    Attributes:
+        name: Lower-case snake case.
+        fields: Up to 16.
+        delivery: How it travels.
+        direction: Who sends it; what is sent both ways reaches clients with a field `sender`, an entity, in front.
+        doc: What it means, for docs/protocol.md.
+    """
 
     name: str
     fields: tuple[Field, ...]
+    delivery: Delivery = Delivery.RELIABLE
+    direction: Direction = Direction.BOTH
+    doc: str = ""
 
     def __post_init__(self) -> None:
         """Checks names and bounds."""
         _check_fields("message", self.name, self.fields)
+        if self.direction is Direction.BOTH and any(entry.name == SENDER.name for entry in self.fields):
+            raise DeclarationError(f"message {self.name!r} field 'sender': the server adds it; choose another name")
+        _check_size("message", self.name, self.fields_to_client, self.delivery)
+
+    @property
+    def fields_to_client(self) -> tuple[Field, ...]:
+        """The fields as clients receive them."""
+        return (SENDER, *self.fields) if self.direction is Direction.BOTH else self.fields
+
+    def describe(self) -> str:
+        """One canonical line, without documentation."""
+        fields = ", ".join(entry.describe() for entry in self.fields)
+        return f"message {self.name}({fields}) {self.delivery.name} {self.direction}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,15 +359,35 @@ class ActionSpec:
     """A client's request that enters the world as a recorded command, such as a change of team.
 
     Attributes:
+        name: Lower-case snake case.
+        fields: Up to 16.
         per_second_max: How many a player may send; more are refused and counted.
+        delivery: How it travels.
+        doc: What it means, for docs/protocol.md.
     """
 
     name: str
     fields: tuple[Field, ...]
     per_second_max: int = 5
+    delivery: Delivery = Delivery.RELIABLE
+    doc: str = ""
 
     def __post_init__(self) -> None:
         """Checks names and bounds."""
         _check_fields("action", self.name, self.fields)
         if not 1 <= self.per_second_max <= 1000:
             raise DeclarationError(f"action {self.name!r}: per_second_max {self.per_second_max} must be 1..1000")
+        _check_size("action", self.name, self.fields, self.delivery)
+
+    @property
+    def direction(self) -> Direction:
+        """Clients ask, the server decides."""
+        return Direction.TO_SERVER
+
+    def describe(self) -> str:
+        """One canonical line, without documentation."""
+        fields = ", ".join(entry.describe() for entry in self.fields)
+        return f"action {self.name}({fields}) {self.delivery.name} {self.per_second_max}/s"
+
+
+SENDER = Field("sender", FieldType.ENTITY, doc="entity of the player who sent it, 0 for none")

@@ -9,6 +9,7 @@ from sim.games.arena.components import Arms, Name, Powers, Score
 from sim.games.arena.life_kernels import choose_spawn, find_ready
 from sim.games.arena.rules import ARMOURY, START_WEAPONS, ArenaRules
 from sim.pipeline import Access, Step, System
+from sim.schema import Value
 from sim.systems import Intent
 
 __all__ = ["population_system", "spawn_system"]
@@ -51,10 +52,11 @@ def population_system(rules: ArenaRules) -> System:
                 players.free(slot)
                 step.events.emit(left, actor=entity)
 
-        def act(kind: int, slot: int, values: tuple[int | str | bytes, ...]) -> None:
-            if kind != choose_team or not 1 <= int(values[0]) <= rules.teams or values[0] == vitals.team[slot]:
+        def act(kind: int, slot: int, values: tuple[Value, ...]) -> None:
+            team = values[0] if kind == choose_team else 0
+            if not isinstance(team, int) or not 1 <= team <= rules.teams or team == vitals.team[slot]:
                 return
-            vitals.team[slot] = int(values[0])
+            vitals.team[slot] = team
             if vitals.alive[slot]:
                 vitals.alive[slot], vitals.health[slot] = False, 0.0
                 vitals.respawn_s[slot] = rules.respawn_s
