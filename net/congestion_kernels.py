@@ -1,0 +1,428 @@
+"""Congestion control of every peer: how fast to send, decided once per round from what acknowledgements tell.
+
+One row per peer of `CongestionColumns`, float64 (peers, COLUMNS), by the indices below; bytes, microseconds and bytes
+per second. Times are int64 microseconds of one monotonic clock, which float64 holds exactly for 285 years.
+
+The structure is that of Google congestion control (draft-ietf-rmcat-gcc-02): a delay part and a loss part each say
+over-use or not; over-use sets the rate to 0.85 × what was delivered, otherwise it grows, fast until the first over-use
+and then additively. Its signals are others, because a game sends few packets over bad radio links (docs/adr/0005):
+
+- Queueing delay is the *least* round-trip time of a round above the least of ten seconds (as Copa has it), since the
+  least of several samples is deaf to jitter. What a burst of our own adds is allowed for.
+- Loss counts by how much it exceeds the least loss of the last seconds, because only a queue's overflow goes away when
+  the rate is reduced (the evidence BBR wants, by other means).
+- A delay that stays although the rate was reduced again and again is no queue of ours: it is the new least.
+
+Rounds of an application that uses less than 70 % of its rate never raise the rate.
+"""
+
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from sim.arrays import F64, U8
+from sim.jit import kernel
+
+__all__ = [
+    "BANDWIDTH",
+    "BASE_RTT",
+    "CAP",
+    "COLUMNS",
+    "DELAY_DECREASES",
+    "FORGIVEN",
+    "LOSS",
+    "LOSS_BASE",
+    "LOSS_DECREASES",
+    "LOST_BYTES",
+    "QUEUE",
+    "RATE",
+    "RATE_MAX",
+    "RATE_MIN",
+    "RATE_START",
+    "TOKENS",
+    "CongestionColumns",
+    "on_ack",
+    "on_loss",
+    "on_send",
+    "refill",
+    "reset_peer",
+    "share",
+]
+
+CongestionColumns: TypeAlias = F64
+
+# Limits of the peer, which `reset_peer` keeps [bytes/s].
+RATE_MIN: Final = 0
+RATE_START: Final = 1
+RATE_MAX: Final = 2
+# What is decided.
+RATE: Final = 3  # of the controller [bytes/s]
+CAP: Final = 4  # of `share` [bytes/s]; infinite until it is called
+TOKENS: Final = 5  # budget [bytes]; negative where more was sent than allowed
+# What is known of the path.
+BASE_RTT: Final = 6  # least round-trip time of the last 5–10 s [µs]; infinite before the first sample
+QUEUE: Final = 7  # least round-trip time of the last round above that [µs]
+BANDWIDTH: Final = 8  # acknowledged bytes per second, smoothed
+LOSS: Final = 9  # share of packets lost in the last loss window
+LOSS_BASE: Final = 10  # share of packets that is lost whatever the rate
+DELAY_DECREASES: Final = 11  # counters
+LOSS_DECREASES: Final = 12
+FORGIVEN: Final = 13  # delays or losses taken for the path's own
+_FILLED_AT: Final = 14
+_SENT_AT: Final = 15
+_SRTT: Final = 16
+_BASE_NOW: Final = 17
+_BASE_BEFORE: Final = 18
+_BASE_AT: Final = 19
+_NOISE: Final = 20  # mean change of the least round-trip time from round to round [µs]
+_FLOOR: Final = 21  # least round-trip time of the last round [µs]
+_ROUND_AT: Final = 22  # when the round began; in the future while the effect of a decision is awaited
+_ROUND_SENT: Final = 23
+_ROUND_ACKS: Final = 24
+_ROUND_SAMPLES: Final = 25
+_ROUND_FLOOR: Final = 26
+_ROUND_BURST: Final = 27
+_BURST: Final = 28
+_LOSS_ACKED: Final = 29  # packets of the loss window
+_LOSS_LOST: Final = 30
+_FLOW_AT: Final = 31  # of the bandwidth's interval
+_FLOW_BYTES: Final = 32
+_STARTUP: Final = 33
+_REDUCED_AT: Final = 34
+_REDUCED_BY: Final = 35  # the delay [µs] or the loss that the last decrease was for
+_REDUCED_TIMES: Final = 36  # decreases in a row that changed nothing; negative while they are for loss
+_REDUCED_FROM: Final = 37  # the rate before the first of them
+_USED_BYTES: Final = 38  # sent since `share` last looked
+_USED: Final = 39  # bytes per second that the peer's sender makes use of, smoothed
+_DEMAND: Final = 40  # what `share` takes it to want [bytes/s]
+_SHARED_AT: Final = 41
+LOST_BYTES: Final = 42
+COLUMNS: Final = 43
+
+_SECOND: Final = 1e6
+_BURST_MIN, _BURST_MAX, _BURST_US = 2_400.0, 65_536.0, 60_000.0
+_BASE_US = 5e6
+_ROUND_US, _ROUND_US_MAX, _SAMPLES = 50_000.0, 1e6, 8.0
+_QUEUE_US = 15_000.0
+_FLOW_US, _FLOW_SMOOTH_US = 100_000.0, 250_000.0
+_LOSS_PACKETS, _LOSS_MARGIN = 20.0, 0.05
+_USED_SHARE = 0.7
+_BETA, _REDUCE_MOST = 0.85, 0.7
+_STARTUP_GAIN = 1.5
+_GROWTH = 57.0
+_IDLE_US = 1e6
+_STANDING = 3.0
+_BLACKOUT_PACKETS = 3.0
+_SHARE_SMOOTH_US = 200_000.0
+_SHARE_ROUNDS = 32
+
+
+@kernel(counted=False)
+def reset_peer(c: CongestionColumns, peer: int, now_us: int) -> None:
+    """Make a peer new: the start rate, a full bucket, nothing known of the path; its limits and its cap stay."""
+    for column in range(RATE, COLUMNS):
+        if column != CAP:
+            c[peer, column] = 0.0
+    c[peer, RATE] = c[peer, RATE_START]
+    c[peer, TOKENS] = _BURST_MIN
+    c[peer, _FILLED_AT] = now_us
+    c[peer, _SENT_AT] = now_us
+    c[peer, _ROUND_AT] = now_us
+    c[peer, _FLOW_AT] = now_us
+    c[peer, _BASE_AT] = now_us
+    c[peer, _REDUCED_AT] = now_us
+    c[peer, _SHARED_AT] = now_us
+    for column in (BASE_RTT, _BASE_NOW, _BASE_BEFORE, _FLOOR, _ROUND_FLOOR):
+        c[peer, column] = np.inf
+    c[peer, _STARTUP] = 1.0
+
+
+@kernel(counted=False)
+def _begin_round(c: CongestionColumns, peer: int, begin_us: float) -> None:
+    """Start measuring at a time, now or later."""
+    c[peer, _ROUND_AT] = begin_us
+    c[peer, _ROUND_SENT] = 0.0
+    c[peer, _ROUND_ACKS] = 0.0
+    c[peer, _ROUND_SAMPLES] = 0.0
+    c[peer, _ROUND_FLOOR] = np.inf
+    c[peer, _ROUND_BURST] = 0.0
+
+
+@kernel(counted=False)
+def refill(c: CongestionColumns, peer: int, now_us: int) -> float:
+    """Let the token bucket fill up to now.
+
+    Returns:
+        Budget [bytes]: what may be sent at once. 0 or negative: nothing but what must not wait.
+    """
+    rate = min(c[peer, RATE], c[peer, CAP])
+    burst = min(max(rate * (_BURST_US / _SECOND), _BURST_MIN), _BURST_MAX)
+    elapsed = max(0.0, now_us - c[peer, _FILLED_AT])
+    c[peer, TOKENS] = min(burst, c[peer, TOKENS] + rate * elapsed / _SECOND)
+    c[peer, _FILLED_AT] = now_us
+    return float(c[peer, TOKENS])
+
+
+@kernel(counted=False)
+def on_send(c: CongestionColumns, peer: int, size: int, now_us: int) -> None:
+    """Note one packet of `size` bytes that leaves now, and take it from the bucket.
+
+    The bucket goes into debt where the caller sends without budget, by no more than the largest burst.
+    """
+    idle = now_us - c[peer, _SENT_AT]
+    if idle > _IDLE_US:
+        kept = c[peer, RATE] * 0.5 ** (idle / (2.0 * _SECOND))
+        c[peer, RATE] = max(min(c[peer, RATE], c[peer, RATE_START]), kept)
+        _begin_round(c, peer, float(now_us))
+    c[peer, TOKENS] = max(c[peer, TOKENS] - size, -_BURST_MAX)
+    c[peer, _USED_BYTES] += size
+    c[peer, _BURST] = size + (c[peer, _BURST] if now_us == c[peer, _SENT_AT] else 0.0)
+    c[peer, _SENT_AT] = now_us
+    if now_us >= c[peer, _ROUND_AT]:
+        c[peer, _ROUND_SENT] += size
+        c[peer, _ROUND_BURST] = max(c[peer, _ROUND_BURST], c[peer, _BURST])
+
+
+@kernel(counted=False)
+def _note_rtt(c: CongestionColumns, peer: int, rtt: float, now: float) -> None:
+    """Take one sample into the smoothed, the least and the round's round-trip time."""
+    c[peer, _SRTT] += (rtt - c[peer, _SRTT]) * (0.125 if c[peer, _SRTT] > 0.0 else 1.0)
+    if now - c[peer, _BASE_AT] > _BASE_US:
+        c[peer, _BASE_AT] = now
+        c[peer, _BASE_BEFORE] = c[peer, _BASE_NOW]
+        c[peer, _BASE_NOW] = np.inf
+    c[peer, _BASE_NOW] = min(c[peer, _BASE_NOW], rtt)
+    c[peer, BASE_RTT] = min(c[peer, _BASE_NOW], c[peer, _BASE_BEFORE])
+    if now >= c[peer, _ROUND_AT]:
+        c[peer, _ROUND_SAMPLES] += 1.0
+        c[peer, _ROUND_FLOOR] = min(c[peer, _ROUND_FLOOR], rtt)
+
+
+@kernel(counted=False)
+def _note_flow(c: CongestionColumns, peer: int, now: float) -> None:
+    """Smooth the delivered bytes per second, over intervals long enough to hold several acknowledgements."""
+    elapsed = now - c[peer, _FLOW_AT]
+    if elapsed >= _FLOW_US:
+        sample = c[peer, _FLOW_BYTES] * _SECOND / elapsed
+        weight = elapsed / (_FLOW_SMOOTH_US + elapsed) if c[peer, BANDWIDTH] > 0.0 else 1.0
+        c[peer, BANDWIDTH] += (sample - c[peer, BANDWIDTH]) * weight
+        c[peer, _FLOW_AT] = now
+        c[peer, _FLOW_BYTES] = 0.0
+
+
+@kernel(counted=False)
+def _forgive(c: CongestionColumns, peer: int, now: float) -> None:
+    """Take back a series of decreases that did not change what they were for."""
+    c[peer, FORGIVEN] += 1.0
+    c[peer, RATE] = max(c[peer, RATE], _BETA * c[peer, _REDUCED_FROM])
+    c[peer, _REDUCED_TIMES] = 0.0
+    c[peer, _REDUCED_AT] = now
+
+
+@kernel(counted=False)
+def _reduce(c: CongestionColumns, peer: int, now: float, strength: float, sign: float) -> None:
+    """Reduce the rate to what the path delivered, and wait until the effect can be seen.
+
+    Args:
+        strength: The delay [µs] or the loss that this is for.
+        sign: +1 for delay, −1 for loss.
+    """
+    series = c[peer, _REDUCED_TIMES] * sign
+    if series <= 0.0 or strength < 0.7 * c[peer, _REDUCED_BY]:
+        series = 0.0
+        c[peer, _REDUCED_BY] = strength
+        c[peer, _REDUCED_FROM] = c[peer, RATE]
+    c[peer, _REDUCED_TIMES] = (series + 1.0) * sign
+    least = _REDUCE_MOST * _REDUCE_MOST if c[peer, _STARTUP] > 0.0 else _REDUCE_MOST
+    kept = max(_BETA * min(c[peer, BANDWIDTH], c[peer, RATE]), least * c[peer, RATE])
+    c[peer, RATE] = max(c[peer, RATE_MIN], min(kept, _BETA * c[peer, RATE]))
+    c[peer, _STARTUP] = 0.0
+    c[peer, _REDUCED_AT] = now
+    c[peer, _LOSS_ACKED] = 0.0
+    c[peer, _LOSS_LOST] = 0.0
+
+
+@kernel(counted=False)
+def _judge_loss(c: CongestionColumns, peer: int, now: float) -> bool:
+    """Whether the loss window is full and says over-use; the rate is then reduced already."""
+    packets = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST]
+    if packets < _LOSS_PACKETS:
+        return False
+    loss, base = c[peer, _LOSS_LOST] / packets, c[peer, LOSS_BASE]
+    c[peer, LOSS] = loss
+    c[peer, _LOSS_ACKED] = 0.0
+    c[peer, _LOSS_LOST] = 0.0
+    if loss <= base + _LOSS_MARGIN + 2.0 * np.sqrt(base * (1.0 - base) / packets):
+        c[peer, LOSS_BASE] += (loss - base) * 0.1
+        c[peer, _REDUCED_TIMES] = max(c[peer, _REDUCED_TIMES], 0.0)
+        return False
+    if -c[peer, _REDUCED_TIMES] >= _STANDING and loss >= 0.6 * c[peer, _REDUCED_BY]:
+        c[peer, LOSS_BASE] = min(loss, c[peer, _REDUCED_BY])
+        _forgive(c, peer, now)
+        return False
+    c[peer, LOSS_DECREASES] += 1.0
+    _reduce(c, peer, now, float(loss), -1.0)
+    return True
+
+
+@kernel(counted=False)
+def _judge_delay(c: CongestionColumns, peer: int, now: float) -> int:
+    """What the round's least delay says: 1 over-use, the rate is reduced already; 0 hold; −1 there is room."""
+    floor = c[peer, _ROUND_FLOOR]
+    if floor == np.inf:
+        return 0
+    if c[peer, _FLOOR] != np.inf:
+        c[peer, _NOISE] += (abs(floor - c[peer, _FLOOR]) - c[peer, _NOISE]) * 0.125
+    c[peer, _FLOOR] = floor
+    before = c[peer, QUEUE]
+    queue = floor - c[peer, BASE_RTT]
+    c[peer, QUEUE] = queue
+    burst = min(c[peer, _ROUND_BURST] * _SECOND / c[peer, RATE], _BURST_US)
+    limit = _QUEUE_US + burst + 1.5 * min(c[peer, _NOISE], 2.0 * _QUEUE_US)
+    if queue <= limit:
+        c[peer, _REDUCED_TIMES] = min(c[peer, _REDUCED_TIMES], 0.0)
+        return -1 if queue <= 0.5 * limit else 0
+    if c[peer, _REDUCED_TIMES] > 0.0 and queue < 0.8 * before:
+        return 0  # it drains
+    if c[peer, _REDUCED_TIMES] > _STANDING and queue >= 0.7 * c[peer, _REDUCED_BY]:
+        c[peer, _BASE_NOW] = floor
+        c[peer, _BASE_BEFORE] = np.inf
+        c[peer, BASE_RTT] = floor
+        _forgive(c, peer, now)
+        return 0
+    c[peer, DELAY_DECREASES] += 1.0
+    _reduce(c, peer, now, float(queue), 1.0)
+    return 1
+
+
+@kernel(counted=False)
+def _increase(c: CongestionColumns, peer: int, elapsed: float, now: float) -> float:
+    """Raise the rate where it was used; returns how long its effect takes to be seen [µs]."""
+    rate = c[peer, RATE]
+    if c[peer, _ROUND_SENT] < _USED_SHARE * rate * elapsed / _SECOND:
+        return 0.0
+    if c[peer, _STARTUP] > 0.0:
+        c[peer, RATE] = min(rate * _STARTUP_GAIN, c[peer, RATE_MAX])
+        return float(c[peer, _SRTT])
+    since = min((now - c[peer, _REDUCED_AT]) / _SECOND, 8.0)
+    c[peer, RATE] = min(rate + _GROWTH * np.sqrt(rate) * (1.0 + since) * elapsed / _SECOND, c[peer, RATE_MAX])
+    return 0.0
+
+
+@kernel(counted=False)
+def _decide(c: CongestionColumns, peer: int, now: float) -> None:
+    """End the round where it has told enough, and set the rate."""
+    elapsed = now - c[peer, _ROUND_AT]
+    if elapsed < max(_ROUND_US, 0.5 * c[peer, _SRTT]):
+        return
+    if c[peer, _ROUND_SAMPLES] < _SAMPLES and elapsed < max(8.0 * _ROUND_US, 2.0 * c[peer, _SRTT]):
+        return
+    wait = 0.0
+    if c[peer, _ROUND_ACKS] == 0.0:
+        if c[peer, _LOSS_LOST] < _BLACKOUT_PACKETS:
+            return
+        c[peer, LOSS_DECREASES] += 1.0
+        c[peer, LOSS] = 1.0
+        _reduce(c, peer, now, 1.0, -1.0)
+    else:
+        loss_over = _judge_loss(c, peer, now)
+        delay = 0 if loss_over else _judge_delay(c, peer, now)
+        if loss_over or delay > 0:
+            wait = 1.25 * c[peer, _SRTT]
+        elif delay < 0:
+            wait = _increase(c, peer, float(elapsed), now)
+    _begin_round(c, peer, now + min(wait, _ROUND_US_MAX))
+
+
+@kernel(counted=False)
+def on_ack(c: CongestionColumns, peer: int, size: int, sent_us: int, now_us: int, rtt_us: int) -> None:
+    """Note one packet that was newly acknowledged, once per packet.
+
+    Args:
+        c: Columns.
+        peer: Whose.
+        size: Bytes of the packet.
+        sent_us: When it was sent, on the clock of `now_us`.
+        now_us: When the acknowledgement arrived.
+        rtt_us: Round-trip time without the peer's delay, for the newest packet of an acknowledgement; 0 or less where
+            there is no sample.
+    """
+    now = float(now_us)
+    c[peer, _FLOW_BYTES] += size
+    if rtt_us > 0:
+        _note_rtt(c, peer, float(rtt_us), now)
+    _note_flow(c, peer, now)
+    if now >= c[peer, _ROUND_AT] and sent_us >= c[peer, _REDUCED_AT]:
+        c[peer, _ROUND_ACKS] += 1.0
+        c[peer, _LOSS_ACKED] += 1.0
+    if now >= c[peer, _ROUND_AT]:
+        _decide(c, peer, now)
+
+
+@kernel(counted=False)
+def on_loss(c: CongestionColumns, peer: int, size: int, now_us: int) -> None:
+    """Note one packet of `size` bytes that was declared lost; a late acknowledgement of it may still follow."""
+    now = float(now_us)
+    c[peer, LOST_BYTES] += size
+    if now >= c[peer, _ROUND_AT]:
+        c[peer, _LOSS_LOST] += 1.0
+        _decide(c, peer, now)
+
+
+@kernel(counted=False)
+def _water_level(c: CongestionColumns, active: U8, total: float, count: int) -> float:
+    """The level to which everybody's demand can be met out of `total`, raised from below; infinite where all can."""
+    level = total / count
+    for _ in range(_SHARE_ROUNDS):
+        met, over = 0.0, 0
+        for peer in range(active.shape[0]):
+            if active[peer]:
+                if c[peer, _DEMAND] > level:
+                    over += 1
+                else:
+                    met += c[peer, _DEMAND]
+        if over == 0:
+            return np.inf
+        raised = (total - met) / over
+        if raised <= level * 1.000001:
+            break
+        level = raised
+    return level
+
+
+@kernel("(f8[:,::1], u1[::1], f8, i8)", counted=False)
+def share(c: CongestionColumns, active: U8, total: float, now_us: int) -> float:
+    """Set the cap of every active peer so that all together stay below `total`, max-min fair by what they use.
+
+    Progressive filling (Bertsekas and Gallager, Data Networks, 6.5.2): who wants less than an equal part gets what it
+    wants, the others share the rest equally. Nothing is capped while all rates together fit. A peer is taken to want
+    twice what it used of late; what nobody wants is spread, so that one that begins to use its cap finds room at once.
+
+    Args:
+        c: Columns.
+        active: 1 where a peer counts, uint8 (peers,).
+        total: Of all peers [bytes/s].
+        now_us: Time now.
+
+    Returns:
+        The level at which caps are cut [bytes/s]; infinite where none is.
+    """
+    wanted, demanded, count = 0.0, 0.0, 0
+    for peer in range(active.shape[0]):
+        if active[peer]:
+            elapsed = now_us - c[peer, _SHARED_AT]
+            if elapsed > 0.0:
+                used = c[peer, _USED_BYTES] * _SECOND / elapsed
+                c[peer, _USED] += (used - c[peer, _USED]) * (elapsed / (_SHARE_SMOOTH_US + elapsed))
+                c[peer, _USED_BYTES] = 0.0
+                c[peer, _SHARED_AT] = now_us
+            c[peer, _DEMAND] = min(c[peer, RATE], 2.0 * c[peer, _USED] + c[peer, RATE_MIN])
+            wanted += c[peer, RATE]
+            demanded += c[peer, _DEMAND]
+            count += 1
+    level = np.inf if wanted <= total else _water_level(c, active, total, count)
+    spare = np.inf if wanted <= total else max(0.0, total - demanded) / count
+    for peer in range(active.shape[0]):
+        if active[peer]:
+            c[peer, CAP] = min(c[peer, _DEMAND], level) + spare
+    return float(level)

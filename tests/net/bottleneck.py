@@ -1,0 +1,240 @@
+"""Flows that share one bottleneck, in virtual time: what congestion control is judged by.
+
+A sender composes at ticks: what its game makes, always, and as much bulk as its budget allows. Packets pass a queue of
+`rate` bytes per second that drops what would wait longer than `queue_s`, then a path with delay, jitter and random loss.
+The receiver answers at its own ticks with the newest sequence and the 32 before it. As in the endpoint, a packet is
+lost when one sent three later is acknowledged and 9/8 of a round trip have passed, or when none was for long.
+"""
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from net.congestion import Congestion, CongestionLimits
+from net.congestion_kernels import on_ack, on_loss, on_send, refill
+
+__all__ = ["Bottleneck", "Controller", "Flow", "Kernels", "Path", "jain"]
+
+SECOND = 1_000_000
+PACKET = 1_050
+OVERHEAD = 28 + 33  # of UDP, IP and netcode
+
+
+class Controller(Protocol):
+    """What is tested, for all flows."""
+
+    def on_send(self, peer: int, size: int, now: int) -> None: ...
+    def on_ack(self, peer: int, size: int, sent: int, now: int, rtt: int) -> None: ...
+    def on_loss(self, peer: int, size: int, now: int) -> None: ...
+    def refill(self, peer: int, now: int) -> float: ...
+    def rate(self, peer: int) -> float: ...
+    def share(self, now: int) -> None: ...
+
+
+class Kernels:
+    """The kernels of `net.congestion_kernels`."""
+
+    def __init__(self, peers: int, limits: CongestionLimits | None = None) -> None:
+        self.congestion = Congestion(peers, limits=limits)
+        self.congestion.active[:] = 1
+        self.columns = self.congestion.columns
+
+    def on_send(self, peer: int, size: int, now: int) -> None:
+        on_send(self.columns, peer, size, now)
+
+    def on_ack(self, peer: int, size: int, sent: int, now: int, rtt: int) -> None:
+        on_ack(self.columns, peer, size, sent, now, rtt)
+
+    def on_loss(self, peer: int, size: int, now: int) -> None:
+        on_loss(self.columns, peer, size, now)
+
+    def refill(self, peer: int, now: int) -> float:
+        return refill(self.columns, peer, now)
+
+    def rate(self, peer: int) -> float:
+        return float(self.congestion.rate[peer])
+
+    def share(self, now: int) -> None:
+        self.congestion.share(now * 1000)
+
+
+@dataclass
+class Path:
+    """What one flow's packets meet besides the queue, times in µs; `jitter` is uniform around `delay`, both ways."""
+
+    delay: int = 25_000
+    jitter: int = 0
+    loss: float = 0.0
+    burst: tuple[int, int] = (0, 1)  # nothing passes for the first [µs] of each second [µs]
+    step: tuple[int, int] = (0, 0)  # at a time, the delay grows by so much
+
+
+@dataclass
+class Flow:
+    """One sender and its receiver, and what happened to it."""
+
+    path: Path = field(default_factory=Path)
+    start: int = 0
+    stop: int = 10**12
+    game: int = 0  # bytes per tick that are always sent
+    bulk: bool = True
+    tick: int = 16_667
+    sequence: int = 0
+    flying: dict[int, tuple[int, int]] = field(default_factory=dict)  # by sequence: when, bytes
+    seen: list[tuple[int, int]] = field(default_factory=list)  # of the receiver: sequence, when
+    newest: int = -1
+    srtt: float = 200_000.0
+    acked_at: int = 0
+    sent: int = 0
+    lost: int = 0
+    delivered: list[tuple[int, int]] = field(default_factory=list)  # when, bytes
+    game_delays: list[tuple[int, int]] = field(default_factory=list)  # when sent, one way
+
+
+class Bottleneck:
+    """Runs flows through one queue; the outcome stands in the flows and in `queued`."""
+
+    def __init__(
+        self, flows: Sequence[Flow], controller: Controller, *, rate: float, queue_s: float, seed: int
+    ) -> None:
+        self.flows, self.controller = list(flows), controller
+        self.rate, self.queue_s = rate, queue_s
+        self.random = random.Random(seed)
+        self.free_at = 0.0
+        self.events: list[tuple[int, int, Callable[[int], None]]] = []
+        self.serial = 0
+        self.queued: list[tuple[int, float]] = []
+        for index, flow in enumerate(self.flows):
+            offset = self.random.randrange(flow.tick)
+            self._at(flow.start + offset, partial(self._tick, index))
+            self._at(flow.start + self.random.randrange(flow.tick), partial(self._answer, index))
+
+    def _at(self, when: int, what: Callable[[int], None]) -> None:
+        self.serial += 1
+        heapq.heappush(self.events, (when, self.serial, what))
+
+    def run(self, seconds: float) -> None:
+        """Until that time."""
+        end = round(seconds * SECOND)
+        while self.events and self.events[0][0] <= end:
+            now, _, what = heapq.heappop(self.events)
+            what(now)
+
+    def _tick(self, index: int, now: int) -> None:
+        flow = self.flows[index]
+        if now >= flow.stop:
+            return
+        self.controller.share(now)
+        self._probe(index, now)
+        budget = self.controller.refill(index, now)
+        if flow.game:
+            self._send(index, flow.game, now, game=True)
+            budget -= flow.game
+        for _ in range(16 if flow.bulk else 0):
+            if budget <= 0:
+                break
+            self._send(index, PACKET, now)
+            budget -= PACKET
+        self._at(now + flow.tick, partial(self._tick, index))
+
+    def _delay(self, flow: Flow, now: int) -> int | None:
+        path = flow.path
+        if self.random.random() < path.loss or now % path.burst[1] < path.burst[0]:
+            return None
+        more = path.step[1] if path.step[1] and now >= path.step[0] else 0
+        return max(1_000, path.delay + more + round(self.random.uniform(-path.jitter, path.jitter)))
+
+    def _send(self, index: int, size: int, now: int, *, game: bool = False) -> None:
+        flow = self.flows[index]
+        sequence, flow.sequence = flow.sequence, flow.sequence + 1
+        flow.flying[sequence] = now, size
+        flow.sent += 1
+        self.controller.on_send(index, size, now)
+        begin = max(float(now), self.free_at)
+        self.queued.append((now, begin - now))
+        if (begin - now) / SECOND > self.queue_s:
+            return
+        self.free_at = begin + (size + OVERHEAD) * SECOND / self.rate
+        delay = self._delay(flow, now)
+        if delay is not None:
+            self._at(round(self.free_at) + delay, lambda later: self._arrive(index, sequence, size, now, game, later))
+
+    def _arrive(self, index: int, sequence: int, size: int, sent: int, game: bool, now: int) -> None:
+        flow = self.flows[index]
+        flow.delivered.append((now, size))
+        if game:
+            flow.game_delays.append((sent, now - sent))
+        flow.seen.append((sequence, now))
+        flow.newest = max(flow.newest, sequence)
+        flow.seen = [entry for entry in flow.seen if entry[0] >= flow.newest - 32]
+        if len(flow.seen) % 16 == 0:
+            self._reply(index, now)
+
+    def _answer(self, index: int, now: int) -> None:
+        flow = self.flows[index]
+        self._reply(index, now)
+        if now < flow.stop:
+            self._at(now + flow.tick, partial(self._answer, index))
+
+    def _reply(self, index: int, now: int) -> None:
+        flow = self.flows[index]
+        delay = self._delay(flow, now)
+        if delay is not None and flow.seen:
+            age = next(now - when for sequence, when in flow.seen if sequence == flow.newest)
+            newest, seen = flow.newest, [sequence for sequence, _ in flow.seen]
+            self._at(now + delay, lambda later: self._acks(index, newest, seen, age, later))
+
+    def _acks(self, index: int, newest: int, seen: list[int], age: int, now: int) -> None:
+        flow = self.flows[index]
+        if newest in flow.flying:
+            rtt = max(1, now - flow.flying[newest][0] - age)
+            flow.srtt += (rtt - flow.srtt) * 0.125
+        flow.acked_at = now
+        for sequence in sorted(seen):
+            if sequence in flow.flying:
+                sent, size = flow.flying.pop(sequence)
+                rtt = max(1, now - sent - age) if sequence == newest and age < 64_000 else 0
+                self.controller.on_ack(index, size, sent, now, rtt)
+        self._lose(index, newest, now)
+
+    def _lose(self, index: int, newest: int, now: int) -> None:
+        flow = self.flows[index]
+        gone = [
+            sequence
+            for sequence, (sent, _) in flow.flying.items()
+            if (sequence <= newest - 3 and now - sent > 1.125 * flow.srtt) or sequence < newest - 32
+        ]
+        for sequence in gone:
+            _, size = flow.flying.pop(sequence)
+            flow.lost += 1
+            self.controller.on_loss(index, size, now)
+
+    def _probe(self, index: int, now: int) -> None:
+        flow = self.flows[index]
+        late = 2 * flow.srtt + 100_000
+        gone = [sequence for sequence, (sent, _) in flow.flying.items() if now - max(sent, flow.acked_at) > late]
+        for sequence in gone:
+            _, size = flow.flying.pop(sequence)
+            flow.lost += 1
+            self.controller.on_loss(index, size, now)
+
+    def goodput(self, since: float, until: float) -> list[float]:
+        """Bytes per second that arrived, by flow."""
+        return [
+            sum(size for when, size in flow.delivered if since * SECOND <= when < until * SECOND) / (until - since)
+            for flow in self.flows
+        ]
+
+    def queue_ms(self, since: float, share: float) -> float:
+        """A percentile of the queueing delay that packets met [ms]."""
+        return float(np.percentile([wait for when, wait in self.queued if when >= since * SECOND], share)) / 1000
+
+
+def jain(values: Sequence[float]) -> float:
+    """Jain's fairness index: 1 where all are equal, 1/n where one has everything."""
+    return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
