@@ -29,7 +29,16 @@ from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
 from server.replication import Replication, ReplicationLimits
 from server.sessions import Sessions
-from server.tickets import CARD_VARIABLE, ServerCard, card_path, fresh_key, protocol_id, write_card
+from server.tickets import (
+    CARD_VARIABLE,
+    ServerCard,
+    card_path,
+    fresh_key,
+    part_digests,
+    protocol_id,
+    protocol_parts,
+    write_card,
+)
 from server.watch import Watch, WatchParts
 from server.wire import field_table
 from sim.arrays import I64
@@ -158,6 +167,7 @@ class Server:
             snapshot_hz=config.snapshot_hz,
             token_seconds=config.token_seconds,
             client_timeout_s=config.client_timeout_s,
+            protocol_digests=part_digests(protocol_parts(world.game, tick_hz=config.tick_hz, map_hash=map_hash)),
         )
 
     def _assemble(self) -> None:

@@ -1,5 +1,9 @@
 """What a client must know to join a server, in one private file, and connect tokens made from it.
 
+The protocol id is the first 64 bits of BLAKE2b over a canonical text of everything that both sides must have alike:
+the layouts on the wire, the game's declarations, the map, the tick rate. It is netcode's protocol id, so a client
+that differs is refused with its first packet; the digests of the parts in the card say what it is that differs.
+
 The running server writes `RUNTIME/hitreg-FEED.json` (mode 0600): its address, protocol id, private key, game, map and
 rates. Whoever can read the file may issue tokens: the edge process, and bots on the same machine.
 """
@@ -9,30 +13,45 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from net.address import parse_address
 from net.errors import NetError
-from net.tokens import issue_token
+from net.messages import message_forms
+from net.schema import describe_layouts
+from net.tokens import VERSION_INFO, issue_token
 from server.errors import ServerError
 from server.wire import field_table, owner_layout
 from sim.plugin import GameSpec
+from sim.schema import Direction
 
 __all__ = [
     "CARD_VARIABLE",
     "ServerCard",
     "card_path",
+    "describe_protocol",
     "edge_token_issuer",
+    "explain_mismatch",
     "fresh_key",
+    "part_digests",
     "protocol_id",
+    "protocol_parts",
     "read_card",
     "write_card",
 ]
 
 CARD_BYTES_MAX = 1 << 16
 CARD_VARIABLE = "HITREG_CARD"
+WIRE_VERSION = 2  # of what no layout shows: raise it where bytes stay the same and their meaning changes
+REMEDY = "run the same version of hitreg on both sides"
+REMEDIES = {
+    "wire format": REMEDY,
+    "game": "run the same version of the game package on both sides",
+    "map": "give both sides the same map file",
+    "rate": "read tick_hz from the server's card",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +68,7 @@ class ServerCard:
     snapshot_hz: int
     token_seconds: int
     client_timeout_s: int
+    protocol_digests: dict[str, str] = field(default_factory=dict)
 
     def token(self, client_id: int, *, name: str = "", team: int = 0) -> bytes:
         """A connect token of 2,048 bytes.
@@ -71,12 +91,64 @@ class ServerCard:
         )
 
 
+def protocol_parts(game: GameSpec, *, tick_hz: int, map_hash: str) -> dict[str, str]:
+    """Everything that client and server must have alike, as canonical text by part.
+
+    Args:
+        game: What the server plays.
+        tick_hz: Ticks per second.
+        map_hash: `WorldMap.content_hash` of the map.
+    """
+    table = field_table(game, tick_hz=tick_hz)
+    forms = message_forms(game.actions, game.messages, Direction.TO_SERVER)
+    forms += message_forms(game.actions, game.messages, Direction.TO_CLIENT)
+    lines = [f"game {game.name} {game.version}"]
+    lines += [
+        f"field {f.name} {f.bits} {f.signed} {f.step!r} {order}"
+        for f, order in zip(table.fields, table.table[:, 2], strict=True)
+    ]
+    lines += [f"owner {f.name} {f.dtype} {f.count} {f.predicted}" for f in owner_layout().fields]
+    lines += [f"kind {kind.name} {kind.replicated}" for kind in game.kinds]
+    lines += [f"event {name}" for name in game.events]
+    lines += [
+        f"{form.number} {form.name}({', '.join(f.describe() for f in form.fields)}) {form.delivery.name}"
+        for form in forms
+    ]
+    wire = f"hitreg {WIRE_VERSION}\n{VERSION_INFO[:-1].decode()}\n{describe_layouts()}"
+    return {"wire format": wire, "game": "\n".join(lines), "map": map_hash, "rate": f"{tick_hz} Hz"}
+
+
+def describe_protocol(parts: Mapping[str, str]) -> str:
+    """The text whose digest is the protocol id: what to compare where two ids differ."""
+    return "".join(f"== {name}\n{text}\n" for name, text in parts.items())
+
+
+def part_digests(parts: Mapping[str, str]) -> dict[str, str]:
+    """A short digest of each part, in hexadecimal, as cards and logs have it."""
+    return {name: hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for name, text in parts.items()}
+
+
 def protocol_id(game: GameSpec, *, tick_hz: int, map_hash: str) -> int:
     """64 bits that differ whenever client and server would not understand each other."""
-    table = field_table(game, tick_hz=tick_hz)
-    lines = [game.name, game.version, str(tick_hz), map_hash, repr(table.fields), repr(owner_layout().fields)]
-    lines += [repr(game.events), repr(game.messages), repr(game.actions), repr([kind.name for kind in game.kinds])]
-    return int.from_bytes(hashlib.blake2b("\n".join(lines).encode(), digest_size=8).digest(), "little")
+    text = describe_protocol(protocol_parts(game, tick_hz=tick_hz, map_hash=map_hash))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def explain_mismatch(card: ServerCard, own: Mapping[str, str]) -> str:
+    """Which part of the protocol differs between a server and this build, and what to do; empty where none does.
+
+    Args:
+        card: The server's.
+        own: This side's `part_digests`, of the game, map and rate that it has.
+    """
+    told = card.protocol_digests
+    if not told:
+        return "the server does not say what its protocol is made of; run the same version on both sides"
+    differing = [name for name in {**own, **told} if own.get(name) != told.get(name)]
+    return "; ".join(
+        f"{name} differs (server {told.get(name, 'none')}, here {own.get(name, 'none')}): {REMEDIES.get(name, REMEDY)}"
+        for name in differing
+    )
 
 
 def card_path(feed: str) -> Path:

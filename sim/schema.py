@@ -260,6 +260,8 @@ class Field:
 
     def describe(self) -> str:
         """One canonical text; two fields are the same on the wire if and only if their texts are."""
+        if self.type is FieldType.ENTITY:
+            return f"{self.name}:{self.type}"
         held = "" if self.items is None else f" of {self.items.describe()}"
         return f"{self.name}:{self.type} {self.low!r}..{self.high!r}{held}"
 

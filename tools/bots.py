@@ -24,7 +24,7 @@ from server.game import load_game
 from server.kernels import prepare
 from server.maps import load_geometry, load_map
 from server.maps.walkways import load_navigation
-from server.tickets import ServerCard, protocol_id, read_card
+from server.tickets import ServerCard, explain_mismatch, part_digests, protocol_id, protocol_parts, read_card
 from server.wire import field_table, owner_layout
 from sim.arrays import U8, AnyArray
 from sim.jit import seal, set_threads
@@ -112,7 +112,8 @@ class BotSwarm:
         if world_map.content_hash() != card.map_hash:
             raise ToolsError(f"map {card.map}: not the server's; start bots where the server's map file is")
         if protocol_id(game, tick_hz=card.tick_hz, map_hash=card.map_hash) != card.protocol_id:
-            raise ToolsError(f"server at {card.address}: another version of the game {card.game!r}; restart both")
+            own = part_digests(protocol_parts(game, tick_hz=card.tick_hz, map_hash=card.map_hash))
+            raise ToolsError(f"server at {card.address}: {explain_mismatch(card, own)}")
         source = Path(card.map)
         beside = source if source.is_file() else None
         geometry = load_geometry(world_map, beside=beside)

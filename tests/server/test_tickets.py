@@ -1,5 +1,7 @@
 """The server's card, its key, and what of it makes two builds understand each other."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,20 @@ from net.errors import NetError
 from net.tokens import read_token
 from server.errors import ServerError
 from server.game import load_game
-from server.tickets import CARD_VARIABLE, ServerCard, edge_token_issuer, fresh_key, protocol_id, read_card, write_card
+from server.tickets import (
+    CARD_VARIABLE,
+    ServerCard,
+    describe_protocol,
+    edge_token_issuer,
+    explain_mismatch,
+    fresh_key,
+    part_digests,
+    protocol_id,
+    protocol_parts,
+    read_card,
+    write_card,
+)
+from sim.schema import Delivery
 
 CARD = ServerCard("127.0.0.1:4000", 7, "ab" * 32, "arena", "arena", "hash", 60, 30, 60, 10)
 
@@ -72,3 +87,35 @@ def test_a_key_is_read_or_made_and_a_wrong_file_is_named(tmp_path: Path) -> None
         fresh_key(str(short))
     with pytest.raises(ServerError, match="name a readable file"):
         fresh_key(str(tmp_path / "absent"))
+
+
+def test_what_differs_is_named_with_its_remedy() -> None:
+    game = load_game("arena")
+    own = part_digests(protocol_parts(game, tick_hz=60, map_hash="a"))
+    assert list(own) == ["wire format", "game", "map", "rate"]
+    assert explain_mismatch(replace(CARD, protocol_digests=own), own) == ""
+    other = part_digests(protocol_parts(game, tick_hz=60, map_hash="b"))
+    told = explain_mismatch(replace(CARD, protocol_digests=other), own)
+    assert told == f"map differs (server {other['map']}, here {own['map']}): give both sides the same map file"
+    slower = part_digests(protocol_parts(game, tick_hz=30, map_hash="a"))
+    told = explain_mismatch(replace(CARD, protocol_digests=slower), own)
+    assert "rate differs" in told and "game" not in told
+    assert "same version" in explain_mismatch(CARD, own)
+
+
+def test_documentation_is_no_part_of_the_protocol() -> None:
+    game = load_game("arena")
+    messages = tuple(replace(spec, doc="other words") for spec in game.messages)
+    parts = protocol_parts(replace(game, messages=messages), tick_hz=60, map_hash="a")
+    assert parts == protocol_parts(game, tick_hz=60, map_hash="a")
+    louder = tuple(replace(spec, delivery=Delivery.UNRELIABLE) for spec in game.messages)
+    changed = protocol_parts(replace(game, messages=louder), tick_hz=60, map_hash="a")
+    assert changed["game"] != parts["game"] and changed["wire format"] == parts["wire format"]
+
+
+def test_the_canonical_text_is_what_the_id_is_the_digest_of() -> None:
+    parts = protocol_parts(load_game("arena"), tick_hz=60, map_hash="a")
+    text = describe_protocol(parts)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    assert int.from_bytes(digest, "little") == protocol_id(load_game("arena"), tick_hz=60, map_hash="a")
+    assert "packet header(sequence:u16" in text and "say(sender:entity, text:text 0..200)" in text
