@@ -113,7 +113,8 @@ class BotSwarm:
             raise ToolsError(f"map {card.map}: not the server's; start bots where the server's map file is")
         if protocol_id(game, tick_hz=card.tick_hz, map_hash=card.map_hash) != card.protocol_id:
             own = part_digests(protocol_parts(game, tick_hz=card.tick_hz, map_hash=card.map_hash))
-            raise ToolsError(f"server at {card.address}: {explain_mismatch(card, own)}")
+            reason = explain_mismatch(card, own) or "another version of hitreg; run the same on both sides"
+            raise ToolsError(f"server at {card.address}: {reason}")
         source = Path(card.map)
         beside = source if source.is_file() else None
         geometry = load_geometry(world_map, beside=beside)
