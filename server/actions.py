@@ -1,12 +1,13 @@
 """Clients' messages, checked: actions become commands of the world, the game's messages are passed on to everyone.
 
-A client may send each action `per_second_max` times a second and `MESSAGES_PER_SECOND_MAX` messages in all, in
-windows of one second of ticks; what is beyond is refused and counted.
+A message is passed on with its sender's entity in front (`net.messages`), so that nobody speaks for another, and only
+of who plays. A client may send each action `per_second_max` times a second and each message
+`MESSAGES_PER_SECOND_MAX` times, in windows of one second of ticks; what is beyond is refused and counted.
 """
 
 import numpy as np
 
-from net.messages import MessageCodec
+from net.messages import GAME_NUMBERS, MessageCodec
 from server.sessions import Sessions
 from sim.arrays import I32, I64
 from sim.plugin import GameSpec
@@ -28,7 +29,7 @@ class ActionGate:
 
     def __init__(self, game: GameSpec, *, clients: int, tick_hz: int) -> None:
         self._actions = len(game.actions)
-        self._codec = MessageCodec([*game.actions, *game.messages])
+        self._codec = MessageCodec.to_server(game.actions, game.messages)
         self._most = [spec.per_second_max for spec in game.actions] + [MESSAGES_PER_SECOND_MAX] * len(game.messages)
         self._tick_hz = tick_hz
         self._used: I32 = np.zeros((clients, max(len(self._most), 1)), np.int32)
@@ -55,13 +56,14 @@ class ActionGate:
         if self._window[client] != window:
             self._window[client] = window
             self._used[client] = 0
-        self._used[client, message.kind] += 1
-        if self._used[client, message.kind] > self._most[message.kind]:
+        number = message.kind - GAME_NUMBERS
+        self._used[client, number] += 1
+        if self._used[client, number] > self._most[number]:
             self.refused += 1
-        elif message.kind < self._actions:
-            sessions.act(client, message.kind, message.values)
-        elif len(self._told) < TOLD_MAX:
-            self._told.append((message.name, message.values))
+        elif number < self._actions:
+            sessions.act(client, number, message.values)
+        elif sessions.row[client] >= 0 and len(self._told) < TOLD_MAX:
+            self._told.append((message.name, (int(sessions.entity[client]), *message.values)))
         else:
             self.refused += 1
 

@@ -72,7 +72,7 @@ class Frame:
         self._sequences: U16 = parts.replication.payload.view(np.uint16)[:, 1]
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
-        self._told = MessageCodec(world.game.messages)
+        self._told = MessageCodec.to_client(world.game.actions, world.game.messages)
         self._kinds = {name: world.game.event(name) for name in CORE_EVENTS}
         self._mark_ns = 0
         self._mark_stage = 0

@@ -46,8 +46,8 @@ class Clients:
     def __init__(self, server: Server, count: int) -> None:
         self.server, self.count = server, count
         world = server.world
-        self.codec = MessageCodec([*world.game.actions, *world.game.messages])
-        self.told = MessageCodec(world.game.messages)
+        self.codec = MessageCodec.to_server(world.game.actions, world.game.messages)
+        self.told = MessageCodec.to_client(world.game.actions, world.game.messages)
         self.heard: list[tuple[int, str]] = []
         predictor = MotionPredictor(Motion(world.geometry, world.map.triggers), tick_hz=TICK_HZ, bots=count)
         self.replicas = ReplicaGroup(count, field_table(world.game, tick_hz=TICK_HZ))
@@ -77,7 +77,7 @@ class Clients:
             for index in self.game.messages[: self.game.message_count]:
                 message = self.told.decode(payloads.payload(int(index)))
                 assert message is not None
-                self.heard.append((int(payloads.client[index]), str(message.values[0])))
+                self.heard.append((int(payloads.client[index]), str(message.values[1])))
 
     def frame(self, now_ns: int) -> None:
         self.receive(now_ns)

@@ -9,7 +9,7 @@ from server.sessions import Sessions
 from sim.commands import Action, Commands
 
 GAME = load_game("arena")
-CODEC = MessageCodec([*GAME.actions, *GAME.messages])
+CODEC = MessageCodec.to_server(GAME.actions, GAME.messages)
 TICK_HZ = 60
 
 
@@ -37,7 +37,7 @@ def test_more_than_a_second_allows_is_refused_until_the_next(gate: ActionGate, s
         gate.hear(0, CODEC.encode("say", "again"), 5, sessions)
     assert (len(gate.take_told()), gate.refused) == (MESSAGES_PER_SECOND_MAX, 3)
     gate.hear(0, CODEC.encode("say", "later"), 5 + TICK_HZ, sessions)
-    assert gate.take_told() == [("say", ("later",))]
+    assert gate.take_told() == [("say", (77, "later"))]
     assert gate.take_told() == []
 
 
@@ -51,6 +51,7 @@ def test_a_new_client_in_the_slot_begins_afresh(gate: ActionGate, sessions: Sess
 
 def test_the_messages_of_a_tick_are_bounded(gate: ActionGate, sessions: Sessions) -> None:
     for client in range(TOLD_MAX):
+        sessions.row[client] = client
         for _ in range(2):
             gate.hear(client, CODEC.encode("say", "all at once"), 5, sessions)
     assert (len(gate.take_told()), gate.refused) == (TOLD_MAX, TOLD_MAX)
@@ -67,3 +68,8 @@ def test_what_is_not_as_declared_is_counted_and_does_nothing(
     commands = Commands(8)
     sessions.fill(commands)
     assert commands.actions == []
+
+
+def test_only_who_plays_is_passed_on(gate: ActionGate, sessions: Sessions) -> None:
+    gate.hear(1, CODEC.encode("say", "from nowhere"), 5, sessions)
+    assert (gate.take_told(), gate.refused) == ([], 1)
