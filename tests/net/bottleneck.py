@@ -1,7 +1,7 @@
 """Flows that share one bottleneck, in virtual time: what congestion control is judged by.
 
 A sender composes at ticks: what its game makes, always, and as much bulk as its budget allows. Packets pass a queue of
-`rate` bytes per second that drops what would wait longer than `queue_s`, then a path with delay, jitter and random loss.
+`rate` bytes per second that drops what would wait longer than `queue_s`, then a path of its own.
 The receiver answers at its own ticks with the newest sequence and the 32 before it. As in the endpoint, a packet is
 lost when one sent three later is acknowledged and 9/8 of a round trip have passed, or when none was for long.
 """
