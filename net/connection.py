@@ -11,9 +11,11 @@ State machine (STANDARD.md, "Client State Machine"); a failed attempt goes on to
 """
 
 from enum import IntEnum
+from types import ModuleType
 
 import numpy as np
 
+from net import connection_kernels, plain
 from net.address import ADDRESS_WORDS, Address, address_of
 from net.connection_kernels import (
     CLIENT_INDEX,
@@ -28,9 +30,6 @@ from net.connection_kernels import (
     TIMES_COLUMNS,
     VERDICT,
     GroupColumns,
-    group_advance,
-    group_receive,
-    group_send,
 )
 from net.datagrams import Datagrams, Payloads
 from net.errors import NetError, TokenError
@@ -78,10 +77,13 @@ class ClientGroup:
         count: Number of clients.
         protocol_id: Of the game and its version, 64 bits.
         batch: Largest number of datagrams `receive` is given at once.
+        batched: Whether whole batches run in kernels; otherwise packet by packet in Python (`net.plain`), with the same
+            results.
 
     Attributes:
         state: `ClientState` of each client, shape (count,), int32.
         client_index: Slot of each client on its server, -1 before it was ever connected; shape (count,), int32.
+        last_receive_ns: When each client last heard its server, int64 [ns]; shape (count,).
         payloads: Of the last `receive`.
         outgoing: Datagrams to be sent; the caller sends and clears them. Overflow is dropped and counted.
         drops: Counts by `net.packets.Drop`, int64.
@@ -90,10 +92,12 @@ class ClientGroup:
         NetError: `count` is not positive.
     """
 
-    def __init__(self, count: int, *, protocol_id: int, batch: int = 4096) -> None:
+    def __init__(self, count: int, *, protocol_id: int, batch: int = 4096, batched: bool = True) -> None:
         if count < 1:
             raise NetError(f"clients: count is {count}; it must be at least 1")
         self.count, self.protocol_id = count, protocol_id
+        self._path: ModuleType = connection_kernels if batched else plain
+        self._close_slot = close_slot if batched else plain.close_slot
         self._status: I32 = np.zeros((count, STATUS_COLUMNS), dtype=np.int32)
         self._status[:, VERDICT] = NO_VERDICT
         self._status[:, CLIENT_INDEX] = -1
@@ -102,6 +106,7 @@ class ClientGroup:
         self._words: U64 = np.zeros((count, WORDS), dtype=np.uint64)
         self._keys: U8 = np.zeros((count, KEYS_BYTES), dtype=np.uint8)
         self._times: I64 = np.zeros((count, TIMES_COLUMNS), dtype=np.int64)
+        self.last_receive_ns: I64 = self._times[:, LAST_RECEIVE]
         self._servers: U64 = np.zeros((count, SERVERS_MAX, ADDRESS_WORDS), dtype=np.uint64)
         self._handshake: U8 = np.zeros((count, HANDSHAKE_BYTES), dtype=np.uint8)
         self._columns: GroupColumns = (
@@ -172,7 +177,7 @@ class ClientGroup:
             )
         payloads = self.payloads
         payloads.buffer = datagrams.flat
-        payloads.count = group_receive(
+        payloads.count = self._path.group_receive(
             self._columns,
             (datagrams.data, datagrams.length, datagrams.address),
             datagrams.peer,
@@ -205,7 +210,7 @@ class ClientGroup:
         if not clients.shape == offsets.shape == lengths.shape:
             raise NetError(f"send: {clients.shape} clients, {offsets.shape} offsets, {lengths.shape} lengths")
         out = self.outgoing
-        out.count = group_send(
+        out.count = self._path.group_send(
             self._columns,
             buffer,
             clients,
@@ -223,7 +228,7 @@ class ClientGroup:
     def advance(self, now_ns: int) -> None:
         """Move the state machines to `now_ns`, and queue requests, responses and keep-alives that are due (10 Hz)."""
         out = self.outgoing
-        out.count = group_advance(
+        out.count = self._path.group_advance(
             self._columns, now_ns, RETRY_NS, self._outgoing, out.peer, out.count, self._scratch, self.drops
         )
 
@@ -233,7 +238,7 @@ class ClientGroup:
             return False
         if self.state[client] == ClientState.CONNECTED:
             out, first = self.outgoing, self.outgoing.count
-            out.count = close_slot(
+            out.count = self._close_slot(
                 self._words,
                 self._keys,
                 self._times,

@@ -48,6 +48,7 @@ __all__ = [
     "PAYLOADS_TYPE",
     "SERVER_COUNT",
     "SERVER_INDEX",
+    "SLOTS",
     "START",
     "STATE",
     "STATUS_COLUMNS",

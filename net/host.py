@@ -9,6 +9,8 @@ Beyond the standard (netcode's later hardening, and limits of our own):
 - the history of used tokens lives until they expire and, when full, refuses new tokens instead of forgetting;
 - sequences start at a figure made from the time of day, so that a server that is restarted within the life of a
   token, whose keys it would use again, never repeats a nonce;
+- addresses have limits of their own (`net.limits`), and a client has few handshakes under way;
+- with `takeover`, a client may come back before its old connection has ended, which then ends (`net.host_kernels`);
 - a slot is used again only after its `Disconnected` event was taken, so that indices never change meaning unseen.
 """
 
@@ -17,43 +19,25 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
 
-from net.address import ADDRESS_WORDS, Address, address_of
-from net.datagrams import Datagrams, Payloads
+from net import host_kernels, plain
+from net.address import Address, address_of
+from net.datagrams import Datagrams
 from net.errors import NetError
-from net.host_kernels import (
-    CONNECTED,
-    COUNTS,
-    FREE,
-    PENDING,
-    HostColumns,
-    HostOutputs,
-    close_slot,
-    receive_batch,
-    send_batch,
-    sweep,
-    table_edit,
-)
+from net.history import TokenHistory
+from net.host_arrays import HostArrays
+from net.host_kernels import CONNECTED, COUNTS, FREE, PENDING
+from net.limits import ADDRESS_CONNECTIONS_MAX, ADDRESS_CONNECTS_PER_S, LOOPBACK, AddressLimits, Crowds
 from net.packets import REQUEST_BYTES, Drop, Kind, seal_packet
-from net.packets_kernels import (
-    KEYS_BYTES,
-    LAST_RECEIVE,
-    LAST_SEND,
-    SEND_KEY_AT,
-    SEND_SEQUENCE,
-    TIMEOUT,
-    WORDS,
-    DatagramArrays,
-    new_scratch,
-)
+from net.packets_kernels import SEND_KEY_AT
 from net.tokens import (
     CHALLENGE_TOKEN_BYTES,
     KEY_BYTES,
     MAC_BYTES,
     PRIVATE_TOKEN_BYTES,
-    USER_DATA_BYTES,
     PrivateToken,
     open_challenge,
     read_private,
@@ -66,6 +50,7 @@ __all__ = ["KEEP_ALIVE_NS", "Connected", "DisconnectReason", "Disconnected", "Ho
 KEEP_ALIVE_NS = 100_000_000
 CLIENTS_MAX = 65_536
 PENDING_NS_MAX = 60_000_000_000  # of tokens that allow silence for longer, or for ever
+PENDING_PER_CLIENT_MAX = 4  # of one client id; the oldest makes way
 HANDSHAKES_PER_BATCH = 64
 TOKEN_LIFETIME_S = 86_400
 GLOBAL_SEQUENCE = 2**63
@@ -74,21 +59,27 @@ _NS = 1_000_000_000
 
 
 class DisconnectReason(IntEnum):
-    """Why a client's slot was reset; the numbers are the reference implementation's."""
+    """Why a client's slot was reset; the first three numbers are the reference implementation's."""
 
     TIMED_OUT = 1
     BY_CLIENT = 2
     BY_SERVER = 3
+    REPLACED = 4  # by a new connection of the same client
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A client got a slot."""
+    """A client got a slot.
+
+    `replaces` is the slot that the same client held until its response, -1 where it held none. The `Disconnected` event
+    of that, with `REPLACED`, comes with this one; on a full server an earlier call had it, and the slot is the same.
+    """
 
     client: int
     client_id: int
     user_data: bytes
     address: Address
+    replaces: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +93,25 @@ class Disconnected:
 
 
 @dataclass(slots=True)
-class _Used:
-    """A token that was seen, and from where; consumed once its client got a slot."""
-
-    words: tuple[int, int, int]
-    consumed: bool = False
-
-
-@dataclass(slots=True)
 class _Handshake:
-    """What Python knows of a pending slot."""
+    """What Python knows of a pending slot: `beside` is whose rival it is, `batch` when it began,
+    `reserved` which slot is kept for it.
+    """
 
     client_id: int
     mac: bytes
     timeout_ns: int
+    key: int
+    beside: int
+    batch: int
+    replaces: int = -1
+    reserved: int = -1
 
 
-class Host:
+class Host(HostArrays):
     """Connects clients that hold a valid token, and seals and opens their packets.
+
+    Its arrays are those of `HostArrays`.
 
     Args:
         protocol_id: Of the game and its version, 64 bits.
@@ -133,15 +125,14 @@ class Host:
         pending_max: Handshakes under way; further requests are dropped.
         history_max: Tokens remembered until they expire; further tokens are dropped.
         token_lifetime_s: Tokens that expire later than this from now are dropped.
+        takeover: Whether a client that is connected may connect again, with a token of its own, which ends its old
+            connection; otherwise it is ignored until that has ended, as the standard has it.
+        address_connections_max: Connections of one IPv4 address, or one IPv6 /64 network; 0: any number.
+        address_connects_per_s: New ones per second, and how many at once after a pause; 0: any number.
+        exempt: Networks without these two limits.
+        batched: Whether whole batches run in kernels; otherwise packet by packet in Python (`net.plain`), with the same
+            results.
         entropy: Source of random bytes.
-
-    Attributes:
-        payloads: Of the last `receive`.
-        outgoing: Datagrams to be sent; the caller sends and clears them. Overflow is dropped and counted.
-        drops: Counts by `net.packets.Drop`, int64.
-        state: `CONNECTED` for connected clients, shape (slots,), uint8. Of the columns the first clients_max rows are
-            the clients': client_id (uint64), user_data (uint8[256]), address (uint64[3]), last_receive_ns and
-            last_send_ns (int64), timeout_ns (int64, 0: none), confirmed (uint8), send_sequence (uint64).
 
     Raises:
         NetError: A value is out of range.
@@ -161,6 +152,11 @@ class Host:
         pending_max: int | None = None,
         history_max: int | None = None,
         token_lifetime_s: int = TOKEN_LIFETIME_S,
+        takeover: bool = False,
+        address_connections_max: int = ADDRESS_CONNECTIONS_MAX,
+        address_connects_per_s: int = ADDRESS_CONNECTS_PER_S,
+        exempt: Sequence[IPv4Network | IPv6Network] = LOOPBACK,
+        batched: bool = True,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if not 1 <= clients_max <= CLIENTS_MAX:
@@ -169,15 +165,28 @@ class Host:
             raise NetError(f"host: private_key has {len(private_key)} bytes; it must have {KEY_BYTES}")
         if not addresses:
             raise NetError("host: addresses is empty; name at least one address that tokens are issued for")
-        self.clients_max, self.protocol_id = clients_max, protocol_id
-        self.token_lifetime_s = token_lifetime_s
+        pending = pending_max if pending_max is not None else max(64, clients_max)
+        super().__init__(
+            host_kernels if batched else plain,
+            clients_max=clients_max,
+            pending=pending,
+            batch=batch,
+            handshakes_max=handshakes_max,
+            protocol_id=protocol_id,
+            private_key=private_key,
+            seed=entropy(16),
+        )
+        self.protocol_id = protocol_id
+        self.token_lifetime_s, self.takeover = token_lifetime_s, takeover
         self._servers = frozenset(address.words() for address in addresses)
         self._unix_offset_ns = unix_ns - now_ns
-        pending = pending_max if pending_max is not None else max(64, clients_max)
-        self._history_max = history_max if history_max is not None else max(4096, 8 * clients_max)
-        self._make_columns(clients_max + pending, entropy(16))
-        self._make_buffers(batch, handshakes_max)
-        self._scratch = new_scratch(protocol_id, private_key)
+        self._limits = AddressLimits(
+            connections_max=address_connections_max,
+            connects_per_s=address_connects_per_s,
+            table_max=2 * (clients_max + pending),
+            exempt=exempt,
+        )
+        self._batch = 0
         self._challenge_key = entropy(KEY_BYTES)
         self._challenge_sequence = 0
         self._global_sequence = GLOBAL_SEQUENCE + unix_ns
@@ -185,60 +194,12 @@ class Host:
         self._free = list(range(clients_max))
         self._free_pending = list(range(clients_max + pending - 1, clients_max - 1, -1))
         self._handshakes: dict[int, _Handshake] = {}
+        self._pending_of_id = Crowds(PENDING_PER_CLIENT_MAX)
+        self._kept: dict[int, bool] = {}  # slots kept for a handshake, and whether the event of their end was taken
         self._slot_of_id: dict[int, int] = {}
-        self._history: dict[bytes, _Used] = {}
-        self._history_expiry: list[tuple[int, bytes]] = []
+        self._history = TokenHistory(history_max if history_max is not None else max(4096, 8 * clients_max))
         self._connected: list[Connected] = []
         self._disconnected: list[Disconnected] = []
-
-    def _make_columns(self, slots: int, seed: bytes) -> None:
-        size = 1 << (4 * slots - 1).bit_length()
-        self._table: I32 = np.zeros(size, dtype=np.int32)
-        self._secret: U64 = np.frombuffer(seed, dtype=np.uint64).copy()
-        flags: U8 = np.zeros((slots, 2), dtype=np.uint8)
-        self._words: U64 = np.zeros((slots, WORDS), dtype=np.uint64)
-        self._keys: U8 = np.zeros((slots, KEYS_BYTES), dtype=np.uint8)
-        self._times: I64 = np.zeros((slots, 3), dtype=np.int64)
-        self.client_id: U64 = np.zeros(self.clients_max, dtype=np.uint64)
-        self.user_data: U8 = np.zeros((self.clients_max, USER_DATA_BYTES), dtype=np.uint8)
-        self.state, self.confirmed = flags[:, 0], flags[:, 1]
-        self.address: U64 = self._words[:, :ADDRESS_WORDS]
-        self.send_sequence: U64 = self._words[:, SEND_SEQUENCE]
-        self.last_receive_ns: I64 = self._times[:, LAST_RECEIVE]
-        self.last_send_ns: I64 = self._times[:, LAST_SEND]
-        self.timeout_ns: I64 = self._times[:, TIMEOUT]
-        self._columns: HostColumns = (
-            self._table,
-            self._secret,
-            flags,
-            self._words,
-            self._keys,
-            self._times,
-        )
-
-    def _make_buffers(self, batch: int, handshakes_max: int) -> None:
-        self.payloads = Payloads(batch)
-        self.outgoing = Datagrams(2 * self.clients_max + handshakes_max + 1024)
-        self._outgoing: DatagramArrays = (self.outgoing.data, self.outgoing.length, self.outgoing.address)
-        self._tally: I64 = np.zeros(COUNTS + 3, dtype=np.int64)
-        self.drops: I64 = self._tally[:COUNTS]
-        self._slots: I32 = np.zeros(self.state.shape[0], dtype=np.int32)
-        self._cold: I32 = np.zeros((handshakes_max, 2), dtype=np.int32)
-        self._probe: U64 = np.zeros((1, ADDRESS_WORDS), dtype=np.uint64)
-        payloads = self.payloads
-        self._outputs: HostOutputs = (
-            payloads.client,
-            payloads.offset,
-            payloads.length,
-            payloads.received_ns,
-            self._cold,
-            self._slots,
-            self._tally,
-        )
-
-    def _edit(self, slot: int, edit: int) -> int:
-        """Edit the address table; see `table_edit`."""
-        return int(table_edit(self._table, self._secret, self._words, self._probe, slot, edit))
 
     # -- the tick -----------------------------------------------------------------------------------------------
 
@@ -253,9 +214,10 @@ class Host:
         count = datagrams.count
         if count > self.payloads.client.shape[0]:
             raise NetError(f"host: {count} datagrams at once; made for batch={self.payloads.client.shape[0]}")
+        self._batch += 1
         unix_s = (now_ns + self._unix_offset_ns) // _NS
         arrays = (datagrams.data, datagrams.length, datagrams.address)
-        receive_batch(
+        self._path.receive_batch(
             self._columns,
             arrays,
             datagrams.received_ns,
@@ -265,11 +227,12 @@ class Host:
             now_ns,
             unix_s,
             self.token_lifetime_s,
+            int(self.takeover),
         )
         payloads, cold, closed = (int(value) for value in self._tally[COUNTS:])
         self.payloads.count, self.payloads.buffer = payloads, datagrams.flat
         for slot in self._slots[:closed].tolist():
-            self._reset(slot, DisconnectReason.BY_CLIENT, "")
+            self._reset(slot, DisconnectReason.BY_CLIENT, "", now_ns)
         for row, slot in self._cold[:cold].tolist():
             datagram = datagrams.datagram(row)
             reason = (
@@ -300,7 +263,7 @@ class Host:
         """
         if not clients.shape == offsets.shape == lengths.shape:
             raise NetError(f"send: {clients.shape} clients, {offsets.shape} offsets, {lengths.shape} lengths")
-        self.outgoing.count = send_batch(
+        self.outgoing.count = self._path.send_batch(
             self._columns,
             buffer,
             clients,
@@ -317,7 +280,7 @@ class Host:
 
     def tick(self, now_ns: int) -> None:
         """Send keep-alives that are due (10 Hz), reset clients that were silent for too long, forget old handshakes."""
-        self.outgoing.count = sweep(
+        self.outgoing.count = self._path.sweep(
             self._columns,
             self.clients_max,
             now_ns,
@@ -330,26 +293,15 @@ class Host:
         )
         for slot in self._slots[: int(self._tally[COUNTS])].tolist():
             if slot < self.clients_max:
-                self._reset(slot, DisconnectReason.TIMED_OUT, "")
+                self._reset(slot, DisconnectReason.TIMED_OUT, "", now_ns)
             else:
-                self._forget(slot)
+                self._forget(slot, now_ns)
 
     def disconnect(self, client: int, now_ns: int, *, detail: str = "") -> bool:
         """Send a client ten disconnect packets and reset its slot; False where it is not connected."""
         if not 0 <= client < self.clients_max or self.state[client] != CONNECTED:
             return False
-        self.outgoing.count = close_slot(
-            self._words,
-            self._keys,
-            self._times,
-            client,
-            now_ns,
-            self._outgoing,
-            self.outgoing.count,
-            self._scratch,
-            self._tally,
-        )
-        self._reset(client, DisconnectReason.BY_SERVER, detail)
+        self._close(client, DisconnectReason.BY_SERVER, detail, now_ns)
         return True
 
     def disconnect_all(self, now_ns: int, *, detail: str = "") -> int:
@@ -366,7 +318,10 @@ class Host:
         """
         events, self._disconnected = self._disconnected, []
         for event in events:
-            heapq.heappush(self._free, event.client)
+            if event.client in self._kept:
+                self._kept[event.client] = True
+            else:
+                heapq.heappush(self._free, event.client)
         return events
 
     def take_connected(self) -> list[Connected]:
@@ -384,6 +339,7 @@ class Host:
             "clients": int(np.count_nonzero(self.state[: self.clients_max] == CONNECTED)),
             "pending": len(self._handshakes),
             "tokens_remembered": len(self._history),
+            "addresses": len(self._limits),
         }
         return counts | {f"drop_{reason.name.lower()}": int(self.drops[reason]) for reason in Drop}
 
@@ -396,19 +352,27 @@ class Host:
         if not self.outgoing.append(packet, address):
             self.drops[Drop.OUTGOING_FULL] += 1
 
-    def _remember(self, mac: bytes, words: tuple[int, int, int], expire_unix_s: int, now_ns: int) -> Drop | None:
-        """Admit a token from an address once: the history of used tokens (STANDARD.md, and hardening above)."""
-        used = self._history.get(mac)
-        if used is not None:
-            return Drop.TOKEN_REUSED if used.consumed or used.words != words else None
-        unix_s = (now_ns + self._unix_offset_ns) // _NS
-        while self._history_expiry and self._history_expiry[0][0] <= unix_s:
-            del self._history[heapq.heappop(self._history_expiry)[1]]
-        if len(self._history) >= self._history_max:
-            return Drop.HISTORY_FULL
-        self._history[mac] = _Used(words)
-        heapq.heappush(self._history_expiry, (expire_unix_s, mac))
-        return None
+    def _deny(self, holder: int, key: int, address: U64, send_key: bytes, *, reserved: bool = False) -> Drop | None:
+        """Tell a client that there is no room for it, on the server or for its address; None where there is.
+
+        Args:
+            holder: The slot that the same client holds and would give up, or -1.
+            key: Of its address (`net.limits`).
+            address: Where it is.
+            send_key: To it.
+            reserved: Whether a slot is kept for it.
+        """
+        reason = None
+        if not self._free and holder < 0 and not reserved:
+            reason = Drop.SERVER_FULL
+        elif self._limits.is_full(key, leaving=int(holder >= 0 and self._key(self.address[holder]) == key)):
+            reason = Drop.ADDRESS_FULL
+        if reason is not None:
+            self._answer(Kind.DENIED, b"", address, send_key)
+        return reason
+
+    def _key(self, address: U64) -> int:
+        return self._limits.key(int(address[0]), int(address[1]))
 
     def _on_request(self, datagram: bytes, address: U64, now_ns: int) -> Drop | None:
         """A request whose private token is authentic and stands decrypted in the datagram; the standard's order."""
@@ -420,20 +384,25 @@ class Host:
             return Drop.WRONG_SERVER
         self._probe[0] = address
         slot = self._edit(0, 0)
-        if 0 <= slot < self.clients_max:
+        beside = slot if 0 <= slot < self.clients_max else -1
+        holder = self._slot_of_id.get(token.client_id, -1)
+        if beside >= 0 and (beside != holder or not self.takeover):
             return Drop.ADDRESS_CONNECTED
-        if token.client_id in self._slot_of_id:
+        if holder >= 0 and not self.takeover:
             return Drop.CLIENT_ID_CONNECTED
         mac = datagram[-MAC_BYTES:]
         words = (int(address[0]), int(address[1]), int(address[2]))
-        reason = self._remember(mac, words, int.from_bytes(datagram[22:30], "little"), now_ns)
+        expire_unix_s = int.from_bytes(datagram[22:30], "little")
+        unix_s = (now_ns + self._unix_offset_ns) // _NS
+        reason = self._history.admit(mac, words, expire_unix_s=expire_unix_s, unix_s=unix_s)
         if reason is not None:
             return reason
-        if not self._free:
-            self._answer(Kind.DENIED, b"", address, token.server_to_client_key)
-            return Drop.SERVER_FULL
-        if not self._begin(token, mac, slot, address, now_ns):
-            return Drop.PENDING_FULL
+        reason = self._deny(holder, self._key(address), address, token.server_to_client_key)
+        if reason is None:
+            pending = (int(self._rival[beside]) or -1) if beside >= 0 else slot
+            reason = self._begin(token, mac, pending, beside, address, now_ns)
+        if reason is not None:
+            return reason
         sequence = self._challenge_sequence
         self._challenge_sequence += 1
         challenge = seal_challenge(token.client_id, token.user_data, sequence=sequence, key=self._challenge_key)
@@ -441,53 +410,103 @@ class Host:
         self._answer(Kind.CHALLENGE, body, address, token.server_to_client_key)
         return None
 
-    def _begin(self, token: PrivateToken, mac: bytes, slot: int, address: U64, now_ns: int) -> bool:
-        """Map an address to the keys of its token, in its own pending slot or a new one; False where all are taken."""
+    def _begin(self, token: PrivateToken, mac: bytes, slot: int, beside: int, address: U64, now_ns: int) -> Drop | None:
+        """Map an address to the keys of its token, in its own pending slot or a new one; why not, where that fails.
+
+        Args:
+            token: What the request carried, with its `mac`.
+            slot: The pending slot that the address has, or -1.
+            beside: The connected slot that the address has, or -1.
+            address: Where the request came from.
+            now_ns: Monotonic time [ns].
+        """
+        if slot >= 0 and self._handshakes[slot].mac != mac:
+            self._forget(slot, now_ns)
+            slot = -1
         if slot < 0:
+            key = self._key(address)
+            if not self._limits.has_room(key, now_ns):
+                return Drop.ADDRESS_TABLE_FULL
+            for oldest in (self._limits.pending.crowded(key), self._pending_of_id.crowded(token.client_id)):
+                if oldest in self._handshakes:  # it may be the same one twice
+                    self._forget(oldest, now_ns)
+                    self.drops[Drop.PENDING_DISPLACED] += 1
             if not self._free_pending:
-                return False
+                return Drop.PENDING_FULL
             slot = self._free_pending.pop()
+            timeout_ns = max(0, token.timeout_s) * _NS
+            self._handshakes[slot] = _Handshake(token.client_id, mac, timeout_ns, key, beside, self._batch)
+            self._limits.begin(key, slot, now_ns)
+            self._pending_of_id.add(token.client_id, slot)
             self.address[slot] = address
-            self._edit(slot, 1)
-        timeout_ns = max(0, token.timeout_s) * _NS
-        self.state[slot] = PENDING
-        keys = token.client_to_server_key + token.server_to_client_key
-        self._keys[slot] = np.frombuffer(keys, dtype=np.uint8)
-        self.timeout_ns[slot] = now_ns + min(timeout_ns or PENDING_NS_MAX, PENDING_NS_MAX)
-        self._handshakes[slot] = _Handshake(token.client_id, mac, timeout_ns)
-        return True
+            self.state[slot] = PENDING
+            keys = token.client_to_server_key + token.server_to_client_key
+            self._keys[slot] = np.frombuffer(keys, dtype=np.uint8)
+            if beside >= 0:
+                self._rival[beside] = slot
+            else:
+                self._edit(slot, 1)
+        silence_ns = self._handshakes[slot].timeout_ns
+        self.timeout_ns[slot] = now_ns + min(silence_ns or PENDING_NS_MAX, PENDING_NS_MAX)
+        return None
 
     def _on_response(self, datagram: bytes, slot: int, address: U64, now_ns: int) -> Drop | None:
         """An authentic response from the address of a pending slot; the standard's order."""
         handshake = self._handshakes.get(slot)
         if handshake is None or not np.array_equal(self.address[slot], address):
             return Drop.WRONG_STATE  # a twin in the same batch came first
+        if handshake.batch == self._batch:
+            return Drop.WRONG_STATE  # it was opened with the keys of another, which had this slot when the batch began
         head = 1 + (datagram[0] >> 4)
         sequence = int.from_bytes(datagram[head : head + 8], "little")
         sealed = datagram[head + 8 : head + 8 + CHALLENGE_TOKEN_BYTES]
         challenge = open_challenge(sealed, sequence=sequence, key=self._challenge_key)
         if challenge is None or challenge.client_id != handshake.client_id:
             return Drop.CHALLENGE_NOT_AUTHENTIC
-        if challenge.client_id in self._slot_of_id:
+        holder = self._slot_of_id.get(challenge.client_id, -1)
+        if holder >= 0 and not self.takeover:
             return Drop.CLIENT_ID_CONNECTED
-        used = self._history.get(handshake.mac)
-        if used is not None and used.consumed:
+        if self._history.is_consumed(handshake.mac):
             return Drop.TOKEN_REUSED
-        if not self._free:
-            self._answer(Kind.DENIED, b"", address, self._keys[slot, SEND_KEY_AT:].tobytes())
-            return Drop.SERVER_FULL
-        if used is not None:
-            used.consumed = True
-        self._connect(slot, handshake, challenge.user_data, now_ns)
+        reserved = handshake.reserved >= 0
+        send_key = self._keys[slot, SEND_KEY_AT:].tobytes()
+        reason = self._deny(holder, handshake.key, address, send_key, reserved=reserved)
+        if reason is None and not reserved and not self._limits.charge(handshake.key, now_ns):
+            reason = Drop.ADDRESS_RATE
+        return reason if reason is not None else self._enter(slot, handshake, holder, challenge.user_data, now_ns)
+
+    def _enter(self, slot: int, handshake: _Handshake, holder: int, user_data: bytes, now_ns: int) -> Drop | None:
+        """Give a proven client a slot, after taking the one it holds from it.
+
+        Where the server is full, the slot it held is kept for it until the event of that was taken; the next repetition
+        of its response, 100 ms later, then finds it.
+        """
+        if holder >= 0:
+            self._close(holder, DisconnectReason.REPLACED, "connected again", now_ns)
+            handshake.replaces = holder
+            if not self._free and handshake.reserved < 0:
+                handshake.reserved = holder
+                self._kept[holder] = False
+                return None
+        client = handshake.reserved
+        if client < 0:
+            client = heapq.heappop(self._free)
+        elif not self._kept[client]:
+            return Drop.WRONG_STATE
+        else:
+            del self._kept[client]
+            handshake.reserved = -1
+        self._history.consume(handshake.mac)
+        self._connect(client, slot, handshake, user_data, now_ns)
         return None
 
-    def _connect(self, pending: int, handshake: _Handshake, user_data: bytes, now_ns: int) -> None:
+    def _connect(self, client: int, pending: int, handshake: _Handshake, user_data: bytes, now_ns: int) -> None:
         """Move a pending slot to a client slot, and tell the client its index."""
-        client = heapq.heappop(self._free)
         self._words[client] = 0
         self.address[client] = self.address[pending]
         self._keys[client] = self._keys[pending]
-        self._forget(pending)
+        self._limits.connect(handshake.key)
+        self._forget(pending, now_ns)
         self.state[client] = CONNECTED
         self.send_sequence[client] = self._first_sequence
         self.last_receive_ns[client] = self.last_send_ns[client] = now_ns
@@ -497,7 +516,8 @@ class Host:
         self.user_data[client] = np.frombuffer(user_data, dtype=np.uint8)
         self._edit(client, 1)
         self._slot_of_id[handshake.client_id] = client
-        self._connected.append(Connected(client, handshake.client_id, user_data, address_of(self.address[client])))
+        address = address_of(self.address[client])
+        self._connected.append(Connected(client, handshake.client_id, user_data, address, handshake.replaces))
         body = client.to_bytes(4, "little") + self.clients_max.to_bytes(4, "little")
         packet = seal_packet(
             Kind.KEEP_ALIVE,
@@ -510,17 +530,45 @@ class Host:
         if not self.outgoing.append(packet, self.address[client]):
             self.drops[Drop.OUTGOING_FULL] += 1
 
-    def _forget(self, slot: int) -> None:
+    def _forget(self, slot: int, now_ns: int) -> None:
         """End a pending handshake."""
-        self._edit(slot, -1)
+        handshake = self._handshakes.pop(slot)
+        if handshake.beside >= 0:
+            self._rival[handshake.beside] = 0
+        else:
+            self._edit(slot, -1)
+        if handshake.reserved >= 0 and self._kept.pop(handshake.reserved):
+            heapq.heappush(self._free, handshake.reserved)
+        self._limits.end(handshake.key, slot, now_ns)
+        self._pending_of_id.remove(handshake.client_id, slot)
         self.state[slot] = FREE
         self._keys[slot] = 0
-        self._handshakes.pop(slot, None)
         self._free_pending.append(slot)
 
-    def _reset(self, client: int, reason: DisconnectReason, detail: str) -> None:
+    def _close(self, client: int, reason: DisconnectReason, detail: str, now_ns: int) -> None:
+        """Send a client ten disconnect packets and empty its slot."""
+        self.outgoing.count = self._path.close_slot(
+            self._words,
+            self._keys,
+            self._times,
+            client,
+            now_ns,
+            self._outgoing,
+            self.outgoing.count,
+            self._scratch,
+            self._tally,
+        )
+        self._reset(client, reason, detail, now_ns)
+
+    def _reset(self, client: int, reason: DisconnectReason, detail: str, now_ns: int) -> None:
         """Empty a client's slot, which stays out of use until its event is taken."""
         self._edit(client, -1)
+        rival = int(self._rival[client])
+        if rival:
+            self._rival[client] = 0
+            self._handshakes[rival].beside = -1
+            self._edit(rival, 1)
+        self._limits.disconnect(self._key(self.address[client]), now_ns)
         client_id = int(self.client_id[client])
         self._slot_of_id.pop(client_id, None)
         self.state[client] = FREE

@@ -9,6 +9,21 @@ to clients_max − 1 are clients; those behind are pending handshakes, which hav
     words    u8[slots, 9]
     keys     u1[slots, 64]
     times    i8[slots, 3]       the time-out of a pending slot is its deadline
+    rival    i4[slots]          of a connected slot: the pending slot of the same address, or 0 for none
+
+Take-over. A client that lost its connection comes back with a fresh token while its old slot is still connected: from
+another address, or from the same one (the same socket after a stall, or the same port of a NAT after a restart). The
+table holds one slot per address, and while a client is connected that is its slot. So a handshake from the address of a
+connected slot is not in the table but is that slot's *rival*, and packets from the address are opened as follows:
+
+    request                          with the server's private key; its token must be authentic, never consumed, and for
+                                     the very client that is connected there, else it is dropped
+    response                         with the keys of the rival, where there is one
+    keep-alive, payload, disconnect  with the keys of the connected slot, and its replay window
+
+Until a response is authentic under the new keys and carries an authentic challenge, nothing of the connected slot is
+written: requests forged, replayed or of others, however many, make at most a pending slot. Then the old slot is closed
+and the new one connected. A connected slot that ends before that puts its rival into the table in its place.
 
 Everything that needs a decision (requests, responses, disconnects) is only authenticated here and listed for Python,
 so that hostile bytes never cost more than a kernel step: no cryptography where the header, the address or the sequence
@@ -55,8 +70,8 @@ __all__ = [
     "table_edit",
 ]
 
-HostColumns = tuple[I32, U64, U8, U64, U8, I64]
-HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1]))"
+HostColumns = tuple[I32, U64, U8, U64, U8, I64, I32]
+HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1], i4[::1]))"
 # payload client, offset, length, arrival; cold rows and slots (k, 2); closed slots; tally: drops by reason, then three
 # counts
 HostOutputs = tuple[I32, I64, I32, I64, I32, I32, I64]
@@ -72,6 +87,7 @@ _FLAGS: Final = 2
 _WORDS: Final = 3
 _KEYS: Final = 4
 _TIMES: Final = 5
+_RIVAL: Final = 6
 
 _RESPONSE, _KEEP_ALIVE = int(Kind.RESPONSE), int(Kind.KEEP_ALIVE)
 _PAYLOAD, _DISCONNECT = int(Kind.PAYLOAD), int(Kind.DISCONNECT)
@@ -218,6 +234,7 @@ def _receive_one(
     row: int,
     unix_s: int,
     lifetime_s: int,
+    takeover: int,
 ) -> tuple[int, int, int, int]:
     """Open one datagram: (a drop reason, or -1; type, or -1 where it is on the cold list; slot; header bytes)."""
     data, lengths, address = datagrams
@@ -227,7 +244,7 @@ def _receive_one(
         if length != _REQUEST:
             return (_TOO_SHORT if length < _REQUEST else _TOO_LONG), -1, -1, 0
         slot = _find(host[_TABLE], host[_SECRET], words, address, row)
-        if slot >= 0 and flags[slot, 0] >= CONNECTED:
+        if slot >= 0 and flags[slot, 0] >= CONNECTED and (takeover == 0 or flags[slot, 0] == CLOSING):
             return _ADDRESS_CONNECTED, -1, slot, 0
         reason = _open_request(data, row, scratch, unix_s, lifetime_s)
         if reason < 0:
@@ -239,6 +256,8 @@ def _receive_one(
     slot = _find(host[_TABLE], host[_SECRET], words, address, row)
     if slot < 0:
         return _UNKNOWN_ADDRESS, -1, -1, 0
+    if kind == _RESPONSE and host[_RIVAL][slot] > 0:
+        slot = int(host[_RIVAL][slot])
     if flags[slot, 0] != (PENDING if kind == _RESPONSE else CONNECTED):
         return _WRONG_STATE, -1, slot, 0
     reason = open_from(words, host[_KEYS], slot, data, row, length, kind, header, sequence, scratch)
@@ -247,7 +266,7 @@ def _receive_one(
     return reason, kind, slot, header
 
 
-@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, i8[::1], {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8)", counted=False)
+@kernel(f"({HOST_TYPE}, {DATAGRAMS_TYPE}, i8[::1], {OUTPUTS_TYPE}, u1[::1], i8, i8, i8, i8, i8)", counted=False)
 def receive_batch(
     host: HostColumns,
     datagrams: DatagramArrays,
@@ -258,6 +277,7 @@ def receive_batch(
     now: int,
     unix_s: int,
     lifetime_s: int,
+    takeover: int,
 ) -> None:
     """Open the first `count` datagrams in place, in order, and sort them into outputs and drop counters.
 
@@ -268,6 +288,7 @@ def receive_batch(
         scratch: Of `net.packets_kernels.new_scratch`, with the private key of connect tokens.
         now: Monotonic time [ns]; `unix_s` the time of day [s since 1970].
         lifetime_s: Requests whose token expires later than this from now are refused [s].
+        takeover: 1 where requests from the address of a connected slot are looked at, else 0.
         outputs: Payloads, the cold list, the closed list, and the tally.
     """
     clients, offsets, sizes, arrivals, cold, closed, tally = outputs
@@ -277,7 +298,9 @@ def receive_batch(
     for row in range(count):
         if lengths[row] < 0:
             continue
-        reason, kind, slot, header = _receive_one(host, datagrams, cold, tally, scratch, row, unix_s, lifetime_s)
+        reason, kind, slot, header = _receive_one(
+            host, datagrams, cold, tally, scratch, row, unix_s, lifetime_s, takeover
+        )
         if reason >= 0:
             tally[reason] += 1
         elif kind == _DISCONNECT:

@@ -31,6 +31,7 @@ from net.tokens import (
     TOKEN_NONCE_BYTES,
     VERSION_INFO,
     ConnectToken,
+    decrypt_private,
 )
 
 __all__ = [
@@ -47,6 +48,8 @@ __all__ = [
     "Packet",
     "ReplayWindow",
     "open_packet",
+    "open_request",
+    "read_header",
     "request_packet",
     "seal_packet",
 ]
@@ -115,6 +118,10 @@ class Drop(IntEnum):
     OUTGOING_FULL = 26
     SEND_NOT_CONNECTED = 27
     SEND_WRONG_SIZE = 28
+    ADDRESS_FULL = 29  # as many connections of this address as it may have; answered with a denied packet
+    ADDRESS_RATE = 30  # too many new connections of this address lately; the client repeats
+    ADDRESS_TABLE_FULL = 31  # more addresses than the table of limits takes; the client repeats
+    PENDING_DISPLACED = 32  # a handshake that made way for a newer one of the same address or client
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +178,36 @@ def seal_packet(kind: Kind, body: bytes, *, sequence: int, key: bytes, protocol_
     return bytes([prefix]) + sequence.to_bytes(sequence_bytes, "little") + sealed
 
 
-def open_packet(
-    datagram: bytes, *, key: bytes, protocol_id: int, allowed: Collection[Kind], replay: ReplayWindow | None
-) -> Packet | Drop:
-    """One packet opened, by the steps of the standard in its order; why not, where it is not valid; never raises.
+def open_request(
+    datagram: bytes, *, protocol_id: int, private_key: bytes, unix_s: int, lifetime_s: int
+) -> bytes | Drop:
+    """The private token in a request, decrypted, by the steps of the standard; why not, where it is not valid.
 
     Args:
-        datagram: What was received.
-        key: The 32 bytes with which the sender seals.
+        datagram: What was received, 1,078 bytes that begin with a zero.
         protocol_id: The game's 64-bit id.
-        allowed: Types that this side takes (`FROM_CLIENT` or `FROM_SERVER`).
-        replay: Checked before decryption and moved after it, for keep-alive, payload and disconnect.
+        private_key: Shared with whoever issues tokens.
+        unix_s: The time of day [s since 1970].
+        lifetime_s: Tokens that expire later than this from now are refused [s].
     """
+    version, theirs, expire_unix_s, nonce = struct.unpack_from("<13sQQ24s", datagram, 1)
+    if version != VERSION_INFO:
+        return Drop.WRONG_VERSION
+    if theirs != protocol_id:
+        return Drop.WRONG_PROTOCOL
+    if expire_unix_s <= unix_s:
+        return Drop.TOKEN_EXPIRED
+    if expire_unix_s - unix_s > lifetime_s:
+        return Drop.TOKEN_TOO_FAR
+    sealed = datagram[REQUEST_BYTES - PRIVATE_TOKEN_BYTES :]
+    plain = decrypt_private(
+        sealed, protocol_id=protocol_id, expire_unix_s=expire_unix_s, nonce=nonce, private_key=private_key
+    )
+    return plain if plain is not None else Drop.TOKEN_NOT_AUTHENTIC
+
+
+def read_header(datagram: bytes, *, allowed: Collection[Kind]) -> tuple[Kind, int, int] | Drop:
+    """Type, bytes of the header and sequence of a packet, by the steps that need no key; why not, where they fail."""
     if len(datagram) < ENCRYPTED_BYTES_MIN:
         return Drop.TOO_SHORT if datagram else Drop.EMPTY
     prefix = datagram[0]
@@ -196,7 +221,26 @@ def open_packet(
     head = 1 + sequence_bytes
     if len(datagram) < head + MAC_BYTES:
         return Drop.TOO_SHORT
-    sequence = int.from_bytes(datagram[1:head], "little")
+    return kind, head, int.from_bytes(datagram[1:head], "little")
+
+
+def open_packet(
+    datagram: bytes, *, key: bytes, protocol_id: int, allowed: Collection[Kind], replay: ReplayWindow | None
+) -> Packet | Drop:
+    """One packet opened, by the steps of the standard in its order; why not, where it is not valid; never raises.
+
+    Args:
+        datagram: What was received.
+        key: The 32 bytes with which the sender seals.
+        protocol_id: The game's 64-bit id.
+        allowed: Types that this side takes (`FROM_CLIENT` or `FROM_SERVER`).
+        replay: Checked before decryption and moved after it, for keep-alive, payload and disconnect.
+    """
+    header = read_header(datagram, allowed=allowed)
+    if isinstance(header, Drop):
+        return header
+    kind, head, sequence = header
+    prefix = datagram[0]
     if replay is not None and kind >= Kind.KEEP_ALIVE and replay.seen(sequence):
         return Drop.REPLAYED
     nonce = struct.pack("<IQ", 0, sequence)

@@ -43,6 +43,7 @@ __all__ = [
     "ChallengeToken",
     "ConnectToken",
     "PrivateToken",
+    "decrypt_private",
     "issue_token",
     "open_challenge",
     "open_private",
@@ -163,16 +164,26 @@ def seal_private(
     return sealed
 
 
+def decrypt_private(
+    sealed: bytes, *, protocol_id: int, expire_unix_s: int, nonce: bytes, private_key: bytes
+) -> bytes | None:
+    """The bytes of a private token, 1,008, or None where it is not authentic; never raises."""
+    associated = _associated(protocol_id, expire_unix_s)
+    try:
+        plain: bytes = crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, associated, nonce, private_key)
+    except CryptoError:
+        return None
+    return plain
+
+
 def open_private(
     sealed: bytes, *, protocol_id: int, expire_unix_s: int, nonce: bytes, private_key: bytes
 ) -> PrivateToken | None:
     """The private token inside `sealed`, or None where it is not authentic or not well formed; never raises."""
-    associated = _associated(protocol_id, expire_unix_s)
-    try:
-        plain = crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, associated, nonce, private_key)
-    except CryptoError:
-        return None
-    return read_private(plain)
+    plain = decrypt_private(
+        sealed, protocol_id=protocol_id, expire_unix_s=expire_unix_s, nonce=nonce, private_key=private_key
+    )
+    return read_private(plain) if plain is not None else None
 
 
 def read_private(plain: bytes) -> PrivateToken | None:

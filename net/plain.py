@@ -1,0 +1,515 @@
+"""Host and client group packet by packet in Python, through `net.packets`: the kernels' results without the kernels.
+
+Every function has the name, arguments and results of the one in `net.host_kernels` or `net.connection_kernels` (where
+its arguments are described), works on the same columns and leaves the same bytes, states and counters. It serves
+systems on which kernels cannot be compiled, and is what the kernels are tested against, so it shares none of their
+code: packets, the replay window, the address table and the state machine are written once more, the plain way.
+"""
+
+import numpy as np
+
+from net.connection_kernels import (
+    CLIENT_INDEX,
+    LIFE,
+    NO_VERDICT,
+    SERVER_COUNT,
+    SERVER_INDEX,
+    SLOTS,
+    START,
+    STATE,
+    VERDICT,
+    GroupColumns,
+    PayloadArrays,
+)
+from net.host_kernels import CLOSING, CONNECTED, COUNTS, PENDING, HostColumns, HostOutputs
+from net.packets import (
+    CHALLENGE_BODY_BYTES,
+    FROM_CLIENT,
+    FROM_SERVER,
+    PAYLOAD_BYTES_MAX,
+    REQUEST_BYTES,
+    Drop,
+    Kind,
+    ReplayWindow,
+    open_packet,
+    open_request,
+    read_header,
+    seal_packet,
+)
+from net.packets_kernels import (
+    LAST_RECEIVE,
+    LAST_SEND,
+    PRIVATE_KEY_AT,
+    SEND_KEY_AT,
+    SEND_SEQUENCE,
+    TIMEOUT,
+    DatagramArrays,
+)
+from net.replay_kernels import NEWEST_AT, WINDOW_AT
+from net.tokens import KEY_BYTES, PRIVATE_TOKEN_BYTES, VERSION_INFO
+from sim.arrays import I32, I64, U8, U64
+
+__all__ = [
+    "close_slot",
+    "group_advance",
+    "group_receive",
+    "group_send",
+    "receive_batch",
+    "send_batch",
+    "sweep",
+    "table_edit",
+]
+
+_MIX, _LOW = 0x9E3779B1, 0xFFFFFFFF
+_RING = 256
+_DISCONNECTS = 10
+_LONG_AGO = 1_000_000_000
+_PROTOCOL_AT = len(VERSION_INFO)
+_TOKEN_EXPIRED, _TIMED_OUT, _RESPONSE_TIMED_OUT, _REQUEST_TIMED_OUT, _DENIED = -6, -4, -3, -2, -1
+_DISCONNECTED, _REQUESTING, _RESPONDING, _IN = 0, 1, 2, 3  # states of a client
+
+
+# -- address table ----------------------------------------------------------------------------------------------------
+
+
+def _home(secret: U64, mask: int, address: U64) -> int:
+    """Where the search for an address starts: multiply and fold, 32 bits at a time."""
+    first, last = (int(seed) for seed in secret)
+    state = first
+    for word in (int(word) for word in address[:3]):
+        for half in (word, word >> 32):
+            state = ((state ^ half) & _LOW) * _MIX
+            state ^= state >> 29
+    state = ((state ^ last) & _LOW) * _MIX
+    return (state ^ state >> 29) & mask
+
+
+def _find(table: I32, secret: U64, words: U64, address: U64) -> int:
+    mask = len(table) - 1
+    at = _home(secret, mask, address)
+    while table[at]:
+        slot = int(table[at]) - 1
+        if np.array_equal(words[slot, :3], address[:3]):
+            return slot
+        at = (at + 1) & mask
+    return -1
+
+
+def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edit: int) -> int:
+    """Find an address, insert a slot, or remove one."""
+    if edit == 0:
+        return _find(table, secret, words, address[0])
+    mask = len(table) - 1
+    at = _home(secret, mask, words[slot])
+    while table[at] not in (0, slot + 1):
+        at = (at + 1) & mask
+    if edit > 0:
+        table[at] = slot + 1
+    elif table[at]:
+        # Take out everything behind the gap and put it in again, in order: the simplest way to leave no hole.
+        following = [at]
+        while table[(following[-1] + 1) & mask]:
+            following.append((following[-1] + 1) & mask)
+        rest = [int(table[index]) for index in following[1:]]
+        table[following] = 0
+        for entry in rest:
+            table_edit(table, secret, words, address, entry - 1, 1)
+    return -1
+
+
+# -- packets ----------------------------------------------------------------------------------------------------------
+
+
+class _Window(ReplayWindow):
+    """The replay window of one row of words: one integer, bit s mod 256 for sequence s."""
+
+    def __init__(self, words: U64, row: int) -> None:
+        self._row = words[row, NEWEST_AT : WINDOW_AT + 4]
+        self.newest = int(self._row[0])
+
+    def seen(self, sequence: int) -> bool:
+        """Whether a sequence was received before, or is too old to tell."""
+        if sequence > self.newest:
+            return False
+        return self.newest - sequence >= _RING or bool(self._bits() >> sequence % _RING & 1)
+
+    def mark(self, sequence: int) -> None:
+        """Remember a sequence whose packet was authentic."""
+        bits = self._bits()
+        if sequence - self.newest >= _RING:
+            bits = 0
+        for passed in range(self.newest + 1, min(sequence, self.newest + _RING)):
+            bits &= ~(1 << passed % _RING)
+        self.newest = max(self.newest, sequence)
+        bits |= 1 << sequence % _RING
+        self._row[0] = self.newest
+        self._row[1:] = np.frombuffer(bits.to_bytes(_RING // 8, "little"), dtype=np.uint64)
+
+    def _bits(self) -> int:
+        return int.from_bytes(self._row[1:].tobytes(), "little")
+
+
+def _protocol_id(scratch: U8) -> int:
+    return int.from_bytes(scratch[_PROTOCOL_AT : _PROTOCOL_AT + 8].tobytes(), "little")
+
+
+def _emit(
+    words: U64, keys: U8, times: I64, slot: int, outgoing: DatagramArrays, at: int, kind: Kind, body: bytes, now: int,
+    scratch: U8,
+) -> None:  # fmt: skip
+    """Seal one packet of a connection into a row, under its next sequence."""
+    data, lengths, address = outgoing
+    sequence, key = int(words[slot, SEND_SEQUENCE]), keys[slot, SEND_KEY_AT:].tobytes()
+    packet = seal_packet(kind, body, sequence=sequence, key=key, protocol_id=_protocol_id(scratch))
+    data[at, : len(packet)] = np.frombuffer(packet, dtype=np.uint8)
+    lengths[at] = len(packet)
+    address[at] = words[slot, :3]
+    words[slot, SEND_SEQUENCE] = (sequence + 1) % 2**64
+    times[slot, LAST_SEND] = now
+
+
+def _keep_alive(index: int, clients_max: int) -> bytes:
+    return index.to_bytes(4, "little") + clients_max.to_bytes(4, "little")
+
+
+def _store(data: U8, row: int, at: int, plain: bytes) -> None:
+    data[row, at : at + len(plain)] = np.frombuffer(plain, dtype=np.uint8)
+
+
+# -- host -------------------------------------------------------------------------------------------------------------
+
+
+def _request(
+    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, times: tuple[int, int, int]
+) -> Drop | None:
+    """Check a request and put its private token, decrypted, in the place of the sealed one."""
+    data, lengths, address = datagrams
+    table, secret, flags, words = host[:4]
+    unix_s, lifetime_s, takeover = times
+    if lengths[row] != REQUEST_BYTES:
+        return Drop.TOO_SHORT if lengths[row] < REQUEST_BYTES else Drop.TOO_LONG
+    slot = _find(table, secret, words, address[row])
+    if slot >= 0 and (flags[slot, 0] == CLOSING or (flags[slot, 0] == CONNECTED and not takeover)):
+        return Drop.ADDRESS_CONNECTED
+    plain = open_request(
+        data[row, :REQUEST_BYTES].tobytes(),
+        protocol_id=_protocol_id(scratch),
+        private_key=scratch[PRIVATE_KEY_AT : PRIVATE_KEY_AT + KEY_BYTES].tobytes(),
+        unix_s=unix_s,
+        lifetime_s=lifetime_s,
+    )
+    if isinstance(plain, Drop):
+        return plain
+    _store(data, row, REQUEST_BYTES - PRIVATE_TOKEN_BYTES, plain)
+    return None
+
+
+def _host_open(
+    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int
+) -> tuple[Kind, int, int, int] | Drop:
+    """Open any other packet in place: type, slot, header bytes and bytes of its body."""
+    data, lengths, address = datagrams
+    table, secret, flags, words, keys, _, rival = host
+    datagram = data[row, : lengths[row]].tobytes()
+    header = read_header(datagram, allowed=FROM_CLIENT)
+    if isinstance(header, Drop):
+        return header
+    slot = _find(table, secret, words, address[row])
+    if slot < 0:
+        return Drop.UNKNOWN_ADDRESS
+    if header[0] == Kind.RESPONSE and rival[slot]:
+        slot = int(rival[slot])
+    if flags[slot, 0] != (PENDING if header[0] == Kind.RESPONSE else CONNECTED):
+        return Drop.WRONG_STATE
+    packet = open_packet(
+        datagram,
+        key=keys[slot, :KEY_BYTES].tobytes(),
+        protocol_id=_protocol_id(scratch),
+        allowed=FROM_CLIENT,
+        replay=_Window(words, slot),
+    )
+    if isinstance(packet, Drop):
+        return packet
+    _store(data, row, header[1], packet.body)
+    return packet.kind, slot, header[1], len(packet.body)
+
+
+def receive_batch(
+    host: HostColumns, datagrams: DatagramArrays, received: I64, outputs: HostOutputs, scratch: U8, count: int,
+    now: int, unix_s: int, lifetime_s: int, takeover: int,
+) -> None:  # fmt: skip
+    """Open the first `count` datagrams in place, in order, and sort them into outputs and drop counters."""
+    clients, offsets, sizes, arrivals, cold, closed, tally = outputs
+    data, lengths, address = datagrams
+    table, secret, flags, words, _, times, _ = host
+    payloads, waiting, closing = 0, 0, 0
+    for row in range(count):
+        if lengths[row] < 0:
+            continue
+        if lengths[row] > 0 and data[row, 0] == Kind.REQUEST:
+            refused = _request(host, datagrams, scratch, row, (unix_s, lifetime_s, takeover))
+            opened: tuple[Kind, int, int, int] | Drop = (
+                (Kind.REQUEST, _find(table, secret, words, address[row]), 0, 0) if refused is None else refused
+            )
+        else:
+            opened = _host_open(host, datagrams, scratch, row)
+        if isinstance(opened, Drop):
+            tally[opened] += 1
+            continue
+        kind, slot, header, size = opened
+        if kind in (Kind.REQUEST, Kind.RESPONSE):
+            if waiting == len(cold):
+                tally[Drop.HANDSHAKE_BUDGET] += 1
+                continue
+            cold[waiting] = row, slot
+            waiting += 1
+        elif kind == Kind.DISCONNECT:
+            flags[slot, 0] = CLOSING
+            closed[closing] = slot
+            closing += 1
+        else:
+            times[slot, LAST_RECEIVE] = now
+            flags[slot, 1] = 1
+            if kind == Kind.PAYLOAD:
+                clients[payloads], offsets[payloads], sizes[payloads] = slot, row * data.shape[1] + header, size
+                arrivals[payloads] = min(int(received[row]), now) if received[row] else now
+                payloads += 1
+    tally[COUNTS:] = payloads, waiting, closing
+
+
+def send_batch(
+    host: HostColumns, buffer: U8, clients: I32, offsets: I64, lengths: I32, clients_max: int, now: int,
+    outgoing: DatagramArrays, used: int, scratch: U8, tally: I64,
+) -> int:  # fmt: skip
+    """Seal payloads; returns the rows of `outgoing` then used."""
+    _, _, flags, words, keys, times, _ = host
+    for slot, offset, size in zip(clients.tolist(), offsets.tolist(), lengths.tolist(), strict=True):
+        if not 0 <= slot < clients_max or flags[slot, 0] != CONNECTED:
+            tally[Drop.SEND_NOT_CONNECTED] += 1
+            continue
+        if not 1 <= size <= PAYLOAD_BYTES_MAX or not 0 <= offset <= len(buffer) - size:
+            tally[Drop.SEND_WRONG_SIZE] += 1
+            continue
+        bodies = [(Kind.PAYLOAD, buffer[offset : offset + size].tobytes())]
+        if not flags[slot, 1]:
+            bodies.insert(0, (Kind.KEEP_ALIVE, _keep_alive(slot, clients_max)))
+        if used + len(bodies) > len(outgoing[0]):
+            tally[Drop.OUTGOING_FULL] += 1
+            continue
+        for kind, body in bodies:
+            _emit(words, keys, times, slot, outgoing, used, kind, body, now, scratch)
+            used += 1
+    return used
+
+
+def sweep(
+    host: HostColumns, clients_max: int, now: int, interval: int, outgoing: DatagramArrays, used: int, scratch: U8,
+    tally: I64, expired: I32,
+) -> int:  # fmt: skip
+    """Send due keep-alives and list slots whose time is up; returns the rows of `outgoing` then used."""
+    _, _, flags, words, keys, times, _ = host
+    over = 0
+    for slot, state in enumerate(flags[:, 0].tolist()):
+        limit = int(times[slot, TIMEOUT])
+        if state == PENDING:
+            due = limit <= now
+        else:
+            due = state == CONNECTED and limit > 0 and times[slot, LAST_RECEIVE] + limit <= now
+        if due:
+            expired[over] = slot
+            over += 1
+        elif state == CONNECTED and times[slot, LAST_SEND] + interval <= now:
+            if used == len(outgoing[0]):
+                tally[Drop.OUTGOING_FULL] += 1
+                continue
+            body = _keep_alive(slot, clients_max)
+            _emit(words, keys, times, slot, outgoing, used, Kind.KEEP_ALIVE, body, now, scratch)
+            used += 1
+    tally[COUNTS] = over
+    return used
+
+
+def close_slot(
+    words: U64, keys: U8, times: I64, slot: int, now: int, outgoing: DatagramArrays, used: int, scratch: U8, tally: I64
+) -> int:
+    """Seal ten redundant disconnect packets of a connection; returns the rows of `outgoing` then used."""
+    for _ in range(_DISCONNECTS):
+        if used == len(outgoing[0]):
+            tally[Drop.OUTGOING_FULL] += 1
+            break
+        _emit(words, keys, times, slot, outgoing, used, Kind.DISCONNECT, b"", now, scratch)
+        used += 1
+    return used
+
+
+# -- client group -----------------------------------------------------------------------------------------------------
+
+
+def _take(group: GroupColumns, client: int, kind: Kind, body: bytes, now: int) -> bool:
+    """Act on an authentic packet by the client state machine of the standard; False where it does not fit the state."""
+    status, _, _, times, _, handshake = group
+    state = int(status[client, STATE])
+    if kind == Kind.DENIED and state in (_REQUESTING, _RESPONDING):
+        status[client, VERDICT] = _DENIED
+    elif kind == Kind.CHALLENGE and state == _REQUESTING:
+        handshake[client, REQUEST_BYTES:] = np.frombuffer(body, dtype=np.uint8)
+        status[client, STATE] = _RESPONDING
+        times[client, LAST_SEND] = now - _LONG_AGO
+    elif kind == Kind.KEEP_ALIVE and state == _RESPONDING:
+        status[client, CLIENT_INDEX] = int.from_bytes(body[:4], "little", signed=True)
+        status[client, SLOTS] = int.from_bytes(body[4:], "little", signed=True)
+        status[client, STATE] = _IN
+    elif kind == Kind.DISCONNECT and state == _IN:
+        status[client, VERDICT] = _DISCONNECTED
+    elif kind < Kind.KEEP_ALIVE or state != _IN:
+        return False
+    times[client, LAST_RECEIVE] = now
+    return True
+
+
+def _group_open(
+    group: GroupColumns, datagrams: DatagramArrays, scratch: U8, row: int, client: int
+) -> tuple[Kind, int, bytes] | Drop:
+    """Open one packet in place: type, header bytes and body."""
+    data, lengths, address = datagrams
+    status, words, keys = group[:3]
+    datagram = data[row, : lengths[row]].tobytes()
+    header = read_header(datagram, allowed=FROM_SERVER)
+    if isinstance(header, Drop):
+        return header
+    if status[client, STATE] <= _DISCONNECTED or status[client, VERDICT] != NO_VERDICT:
+        return Drop.WRONG_STATE
+    if not np.array_equal(words[client, :3], address[row]):
+        return Drop.UNKNOWN_ADDRESS
+    packet = open_packet(
+        datagram,
+        key=keys[client, :KEY_BYTES].tobytes(),
+        protocol_id=_protocol_id(scratch),
+        allowed=FROM_SERVER,
+        replay=_Window(words, client),
+    )
+    if isinstance(packet, Drop):
+        return packet
+    _store(data, row, header[1], packet.body)
+    return packet.kind, header[1], packet.body
+
+
+def group_receive(
+    group: GroupColumns, datagrams: DatagramArrays, peer: I32, received: I64, places: PayloadArrays, drops: I64,
+    scratch: U8, count: int, now: int,
+) -> int:  # fmt: skip
+    """Open the first `count` datagrams in place, in order; payloads are listed, all else moves the state machines."""
+    clients, offsets, sizes, arrivals = places
+    row_bytes, payloads = datagrams[0].shape[1], 0
+    for row in range(count):
+        if datagrams[1][row] < 0:
+            continue
+        client = int(peer[row])
+        if not 0 <= client < len(group[0]):
+            drops[Drop.UNKNOWN_ADDRESS] += 1
+            continue
+        opened = _group_open(group, datagrams, scratch, row, client)
+        if isinstance(opened, Drop):
+            drops[opened] += 1
+            continue
+        kind, header, body = opened
+        if not _take(group, client, kind, body, now):
+            drops[Drop.WRONG_STATE] += 1
+        elif kind == Kind.PAYLOAD:
+            clients[payloads], offsets[payloads], sizes[payloads] = client, row * row_bytes + header, len(body)
+            arrivals[payloads] = min(int(received[row]), now) if received[row] else now
+            payloads += 1
+    return payloads
+
+
+def _emit_due(group: GroupColumns, outgoing: DatagramArrays, at: int, client: int, now: int, scratch: U8) -> None:
+    """Write what a client in its state repeats: request, response or keep-alive."""
+    status, words, keys, times, _, handshake = group
+    state = status[client, STATE]
+    if state == _REQUESTING:
+        outgoing[0][at, :REQUEST_BYTES] = handshake[client, :REQUEST_BYTES]
+        outgoing[1][at] = REQUEST_BYTES
+        outgoing[2][at] = words[client, :3]
+        times[client, LAST_SEND] = now
+        return
+    kind, body = Kind.KEEP_ALIVE, _keep_alive(0, 0)
+    if state == _RESPONDING:
+        kind, body = Kind.RESPONSE, handshake[client, REQUEST_BYTES:][:CHALLENGE_BODY_BYTES].tobytes()
+    _emit(words, keys, times, client, outgoing, at, kind, body, now, scratch)
+
+
+def _fail(group: GroupColumns, client: int, state: int, now: int) -> None:
+    """Try the next server of the token, or end in `state` where there is none."""
+    status, words, _, times, servers, _ = group
+    following = int(status[client, SERVER_INDEX]) + 1
+    if following >= status[client, SERVER_COUNT]:
+        status[client, STATE] = state
+        return
+    status[client, SERVER_INDEX], status[client, STATE] = following, _REQUESTING
+    words[client, NEWEST_AT : WINDOW_AT + 4] = 0
+    words[client, :3] = servers[client, following]
+    times[client, LAST_SEND], times[client, LAST_RECEIVE] = now - _LONG_AGO, now
+
+
+def _judge(group: GroupColumns, client: int, now: int) -> None:
+    """End or move on what was denied, disconnected, expired or silent for too long."""
+    status, times = group[0], group[3]
+    state, verdict = int(status[client, STATE]), int(status[client, VERDICT])
+    limit = int(times[client, TIMEOUT])
+    silent = limit > 0 and int(times[client, LAST_RECEIVE]) + limit < now
+    status[client, VERDICT] = NO_VERDICT
+    if state == _IN:
+        if verdict != NO_VERDICT:
+            status[client, STATE] = verdict
+        elif silent:
+            status[client, STATE] = _TIMED_OUT
+    elif now - int(times[client, START]) >= int(times[client, LIFE]):
+        status[client, STATE] = _TOKEN_EXPIRED
+    elif verdict != NO_VERDICT:
+        _fail(group, client, verdict, now)
+    elif silent:
+        _fail(group, client, _REQUEST_TIMED_OUT if state == _REQUESTING else _RESPONSE_TIMED_OUT, now)
+
+
+def group_advance(
+    group: GroupColumns, now: int, interval: int, outgoing: DatagramArrays, peer: I32, used: int, scratch: U8,
+    drops: I64,
+) -> int:  # fmt: skip
+    """Judge every client, then write what is due; returns the rows of `outgoing` then used."""
+    status, times = group[0], group[3]
+    for client in range(len(status)):
+        if status[client, STATE] <= _DISCONNECTED:
+            continue
+        _judge(group, client, now)
+        if status[client, STATE] <= _DISCONNECTED or times[client, LAST_SEND] + interval > now:
+            continue
+        if used == len(outgoing[0]):
+            drops[Drop.OUTGOING_FULL] += 1
+            continue
+        _emit_due(group, outgoing, used, client, now, scratch)
+        peer[used] = client
+        used += 1
+    return used
+
+
+def group_send(
+    group: GroupColumns, buffer: U8, clients: I32, offsets: I64, lengths: I32, now: int, outgoing: DatagramArrays,
+    peer: I32, used: int, scratch: U8, drops: I64,
+) -> int:  # fmt: skip
+    """Seal payloads of clients; returns the rows of `outgoing` then used."""
+    status, words, keys, times, _, _ = group
+    for client, offset, size in zip(clients.tolist(), offsets.tolist(), lengths.tolist(), strict=True):
+        if not 0 <= client < len(status) or status[client, STATE] != _IN:
+            drops[Drop.SEND_NOT_CONNECTED] += 1
+            continue
+        if not 1 <= size <= PAYLOAD_BYTES_MAX or not 0 <= offset <= len(buffer) - size:
+            drops[Drop.SEND_WRONG_SIZE] += 1
+            continue
+        if used == len(outgoing[0]):
+            drops[Drop.OUTGOING_FULL] += 1
+            continue
+        body = buffer[offset : offset + size].tobytes()
+        _emit(words, keys, times, client, outgoing, used, Kind.PAYLOAD, body, now, scratch)
+        peer[used] = client
+        used += 1
+    return used
