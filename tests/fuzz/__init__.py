@@ -1,0 +1,1 @@
+"""Structured fuzzing: harnesses, their corpora, and short runs of them."""
