@@ -192,7 +192,7 @@ class Delivery(enum.IntEnum):
     RELIABLE = 3
 
 
-MESSAGE_BYTES = {Delivery.UNRELIABLE: 1100, Delivery.SEQUENCED: 1100, Delivery.RELIABLE: 8192}
+MESSAGE_BYTES = {Delivery.UNRELIABLE: 1024, Delivery.SEQUENCED: 1024, Delivery.RELIABLE: 8192}
 """The largest message by delivery: one packet, or several that arrive in order."""
 
 
