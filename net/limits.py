@@ -22,6 +22,7 @@ __all__ = ["ADDRESS_CONNECTIONS_MAX", "ADDRESS_CONNECTS_PER_S", "EXEMPT", "LOOPB
 
 ADDRESS_CONNECTIONS_MAX = 10
 ADDRESS_CONNECTS_PER_S = 5
+PENDING_PER_CONNECTION = 4  # handshakes under way for each connection that an address may have
 EXEMPT = -1  # the key of addresses without limits
 LOOPBACK: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 _NS = 1_000_000_000
@@ -78,7 +79,8 @@ class AddressLimits:
     """Counts connections by address, and says which are too many.
 
     Args:
-        connections_max: Connections of one address; 0: any number. As many handshakes may be under way.
+        connections_max: Connections of one address; 0: any number. Four times as many handshakes may be under way, so
+            that those beyond are told that they are denied.
         connects_per_s: New connections per second of one address, and how many at once after a pause; 0: any number.
         table_max: Addresses known at a time.
         exempt: Networks without limits.
@@ -108,7 +110,7 @@ class AddressLimits:
         self._exempt = [_bits(network) for network in exempt]
         self._entries: dict[int, _Entry] = {}
         self._leaving: deque[tuple[int, int]] = deque()
-        self.pending = Crowds(connections_max)
+        self.pending = Crowds(PENDING_PER_CONNECTION * connections_max)
 
     def __len__(self) -> int:
         """Number of addresses in the table."""

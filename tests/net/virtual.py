@@ -66,7 +66,15 @@ def token(
 class Wire:
     """Carries datagrams between a host and a group; `lose(direction, datagram)` says which are lost."""
 
-    def __init__(self, clients: int, *, clients_max: int | None = None, now_ns: int = START_NS, **options: Any) -> None:
+    def __init__(
+        self,
+        clients: int,
+        *,
+        clients_max: int | None = None,
+        now_ns: int = START_NS,
+        place: Callable[[int], Address] = client_address,
+        **options: Any,
+    ) -> None:
         keywords: dict[str, Any] = {
             "protocol_id": PROTOCOL,
             "private_key": KEY,
@@ -81,7 +89,8 @@ class Wire:
         self.lose: Callable[[str, bytes], bool] = lambda _direction, _datagram: False
         self.sent: list[tuple[str, bytes]] = []
         self.server_words = {SERVER.words()}
-        self._client_of = {client_address(client).words(): client for client in range(clients)}
+        self.places = [place(client) for client in range(clients)]
+        self._client_of = {address.words(): client for client, address in enumerate(self.places)}
         self.to_server = Datagrams(16 * clients + 256)
         self.to_clients = Datagrams(16 * clients + 1024)
         self.server_payloads: list[tuple[int, bytes]] = []
@@ -94,7 +103,7 @@ class Wire:
             self.sent.append(("up", datagram))
             words = (int(out.address[row, 0]), int(out.address[row, 1]), int(out.address[row, 2]))
             if words in self.server_words and not self.lose("up", datagram):
-                self.to_server.append(datagram, client_address(int(out.peer[row])))
+                self.to_server.append(datagram, self.places[int(out.peer[row])])
         out.clear()
 
     def _carry_down(self) -> None:
