@@ -159,12 +159,20 @@ class ServerSocket(_Socket):
         address: Where to bind: an `Address`, or its text. Port 0 takes a free one; `[::]` takes IPv4 as well.
         buffer_bytes: Wanted size of the kernel's buffers, each way; the system may give less.
         batched: Whether to use recvmmsg and sendmmsg; refused quietly where the system has none (`BATCHED`).
+        stamped: Whether the system says when each datagram arrived; without, it counts as arrived when it was read.
 
     Raises:
         SocketError: It cannot be bound; names the address, the port and the remedy.
     """
 
-    def __init__(self, address: Address | str, *, buffer_bytes: int = BUFFER_BYTES, batched: bool = BATCHED) -> None:
+    def __init__(
+        self,
+        address: Address | str,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+        batched: bool = BATCHED,
+        stamped: bool = True,
+    ) -> None:
         super().__init__()
         wanted = parse_address(address) if isinstance(address, str) else address
         family = socket.AF_INET if wanted.ip.version == 4 else socket.AF_INET6
@@ -184,7 +192,7 @@ class ServerSocket(_Socket):
         self._socket, self._family = handle, int(family)
         self.address = _from_sockaddr(handle.getsockname())
         self.batched = batched and BATCHED
-        if self.batched:
+        if self.batched and stamped:
             _stamp(handle)
         self._messages = _messages(MESSAGES_PER_CALL)
         self._poll: I32 = np.zeros(2, dtype=np.int32)

@@ -16,9 +16,10 @@ from typing import Self
 import numpy as np
 
 from net.address import parse_address
-from net.datagrams import Datagrams
+from net.endpoint import Endpoint
 from net.host import Host
 from net.inputs import InputQueues
+from net.messages import MessageCodec
 from net.udp import ServerSocket
 from server.config import ServerConfig
 from server.errors import GameError, ServerError
@@ -39,6 +40,7 @@ from server.tickets import (
     protocol_parts,
     write_card,
 )
+from server.transport import Transport
 from server.watch import Watch, WatchParts
 from server.wire import field_table
 from sim.arrays import I64
@@ -130,7 +132,9 @@ class Server:
         bind = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
         self._stack = contextlib.ExitStack()
         try:
-            self.socket = self._stack.enter_context(ServerSocket(bind))
+            # The system's stamps make sense only beside the machine's own clock.
+            stamped = isinstance(self.clock, SystemClock)
+            self.socket = self._stack.enter_context(ServerSocket(bind, stamped=stamped))
             self.card = self._make_card()
             self.host = Host(
                 protocol_id=self.card.protocol_id,
@@ -141,6 +145,10 @@ class Server:
                 unix_ns=self.clock.unix_ns(),
                 batch=max(256, DATAGRAMS_PER_CLIENT * config.clients_max),
                 token_lifetime_s=config.token_seconds,
+                takeover=True,
+                address_connections_max=config.address_connections_max,
+                address_connects_per_s=config.address_connects_per_s,
+                exempt=config.exempt_networks(),
             )
             self._assemble()
             if config.feed_hz:
@@ -182,18 +190,26 @@ class Server:
         )
         table = field_table(world.game, tick_hz=config.tick_hz)
         self.replication = Replication(table, clients=clients, entities=world.slot_count, limits=limits)
-        self.sessions = Sessions(clients=clients, players=world.players.capacity)
+        self.sessions = Sessions(
+            clients=clients, players=world.players.capacity, resume_ticks=round(config.resume_s * config.tick_hz)
+        )
+        self.transport = Transport(
+            self.socket,
+            self.host,
+            Endpoint(clients, batch=batch),
+            to_client=MessageCodec.to_client(world.game.actions, world.game.messages),
+            batch=batch,
+        )
         parts = FrameParts(
             world=world,
-            host=self.host,
-            socket=self.socket,
+            transport=self.transport,
             inputs=self.inputs,
             replication=self.replication,
             sessions=self.sessions,
             publish=self._publish,
             clock_ns=self.clock.now_ns,
         )
-        self.frame = Frame(parts, batch=batch)
+        self.frame = Frame(parts)
         self._last_stage_ns: I64 = np.zeros(len(self.frame.stages), np.int64)
         self.loop = TickLoop(
             self._tick, tick_hz=config.tick_hz, catch_up_max=config.overrun_catch_up_max, clock=self.clock
@@ -272,13 +288,7 @@ class Server:
 
     def close(self) -> None:
         """Tell all clients, then release everything; again is harmless."""
-        now_ns = self.clock.now_ns()
-        for client in self.host.connected_clients().tolist():
-            self.host.disconnect(client, now_ns, detail="the server stops")
-            if self.host.outgoing.count > self.host.outgoing.capacity - 16:
-                self.socket.send(self.host.outgoing)
-        pending: Datagrams = self.host.outgoing
-        self.socket.send(pending)
+        self.transport.close(self.clock.now_ns())
         self._stack.close()
 
     def __enter__(self) -> Self:

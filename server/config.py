@@ -6,10 +6,11 @@ Every limit of the running server has its name here. `docs/config.md` is generat
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from server.errors import ConfigError
 
@@ -17,6 +18,16 @@ __all__ = ["ENVIRONMENT_PREFIX", "ServerConfig", "load_config"]
 
 ENVIRONMENT_PREFIX = "HITREG_"
 CONFIG_BYTES_MAX = 1 << 20
+
+
+def _check_networks(text: str) -> str:
+    """Refuses a list that holds something other than networks."""
+    for part in text.split(","):
+        try:
+            ip_network(part.strip() or "0.0.0.0/0")
+        except ValueError as error:
+            raise ValueError(f"{error}; write networks such as 10.0.0.0/8, separated by commas") from error
+    return text
 
 
 class ServerConfig(BaseModel):
@@ -45,9 +56,25 @@ class ServerConfig(BaseModel):
     relevant_max: int = Field(
         default=64, ge=1, le=128, description="entities a client is told of at once, the nearest first"
     )
-    snapshot_bytes_max: int = Field(default=1150, ge=768, le=1200, description="bytes of one snapshot")
+    snapshot_bytes_max: int = Field(default=1150, ge=768, le=1190, description="bytes of one snapshot")
     token_seconds: int = Field(default=3600, ge=10, le=86_400, description="how long a connect token can be used")
     client_timeout_s: int = Field(default=10, ge=1, le=3600, description="silence after which a client is gone")
+    resume_s: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="seconds that the player of a lost client stays for it to come back; 0: it leaves at once",
+    )
+    address_connections_max: int = Field(
+        default=10, ge=0, le=10_000, description="clients from one IPv4 address or IPv6 /64 at once; 0: any number"
+    )
+    address_connects_per_s: int = Field(
+        default=5, ge=0, le=10_000, description="new clients from one address a second; 0: any number"
+    )
+    address_exempt: Annotated[str, AfterValidator(_check_networks)] = Field(
+        default="127.0.0.0/8, ::1/128",
+        description="networks, separated by commas, that the limits per address do not apply to",
+    )
     private_key_file: str = Field(
         default="",
         description="file with the 32-byte key, in hex, that tokens are made with; empty: a new key each start",
@@ -63,6 +90,10 @@ class ServerConfig(BaseModel):
     feed_hz: int = Field(default=20, ge=0, le=60, description="live frames per second; 0: no feed")
     edge_host: str = Field(default="127.0.0.1", description="address of the web page")
     edge_port: int = Field(default=8090, ge=0, le=65535, description="TCP port of the web page; 0: any free one")
+
+    def exempt_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `address_exempt`."""
+        return tuple(ip_network(part.strip()) for part in self.address_exempt.split(",") if part.strip())
 
 
 def _plain(error: ValidationError, source: str) -> ConfigError:

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from net.datagrams import Datagrams
-from net.host import Host
+from net.closing import CloseCode
+from net.datagrams import Payloads
 from net.inputs import InputQueues
-from net.messages import MessageCodec
 from net.snapshots import PAYLOAD_BYTES
-from net.udp import ServerSocket
 from server.actions import ActionGate
 from server.replication import Replication
 from server.sessions import Sessions
+from server.transport import Transport
 from server.wire import WireView, owner_columns, owner_layout
 from sim.arrays import I32, I64, U8, U16
 from sim.commands import Commands
@@ -30,7 +29,6 @@ __all__ = ["STAGES", "Frame", "FrameParts"]
 BEFORE_STEP = ("receive", "admit", "command")
 AFTER_STEP = ("account", "select", "encode", "send", "publish")
 STAGES = (*BEFORE_STEP, "step", *AFTER_STEP)
-BATCHES_MAX = 8  # of datagrams per tick; the rest waits in the socket's buffer, where the system counts overflow
 
 
 @dataclass(slots=True)
@@ -38,8 +36,7 @@ class FrameParts:
     """What a frame is made of; see `server.app` for how."""
 
     world: World
-    host: Host
-    socket: ServerSocket
+    transport: Transport
     inputs: InputQueues
     replication: Replication
     sessions: Sessions
@@ -56,25 +53,23 @@ class Frame:
         commands: What entered the last tick.
     """
 
-    def __init__(self, parts: FrameParts, *, batch: int) -> None:
+    def __init__(self, parts: FrameParts) -> None:
         self._parts = parts
         world = parts.world
         self.commands = Commands(world.players.capacity)
         self.stages = (*BEFORE_STEP, *world.pipeline.stages, *AFTER_STEP)
         self.stage_ns: I64 = np.zeros(len(self.stages), np.int64)
-        self._datagrams = Datagrams(batch)
         self._view = WireView(world, parts.replication)
         self._owner = owner_layout().bind(owner_columns(world))
-        clients = parts.host.clients_max
+        clients = parts.transport.host.clients_max
         self._owner_lengths: I32 = np.zeros(clients, np.int32)
         self._offsets: I64 = np.arange(clients, dtype=np.int64) * PAYLOAD_BYTES
         self._payload: U8 = parts.replication.payload.reshape(-1)
         self._sequences: U16 = parts.replication.payload.view(np.uint16)[:, 1]
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
-        self._told = MessageCodec.to_client(world.game.actions, world.game.messages)
         self._kinds = {name: world.game.event(name) for name in CORE_EVENTS}
-        self._mark_ns = 0
+        self._now_ns = self._mark_ns = 0
         self._mark_stage = 0
 
     @property
@@ -111,30 +106,26 @@ class Frame:
 
     def _receive(self, now_ns: int) -> None:
         """Drain the socket, open what is authentic, and take in commands, acknowledgements and messages."""
-        parts = self._parts
-        tick = parts.world.tick + 1
-        for _ in range(BATCHES_MAX):
-            if parts.socket.receive(self._datagrams, now_ns) == 0:
-                break
-            full = self._datagrams.count == self._datagrams.capacity
-            if parts.host.receive(self._datagrams, now_ns):
-                parts.inputs.receive(parts.host.payloads, tick=tick, early_ns=0, now_ns=now_ns)
-                count = parts.inputs.ack_count
-                self._acked[:count] = parts.inputs.ack_sequence[:count]
-                parts.replication.acknowledge(
-                    parts.inputs.ack_client[:count], self._acked[:count], parts.inputs.ack_mask[:count]
-                )
-                self._hear()
-            if not full:
-                break
+        self._now_ns = now_ns
+        self._parts.transport.receive(now_ns, self._take)
         self._end()
 
-    def _hear(self) -> None:
-        """Messages of this batch: actions enter the world, the game's messages go to everyone."""
+    def _take(self, payloads: Payloads, messages: Payloads) -> None:
+        """Take in one batch: commands and messages that came unreliably, and whole reliable messages."""
         parts = self._parts
-        for index in parts.inputs.messages[: parts.inputs.message_count]:
-            client = int(parts.host.payloads.client[index])
-            self._gate.hear(client, parts.host.payloads.payload(int(index)), parts.world.tick, parts.sessions)
+        inputs = parts.inputs
+        inputs.receive(payloads, tick=parts.world.tick + 1, early_ns=0, now_ns=self._now_ns)
+        count = inputs.ack_count
+        self._acked[:count] = inputs.ack_sequence[:count]
+        parts.replication.acknowledge(inputs.ack_client[:count], self._acked[:count], inputs.ack_mask[:count])
+        for index in inputs.messages[: inputs.message_count].tolist():
+            self._hear(int(payloads.client[index]), payloads.payload(index))
+        for index in range(messages.count):
+            self._hear(int(messages.client[index]), messages.payload(index))
+
+    def _hear(self, client: int, payload: bytes) -> None:
+        """One message: actions enter the world, the game's messages go to everyone."""
+        self._gate.hear(client, payload, self._parts.world.tick, self._parts.sessions)
 
     def _admit(self, now_ns: int) -> None:
         """Clients come and go.
@@ -142,17 +133,24 @@ class Frame:
         Arrivals first: a client may come and go within one tick, but a slot is given anew only after its departure
         was taken here, so nobody goes and comes again within one.
         """
-        parts = self._parts
-        for come in parts.host.take_connected():
-            parts.inputs.reset(np.array([come.client], np.int32), tick=parts.world.tick)
+        parts, tick = self._parts, self._parts.world.tick
+        host, sessions = parts.transport.host, parts.sessions
+        for come in host.take_connected():
+            parts.inputs.reset(np.array([come.client], np.int32), tick=tick)
+            parts.transport.open(come, now_ns)
             self._gate.reset(come.client)
-            parts.sessions.connect(come)
-        for gone in parts.host.take_disconnected():
-            parts.sessions.disconnect(gone)
+            sessions.connect(come)
+        for gone in host.take_disconnected():
+            sessions.disconnect(gone, tick)
+            parts.transport.forget(gone.client)
             parts.replication.leave(gone.client)
-        for client in parts.sessions.refused:
-            parts.host.disconnect(client, now_ns, detail="the zone is full")
-        parts.sessions.refused.clear()
+        for client in sessions.resumed:
+            self._play(client, resumed=1)
+        sessions.resumed.clear()
+        for client in sessions.refused:
+            parts.transport.kick(client, CloseCode.ZONE_FULL, "the zone is full")
+        sessions.refused.clear()
+        sessions.expire(tick)
 
     def _command(self) -> None:
         """Collect what enters the tick: one input per player, and the joins, leaves and actions that wait."""
@@ -174,11 +172,17 @@ class Frame:
 
     def _joined(self, ticket: int, entity: int) -> None:
         parts = self._parts
-        row = parts.world.players.slot_of(entity)
-        client = parts.sessions.joined(ticket, entity, row)
+        client = parts.sessions.joined(ticket, entity, parts.world.players.slot_of(entity))
         if client >= 0:
-            parts.replication.join(client, own_id=entity)
-            parts.replication.owner[parts.world.players.slot_base + row] = client
+            self._play(client, resumed=0)
+
+    def _play(self, client: int, *, resumed: int) -> None:
+        """Let a client play its entity: tell it so, and send it snapshots."""
+        parts = self._parts
+        sessions, entity = parts.sessions, int(parts.sessions.entity[client])
+        parts.replication.join(client, own_id=entity)
+        parts.replication.owner[parts.world.players.slot_base + int(sessions.row[client])] = client
+        parts.transport.tell([client], "welcome", sessions.number[client], resumed, entity, parts.world.tick)
 
     def _select(self) -> None:
         """Quantise the world, hand over its events and choose what each client is told of."""
@@ -209,26 +213,11 @@ class Frame:
         replication.encode(parts.world.tick)
 
     def _send(self) -> None:
-        """Seal the snapshots and messages, add keep-alives, and send everything."""
+        """Compose and seal the packets of snapshots, messages and acknowledgements, and send everything."""
         parts = self._parts
         now_ns = parts.clock_ns()
+        for name, values in self._gate.take_told():
+            parts.transport.tell(parts.sessions.clients(), name, *values)
         due = np.flatnonzero(parts.replication.length).astype(np.int32)
-        if len(due):
-            parts.host.send(due, self._payload, self._offsets[due], parts.replication.length[due], now_ns)
-            parts.inputs.note_sent(due, self._sequences[due], len(due), now_ns)
-        self._tell(now_ns)
-        parts.host.tick(now_ns)
-        parts.socket.send(parts.host.outgoing)
-
-    def _tell(self, now_ns: int) -> None:
-        """Send the messages of this tick to every client that plays."""
-        parts = self._parts
-        told = self._gate.take_told()
-        if not told:
-            return
-        clients = np.array(parts.sessions.clients(), np.int32)
-        for name, values in told:
-            payload = np.frombuffer(self._told.encode(name, *values), np.uint8)
-            offsets = np.zeros(len(clients), np.int64)
-            lengths = np.full(len(clients), len(payload), np.int32)
-            parts.host.send(clients, payload.copy(), offsets, lengths, now_ns)
+        parts.transport.send(due, self._payload, self._offsets[due], parts.replication.length[due], now_ns)
+        parts.inputs.note_sent(due, self._sequences[due], len(due), now_ns)

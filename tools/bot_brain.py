@@ -20,11 +20,11 @@ from sim.worldmap import WorldMap
 from tools.bots_kernels import (
     DEATHS,
     FIGURES,
-    HEARD,
     KILLS,
     LAYOUT_WORDS,
     MEMORY_NUMBERS,
     MEMORY_WORDS,
+    OWN_ID,
     hear,
     think,
 )
@@ -132,14 +132,12 @@ class Events:
         kind: Shape (n, ring), int64; the others alike.
         actor: uint64.
         target: uint64.
-        value: int64.
     """
 
     count: I64
     kind: I64
     actor: U64
     target: U64
-    value: I64
 
 
 class Brain:
@@ -201,7 +199,7 @@ class Brain:
             np.zeros((count, MEMORY_WORDS), np.int64), np.zeros((count, MEMORY_NUMBERS)),
             np.zeros((count, len(ARMOURY))),
         )  # fmt: skip
-        self._kinds = (game.event("joined"), game.event("kill") if "kill" in game.events else -1)
+        self._kill = game.event("kill") if "kill" in game.events else -1
 
     @property
     def kills(self) -> I64:
@@ -234,21 +232,15 @@ class Brain:
         )  # fmt: skip
         return decided
 
-    def hear(self, events: Events, client_index: I32) -> None:
-        """Read the events that came since the last call.
+    def meet(self, bot: int, entity: int) -> None:
+        """Tell a bot which entity is its own."""
+        self._memory[0][bot, OWN_ID] = entity
 
-        Args:
-            events: The clients' rings.
-            client_index: Number of each client on its server.
-        """
+    def hear(self, events: Events) -> None:
+        """Read the events that came since the last call, in the clients' rings."""
         self.events_lost += hear(
-            events.count, events.kind, events.actor, events.target, events.value, client_index, self._kinds,
-            self._memory[0],
+            events.count, events.kind, events.actor, events.target, self._kill, self._memory[0]
         )  # fmt: skip
-
-    def forget(self, bots: I64) -> None:
-        """Begin anew with what was heard, as after a new connection."""
-        self._memory[0][bots, HEARD] = 0
 
 
 def _layout(game: GameSpec, table: FieldTable) -> I64:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from net.client import GameClients, InputSet
-from net.connection import ClientGroup, ClientState
-from net.datagrams import Datagrams
+from net.client import InputSet
+from net.messages import MessageCodec
+from net.party import Party
 from net.replica import OUTCOMES, ReplicaGroup
-from net.udp import SocketGroup
+from net.simulator import NetworkProfile, profile_named
 from server.game import load_game
 from server.kernels import prepare
 from server.maps import load_geometry, load_map
@@ -37,10 +37,8 @@ __all__ = ["BOTS_MAX", "BotSwarm", "MotionPredictor", "run_bots"]
 
 NS = 1_000_000_000
 BOTS_MAX = 10_000
-DATAGRAMS_PER_BOT = 4  # received at once
 CONNECTS_PER_FRAME = 16  # so that a server with a thousand handshakes at once is not what is measured
 CATCH_UP_TICKS = 4  # a frame later than that gives up the schedule, counted
-BATCHES_MAX = 4
 CLIENT_BASE = 1 << 40  # ids of bots; those of people are random
 
 
@@ -72,11 +70,12 @@ class BotSwarm:
     """`count` bots on one server. Call `frame` at the server's tick rate; use as a context manager.
 
     Attributes:
-        connections: The netcode clients.
-        clients: Clocks, inputs, prediction.
+        party: Their game clients: connections, endpoints, clocks, inputs, prediction.
         replicas: What was told of others.
         brain: What they want.
         names: What they are called.
+        welcomed: Sessions begun or resumed.
+        resumed: Of these, resumed.
         frames: Frames made.
     """
 
@@ -89,6 +88,7 @@ class BotSwarm:
         skill: float = 0.6,
         first: int = 0,
         armed: bool = True,
+        network: NetworkProfile | None = None,
     ) -> None:
         """Loads the map and makes room; nothing is sent before the first frame.
 
@@ -99,6 +99,7 @@ class BotSwarm:
             skill: 0 … 1.
             first: Number of the first bot, where several processes play on one server.
             armed: Whether they shoot.
+            network: A bad network that everything goes through, both ways; None: none.
 
         Raises:
             ToolsError: A number is out of range, or the server runs another version, game or map.
@@ -119,14 +120,15 @@ class BotSwarm:
         beside = source if source.is_file() else None
         geometry = load_geometry(world_map, beside=beside)
         table = field_table(game, tick_hz=card.tick_hz)
-        batch = max(256, DATAGRAMS_PER_BOT * count)
         motion = Motion(geometry, world_map.triggers)
         self.replicas = ReplicaGroup(count, table)
-        self.clients = GameClients(
-            count, owner_layout(), tick_hz=card.tick_hz, replicas=self.replicas, batch_max=batch,
-            predictor=MotionPredictor(motion, tick_hz=card.tick_hz, bots=count),
+        self.party = Party(
+            count, protocol_id=card.protocol_id, layout=owner_layout(), tick_hz=card.tick_hz, token=self._token,
+            to_server=MessageCodec.to_server(game.actions, game.messages),
+            to_client=MessageCodec.to_client(game.actions, game.messages),
+            predictor=MotionPredictor(motion, tick_hz=card.tick_hz, bots=count), replicas=self.replicas,
+            network=network, seed=seed,
         )  # fmt: skip
-        self.connections = ClientGroup(count, protocol_id=card.protocol_id, batch=batch)
         self.brain = Brain(
             count, game=game, world_map=world_map, geometry=geometry,
             navigation=load_navigation(world_map, geometry, beside=beside), table=table, tick_hz=card.tick_hz,
@@ -134,16 +136,13 @@ class BotSwarm:
             armed=armed,
         )  # fmt: skip
         self.names = bot_names(count, seed)
-        self.frames = 0
-        self._datagrams = Datagrams(batch)
-        self._sockets = SocketGroup(count)
+        self.frames = self.welcomed = self.resumed = 0
         self._asked = 0
         replicas = self.replicas
         self._seen = Seen(replicas.entity_id, replicas.state_tick, replicas.fields)
         self._events = Events(
-            replicas.event_count, replicas.event_kind, replicas.event_actor, replicas.event_target, replicas.event_value
+            replicas.event_count, replicas.event_kind, replicas.event_actor, replicas.event_target
         )  # fmt: skip
-        self._client_index = np.full(count, -1, np.int32)
 
     def frame(self, now_ns: int) -> None:
         """Receive, think, send: once per tick.
@@ -151,41 +150,30 @@ class BotSwarm:
         Args:
             now_ns: Monotonic time [ns].
         """
-        self._connect(now_ns)
-        for _ in range(BATCHES_MAX):
-            if not self._sockets.receive(self._datagrams, now_ns):
-                break
-            full = self._datagrams.count == self._datagrams.capacity
-            self.connections.receive(self._datagrams, now_ns)
-            self.clients.receive(self.connections.payloads, now_ns)
-            if not full:
-                break
-        self._client_index[:] = self.connections.client_index
-        self.brain.hear(self._events, self._client_index)
-        while self.clients.advance(now_ns):
+        party = self.party
+        for bot in range(self._asked, min(self.count, self._asked + CONNECTS_PER_FRAME)):
+            party.join(bot, now_ns)
+            self._asked = bot + 1
+        party.receive(now_ns)
+        for bot, message in party.take_messages():
+            if message.name == "welcome":
+                _, resumed, entity, _ = message.values
+                assert isinstance(entity, int)
+                self.brain.meet(bot, entity)
+                self.welcomed += 1
+                self.resumed += int(resumed == 1)
+        self.brain.hear(self._events)
+        while party.clients.advance(now_ns):
             self._press()
-        count = self.clients.commands()
-        clients = self.clients
-        self.connections.send(
-            clients.command_clients[:count], clients.command_bytes, clients.command_offsets[:count],
-            clients.command_lengths[:count], now_ns,
-        )  # fmt: skip
-        self.connections.advance(now_ns)
-        self._sockets.send(self.connections.outgoing)
+        party.send(now_ns)
         self.frames += 1
 
-    def _connect(self, now_ns: int) -> None:
-        """Let the next few bots ask to be let in."""
-        last = min(self.count, self._asked + CONNECTS_PER_FRAME)
-        for bot in range(self._asked, last):
-            token = self.card.token(
-                CLIENT_BASE + self._first + bot, name=self.names[bot], team=int(self.brain.team[bot])
-            )
-            self.connections.connect(bot, token, now_ns)
-        self._asked = last
+    def _token(self, bot: int) -> bytes:
+        """A fresh token for a bot, always of the same client id."""
+        return self.card.token(CLIENT_BASE + self._first + bot, name=self.names[bot], team=int(self.brain.team[bot]))
 
     def _press(self) -> None:
-        clients, hands = self.clients, self.brain.hands
+        clients, hands = self.party.clients, self.brain.hands
         self.brain.think(clients.due, clients.state, clients.tick + 1, self._seen)
         clients.set_inputs(
             buttons=hands.buttons, move_forward=hands.move_forward, move_right=hands.move_right, yaw=hands.yaw,
@@ -195,31 +183,26 @@ class BotSwarm:
     @property
     def connected(self) -> int:
         """How many are connected."""
-        return int(np.count_nonzero(self.connections.state == ClientState.CONNECTED))
+        return self.party.connected
 
     def statistics(self) -> dict[str, float]:
         """Totals since the start, and means over the bots of what is measured."""
         outcomes = {f"snapshots_{name}": int(self.replicas.counters[key]) for key, name in OUTCOMES.items()}
-        sockets, connections = self._sockets.statistics(), self.connections.statistics()
         return {
             "bots": self.count,
-            "connected": self.connected,
-            "alive": int(np.count_nonzero(self.clients.state["alive"])),
+            "alive": int(np.count_nonzero(self.party.clients.state["alive"])),
             "kills": int(self.brain.kills.sum()),
             "deaths": int(self.brain.deaths.sum()),
             "events_lost": self.brain.events_lost,
-            **self.clients.statistics(),
+            "welcomed": self.welcomed,
+            "resumed": self.resumed,
+            **self.party.statistics(),
             **outcomes,
-            **{f"socket_{name}": value for name, value in sockets.items()},
-            **{name: value for name, value in connections.items() if name.startswith(("drop_", "timed", "denied"))},
         }
 
     def close(self, now_ns: int) -> None:
         """Say goodbye and close the sockets; again is harmless."""
-        for bot in range(self._asked):
-            self.connections.disconnect(bot, now_ns)
-        self._sockets.send(self.connections.outgoing)
-        self._sockets.close()
+        self.party.close(now_ns)
         self._asked = self.count
 
     def __enter__(self) -> "BotSwarm":
@@ -266,6 +249,7 @@ def _line(seconds: float, values: Mapping[str, float], stats: Mapping[str, int])
         f"rtt {values.get('rtt_ms', 0):.1f} ms  loss {100 * values.get('loss', 0):.1f} %  "
         f"{values['snapshots_per_s']:.1f} snapshots/s  {values['mispredictions_per_minute']:.1f} mispredictions/min  "
         f"{values['late_inputs_per_minute']:.1f} late/min  kills {values['kills']:.0f}  deaths {values['deaths']:.0f}  "
+        f"rejoined {values['rejoins']:.0f}  "
         f"in {values['bytes_in_per_s'] / 1e3:.0f} kB/s  out {values['bytes_out_per_s'] / 1e3:.0f} kB/s  "
         f"{stats['overruns']} overruns"
     )
@@ -279,6 +263,7 @@ def run_bots(
     seed: int = 1,
     skill: float = 0.6,
     first: int = 0,
+    network: str = "",
     json_output: bool = False,
     report_s: float = 5.0,
     echo: Callable[[str], None] = print,
@@ -293,6 +278,7 @@ def run_bots(
         seed: Of all that is random.
         skill: 0 … 1.
         first: Number of the first bot.
+        network: Name of a bad network to play through (`net.simulator.PROFILES`); "" for none.
         json_output: Print the statistics at the end as JSON, and nothing else.
         report_s: Time between lines of statistics.
         echo: Where lines go.
@@ -304,12 +290,13 @@ def run_bots(
     Raises:
         ToolsError, ServerError, NetError: One line that says what is wrong.
     """
+    profile = profile_named(network) if network else None
     card = read_card(card_path)
     prepare(modules=(__name__,))
     # A second thread spins while it waits, on a core that the server needs: with two, the median tick of a server with
     # 200 bots beside it was 8.1 ms instead of 6.2 ms.
     set_threads(1)
-    with BotSwarm(card, count, seed=seed, skill=skill, first=first) as swarm:
+    with BotSwarm(card, count, seed=seed, skill=skill, first=first, network=profile) as swarm:
         seal()
         stats = {"overruns": 0, "skipped": 0}
         rates, whole = _Rates(swarm), _Rates(swarm)

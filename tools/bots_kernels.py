@@ -525,20 +525,16 @@ def think(due: U8, world: World, own: Own, seen: Seen, layout: I64, figures: F64
     return decided
 
 
-@kernel("(i8[:], i8[:,:], u8[:,:], u8[:,:], i8[:,:], i4[::1], UniTuple(i8, 2), i8[:,::1])")
-def hear(
-    count: I64, kind: I64, actor: U64, target: U64, value: I64, client_index: I32, kinds: tuple[int, int], minds: I64
-) -> int:
-    """Take note of the events that came since the last call: who one is, and whom one killed.
+@kernel("(i8[:], i8[:,:], u8[:,:], u8[:,:], i8, i8[:,::1])")
+def hear(count: I64, kind: I64, actor: U64, target: U64, kill: int, minds: I64) -> int:
+    """Take note of the events that came since the last call: whom one killed.
 
     Args:
         count: Events each client has received, shape (n,).
-        kind: Ring of the newest, shape (n, ring); so are actor, target, value.
+        kind: Ring of the newest, shape (n, ring); so are actor and target.
         actor: Entities that caused them.
         target: Entities they happened to.
-        value: Their values.
-        client_index: Number of each client on its server.
-        kinds: Numbers of `joined`, whose value's low 17 bits are that number, and of `kill`.
+        kill: Number of the kind of event that is a kill.
         minds: Whole numbers that bots remember; updated.
 
     Returns:
@@ -550,9 +546,7 @@ def hear(
         lost += first - minds[row, HEARD] if count[row] >= minds[row, HEARD] else 0
         for number in range(first, count[row]):
             k = number % ring
-            if kind[row, k] == kinds[0] and value[row, k] & 131071 == client_index[row]:
-                minds[row, OWN_ID] = actor[row, k]
-            elif kind[row, k] == kinds[1] and minds[row, OWN_ID] != 0:
+            if kind[row, k] == kill and minds[row, OWN_ID] != 0:
                 killer, killed = int(actor[row, k]), int(target[row, k])
                 if killer == minds[row, OWN_ID] and killed != killer:
                     minds[row, KILLS] += 1

@@ -7,16 +7,14 @@ from unittest.mock import patch
 
 import numpy as np
 
-from net.client import GameClients
-from net.connection import ClientGroup, ClientState
-from net.datagrams import Datagrams
 from net.messages import MessageCodec
+from net.party import Party
 from net.replica import ReplicaGroup
-from net.udp import SocketGroup
 from server.app import Server
 from server.config import ServerConfig
 from server.wire import field_table, owner_layout
 from sim.motion import Motion
+from sim.schema import Value
 from tools.bots import MotionPredictor
 
 TICK_HZ = 60
@@ -40,64 +38,47 @@ class HandClock:
         self.now = max(self.now, moment_ns)
 
 
-class Clients:
+class Clients(Party):
     """`count` clients of a server, each with what it predicts and what it was told."""
 
     def __init__(self, server: Server, count: int) -> None:
-        self.server, self.count = server, count
+        self.server = server
         world = server.world
-        self.codec = MessageCodec.to_server(world.game.actions, world.game.messages)
-        self.told = MessageCodec.to_client(world.game.actions, world.game.messages)
-        self.heard: list[tuple[int, str]] = []
-        predictor = MotionPredictor(Motion(world.geometry, world.map.triggers), tick_hz=TICK_HZ, bots=count)
+        actions, messages = world.game.actions, world.game.messages
+        self.codec = MessageCodec.to_server(actions, messages)
         self.replicas = ReplicaGroup(count, field_table(world.game, tick_hz=TICK_HZ))
-        self.game = GameClients(
-            count, owner_layout(), tick_hz=TICK_HZ, replicas=self.replicas, predictor=predictor, batch_max=256
-        )
-        self.connections = ClientGroup(count, protocol_id=server.card.protocol_id, batch=256)
-        self.sockets = SocketGroup(count)
-        self._datagrams = Datagrams(256)
+        self.heard: list[tuple[int, str]] = []
+        self.welcomes: list[tuple[int, tuple[Value, ...]]] = []
         self.wishes: dict[str, int] = {}
+        super().__init__(
+            count, protocol_id=server.card.protocol_id, layout=owner_layout(), tick_hz=TICK_HZ, token=self._fresh,
+            to_server=self.codec, to_client=MessageCodec.to_client(actions, messages), replicas=self.replicas,
+            predictor=MotionPredictor(Motion(world.geometry, world.map.triggers), tick_hz=TICK_HZ, bots=count),
+        )  # fmt: skip
+        self.teams = [0] * count
+
+    def _fresh(self, client: int) -> bytes:
+        return self.server.card.token(1000 + client, name=f"Player {client}", team=self.teams[client])
 
     def connect(self, client: int, *, team: int = 0) -> None:
-        token = self.server.card.token(1000 + client, name=f"Player {client}", team=team)
-        self.connections.connect(client, token, self.server.clock.now_ns())
-
-    def say(self, client: int, payload: bytes) -> None:
-        data = np.frombuffer(payload, np.uint8).copy()
-        one = np.array([len(payload)], np.int32)
-        now = self.server.clock.now_ns()
-        self.connections.send(np.array([client], np.int32), data, np.zeros(1, np.int64), one, now)
-
-    def receive(self, now_ns: int) -> None:
-        while self.sockets.receive(self._datagrams, now_ns):
-            self.connections.receive(self._datagrams, now_ns)
-            payloads = self.connections.payloads
-            self.game.receive(payloads, now_ns)
-            for index in self.game.messages[: self.game.message_count]:
-                message = self.told.decode(payloads.payload(int(index)))
-                assert message is not None
-                self.heard.append((int(payloads.client[index]), str(message.values[1])))
+        self.teams[client] = team
+        self.join(client, self.server.clock.now_ns())
 
     def frame(self, now_ns: int) -> None:
         self.receive(now_ns)
+        for client, message in self.take_messages():
+            if message.name == "say":
+                self.heard.append((client, str(message.values[1])))
+            elif message.name == "welcome":
+                self.welcomes.append((client, message.values))
         names = ("buttons", "move_forward", "move_right", "yaw", "pitch", "weapon")
-        while self.game.advance(now_ns):
-            self.game.set_inputs(**{name: np.full(self.count, self.wishes.get(name, 0)) for name in names})
-        count, game = self.game.commands(), self.game
-        self.connections.send(
-            game.command_clients[:count], game.command_bytes, game.command_offsets[:count],
-            game.command_lengths[:count], now_ns,
-        )  # fmt: skip
-        self.connections.advance(now_ns)
-        self.flush()
+        while self.clients.advance(now_ns):
+            self.clients.set_inputs(**{name: np.full(self.count, self.wishes.get(name, 0)) for name in names})
+        self.send(now_ns)
 
     def flush(self) -> None:
+        """Send what is outgoing now, without a frame."""
         self.sockets.send(self.connections.outgoing)
-
-    @property
-    def connected(self) -> int:
-        return int(np.count_nonzero(self.connections.state == ClientState.CONNECTED))
 
 
 @contextmanager

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from net.client import ClientCount
+from net.closing import CloseCode
 from net.connection import ClientState
 from net.errors import NetError
 from server.app import Server
 from server.config import ServerConfig
 from server.errors import ServerError
 from sim.components import Motion, Vitals
-from tests.server.played import joined, play, playing
+from tests.server.played import Clients, joined, play, playing
 
 
 def test_a_lone_player_moves_by_its_inputs_and_is_predicted_to_the_last_bit() -> None:
@@ -24,19 +25,19 @@ def test_a_lone_player_moves_by_its_inputs_and_is_predicted_to_the_last_bit() ->
         motion = server.world.players[Motion]
         row = int(server.sessions.row[server.sessions.clients()[0]])
         start = motion.position[row].copy()
-        before = clients.game.counters.copy()
+        before = clients.clients.counters.copy()
         way = 0.0
         for turn in range(12):
             clients.wishes = {"move_forward": 127, "yaw": turn * 5000, "buttons": turn % 2, "move_right": 40}
             play(server, clients, 15)
             way += float(np.linalg.norm(motion.position[row] - start))
             start = motion.position[row].copy()
-        happened = (clients.game.counters - before)[:, 0]
+        happened = (clients.clients.counters - before)[:, 0]
         assert way > 5.0
         assert happened[ClientCount.COMPARED] > 60
         assert happened[ClientCount.MISPREDICTED] == 0
         assert happened[ClientCount.LATE_INPUTS] == 0
-        assert clients.game.tick[0] > server.world.tick - 2
+        assert clients.clients.tick[0] > server.world.tick - 2
 
 
 def test_snapshots_hold_the_quantised_state_of_their_tick() -> None:
@@ -65,27 +66,89 @@ def test_who_disconnects_leaves_the_world_and_the_eyes_of_others() -> None:
         joined(server, clients)
         own = clients.connections.client_index[0]
         entity = server.sessions.entity[own]
-        clients.connections.disconnect(0, server.clock.now_ns())
+        clients.leave(0, server.clock.now_ns())
         clients.flush()
         play(server, clients, 30)
         assert server.sessions.playing == 1
         assert server.world.players.find(int(entity)) == -1
         assert entity not in clients.replicas.entity_id[1]
-        clients.replicas.reset(0)
-        clients.game.reset(np.array([0], np.int32))
         clients.connect(0)
         play(server, clients, 40)
         assert server.sessions.playing == 2
 
 
 def test_who_falls_silent_leaves_after_the_time_out() -> None:
-    with playing(1, client_timeout_s=1) as (server, clients):
+    with playing(1, client_timeout_s=1, resume_s=0) as (server, clients):
         joined(server, clients)
         for _ in range(90):
             server.clock.now += 1_000_000_000 // 60  # type: ignore[attr-defined]  # the clock is the test's
             server.frame.run(server.clock.now_ns())
         assert server.sessions.playing == 0
         assert server.world.players.live_count == 0
+
+
+def silent(server: Server, ticks: int) -> None:
+    """Ticks of the server in which nothing reaches or leaves the clients."""
+    for _ in range(ticks):
+        server.clock.now += 1_000_000_000 // 60  # type: ignore[attr-defined]  # the clock is the test's
+        server.frame.run(server.clock.now_ns())
+
+
+def test_who_was_lost_goes_on_with_the_same_player_after_a_time_out() -> None:
+    with playing(1, client_timeout_s=1) as (server, clients):
+        joined(server, clients)
+        row, entity = int(server.sessions.row[0]), int(server.sessions.entity[0])
+        server.world.players[Vitals].health[row] = 61.0
+        silent(server, 90)
+        assert (server.sessions.playing, server.sessions.away) == (0, 1)
+        assert server.world.players.live_count == 1
+        play(server, clients, 150)
+        assert (server.sessions.playing, server.sessions.away, server.sessions.resumes) == (1, 0, 1)
+        back = int(clients.connections.client_index[0])
+        assert (int(server.sessions.row[back]), int(server.sessions.entity[back])) == (row, entity)
+        assert server.world.players[Vitals].health[row] <= 61.0  # no new life
+        first, second = (values for _, values in clients.welcomes)
+        assert (first[0], first[2]) == (second[0], second[2])
+        assert (first[1], second[1]) == (0, 1)
+        assert clients.clients.tick[0] > server.world.tick - 2  # and plays
+
+
+def test_who_comes_from_another_address_takes_its_player_over_at_once() -> None:
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        entity = int(server.sessions.entity[clients.connections.client_index[0]])
+        elsewhere = Clients(server, 1)
+        try:
+            elsewhere.connect(0)
+            for _ in range(40):
+                play(server, clients, 1)
+                elsewhere.frame(server.clock.now_ns())
+            assert server.sessions.playing == 2
+            assert int(server.sessions.entity[elsewhere.connections.client_index[0]]) == entity
+            assert elsewhere.welcomes[0][1][1:3] == (1, entity)
+            assert server.world.players.live_count == 2
+        finally:
+            elsewhere.sockets.close()
+
+
+def test_who_does_not_come_back_in_time_leaves() -> None:
+    with playing(1, client_timeout_s=1, resume_s=1) as (server, clients):
+        joined(server, clients)
+        silent(server, 90)
+        assert server.world.players.live_count == 1
+        silent(server, 60)
+        assert (server.sessions.away, server.world.players.live_count) == (0, 0)
+
+
+def test_who_is_sent_away_learns_why_and_stays_away() -> None:
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        server.transport.kick(int(clients.connections.client_index[0]), CloseCode.KICKED, "no walking on walls")
+        play(server, clients, 60)
+        assert clients.kicked == {0: "no walking on walls"}
+        assert (clients.connected, server.sessions.playing, server.sessions.away) == (1, 1, 0)
+        play(server, clients, 600)
+        assert clients.connected == 1
 
 
 def test_who_comes_and_goes_within_one_tick_leaves_nothing_behind() -> None:
@@ -117,7 +180,7 @@ def test_a_full_zone_refuses_by_disconnecting(monkeypatch: pytest.MonkeyPatch) -
             clients.connect(client)
         play(server, clients, 60)
         assert (server.sessions.playing, clients.connected) == (2, 2)
-        assert np.count_nonzero(clients.connections.state == ClientState.DISCONNECTED) == 1
+        assert list(clients.kicked.values()) == ["the zone is full"]
 
 
 def test_actions_are_checked_limited_and_counted_and_chat_is_passed_on() -> None:
@@ -125,11 +188,11 @@ def test_actions_are_checked_limited_and_counted_and_chat_is_passed_on() -> None
         joined(server, clients)
         gate = server.frame.gate
         me = int(clients.connections.client_index[0])
-        clients.say(0, clients.codec.encode("say", "hello"))
-        clients.say(0, clients.codec.encode("choose_team", 2))
-        clients.say(0, clients.codec.encode("choose_team", 1))
-        clients.say(0, b"\x02\x93\x01\xff\xff")
-        clients.say(0, bytes([2, 0x92, 0, 99]))
+        clients.tell(0, "say", "hello")
+        clients.tell(0, "choose_team", 2)
+        clients.tell(0, "choose_team", 1)
+        clients.endpoint.tell(0, b"\x02\x93\x01\xff\xff")
+        clients.endpoint.tell(0, bytes([2, 0x92, 0, 99]))
         clients.flush()
         play(server, clients, 5)
         assert sorted(clients.heard) == [(0, "hello"), (1, "hello")]

@@ -14,8 +14,8 @@ def come(client: int, user_data: bytes = b"\x02Anna") -> Connected:
     return Connected(client, 1000 + client, user_data, Address(IPv4Address("127.0.0.1"), 4000))
 
 
-def go(client: int) -> Disconnected:
-    return Disconnected(client, 1000 + client, DisconnectReason.BY_CLIENT)
+def go(client: int, reason: DisconnectReason = DisconnectReason.BY_CLIENT) -> Disconnected:
+    return Disconnected(client, 1000 + client, reason)
 
 
 def filled(sessions: Sessions) -> list[Join | Leave | Action]:
@@ -58,8 +58,8 @@ def test_a_name_that_is_no_utf8_still_joins(sessions: Sessions) -> None:
 
 def test_a_departure_takes_the_entity_along_once(sessions: Sessions) -> None:
     join(sessions, 3, entity=77, row=5)
-    sessions.disconnect(go(3))
-    sessions.disconnect(go(3))
+    sessions.disconnect(go(3), 100)
+    sessions.disconnect(go(3), 100)
     assert filled(sessions) == [Leave(77)]
     assert (sessions.row[3], sessions.entity[3], sessions.client_of_row[5]) == (-1, 0, -1)
 
@@ -67,7 +67,7 @@ def test_a_departure_takes_the_entity_along_once(sessions: Sessions) -> None:
 def test_who_leaves_before_joining_is_forgotten(sessions: Sessions) -> None:
     sessions.connect(come(3))
     sessions.connect(come(4))
-    sessions.disconnect(go(3))
+    sessions.disconnect(go(3), 100)
     (command,) = filled(sessions)
     assert isinstance(command, Join)
     assert command.ticket & 0xFF == 4
@@ -77,7 +77,7 @@ def test_an_entity_that_comes_after_its_client_left_leaves_again(sessions: Sessi
     sessions.connect(come(3))
     (command,) = filled(sessions)
     assert isinstance(command, Join)
-    sessions.disconnect(go(3))
+    sessions.disconnect(go(3), 100)
     sessions.connect(come(3))
     assert sessions.joined(command.ticket, 77, 5) == -1
     assert sessions.row[3] == -1
@@ -108,7 +108,7 @@ def test_the_queue_is_bounded_but_a_departure_always_finds_room(sessions: Sessio
     assert not sessions.act(3, 0, (1,))
     sessions.connect(come(4))
     assert (sessions.dropped, sessions.refused) == (2, [4])
-    sessions.disconnect(go(3))
+    sessions.disconnect(go(3), 100)
     handed = 0
     while batch := filled(sessions):
         assert len(batch) <= DISCRETE_MAX

@@ -111,7 +111,7 @@ def test_a_bot_alone_is_predicted_to_the_last_bit() -> None:
     with Game(1, armed=False) as game:
         game.play(20.0)
         assert game.travelled.max() > 60.0
-        counters = game.swarm.clients.counters[:, 0]
+        counters = game.swarm.party.clients.counters[:, 0]
         assert counters[ClientCount.COMPARED] > 500
         # Its first spawn it cannot know of.
         assert counters[ClientCount.MISPREDICTED] <= 1

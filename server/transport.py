@@ -1,0 +1,134 @@
+"""Socket, host and endpoint of a server as one: batches of payloads in, snapshots and messages out, once per tick.
+
+    receive  drain the socket; each batch is opened, acknowledged and handed over
+    send     compose packets of snapshots, messages and acknowledgements, seal them, add keep-alives, send everything
+
+A client is sent away in steps, so that it learns why: a CLOSE section goes into its packets for `CLOSE_TICKS` ticks,
+then the connection ends. A client whose reliable queue stays full is sent away too: the tick never waits for anyone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from net.closing import CloseCode
+from net.datagrams import Datagrams, Payloads
+from net.endpoint import Endpoint
+from net.host import Connected, Host
+from net.messages import MessageCodec
+from net.udp import ServerSocket
+from sim.arrays import I32, I64, U8
+from sim.schema import Value
+
+__all__ = ["Transport"]
+
+BATCHES_MAX = 8  # of datagrams per tick; the rest waits in the socket's buffer, where the system counts overflow
+CLOSE_TICKS = 3
+
+
+class Transport:
+    """Moves payloads between clients and a frame.
+
+    Attributes:
+        socket: The game's UDP socket.
+        host: Connections.
+        endpoint: Acknowledgements, channels, measurements.
+        kicks: Clients sent away with a reason, so far.
+        untold: Messages that found a client's queue full, so far.
+    """
+
+    def __init__(
+        self, socket: ServerSocket, host: Host, endpoint: Endpoint, *, to_client: MessageCodec, batch: int
+    ) -> None:
+        self.socket, self.host, self.endpoint = socket, host, endpoint
+        self.kicks = self.untold = 0
+        self._codec = to_client
+        self._datagrams = Datagrams(batch)
+        self._closing: dict[int, int] = {}  # client -> ticks left, at most one per client
+
+    def receive(self, now_ns: int, take: Callable[[Payloads, Payloads], None]) -> None:
+        """Drain the socket.
+
+        Args:
+            now_ns: Monotonic time [ns].
+            take: Called for each batch: (unreliable payloads, whole reliable messages).
+        """
+        for _ in range(BATCHES_MAX):
+            if self.socket.receive(self._datagrams, now_ns) == 0:
+                break
+            full = self._datagrams.count == self._datagrams.capacity
+            self.host.receive(self._datagrams, now_ns)
+            self.endpoint.receive(self.host.payloads, now_ns)
+            take(self.endpoint.payloads, self.endpoint.messages)
+            if not full:
+                break
+
+    def open(self, come: Connected, now_ns: int) -> None:
+        """Begin with a client that was just connected."""
+        self._closing.pop(come.client, None)
+        self.endpoint.open(np.array([come.client], np.int32), now_ns)
+
+    def forget(self, client: int) -> None:
+        """End with a client that is gone."""
+        self._closing.pop(client, None)
+        self.endpoint.reset(np.array([client], np.int32))
+
+    def tell(self, clients: Sequence[int], name: str, *values: Value) -> int:
+        """Send a message to clients by the delivery it is declared with.
+
+        Returns:
+            How many clients' queues took it; the others are counted in `untold`.
+        """
+        payload = np.frombuffer(self._codec.encode(name, *values), np.uint8).copy()
+        count = len(clients)
+        taken = self.endpoint.tell_batch(
+            np.array(clients, np.int32), payload, np.zeros(count, np.int64),
+            np.full(count, len(payload), np.int32), self._codec.form(name).delivery,
+        )  # fmt: skip
+        self.untold += count - taken
+        return taken
+
+    def kick(self, client: int, code: CloseCode, text: str) -> None:
+        """Send a client away, telling it why; again, or for one that is not connected, is harmless."""
+        if client not in self._closing and self.endpoint.active[client]:
+            self.kicks += 1
+            self._closing[client] = CLOSE_TICKS
+            self.endpoint.close(client, int(code), text)
+
+    def send(self, clients: I32, buffer: U8, offsets: I64, lengths: I32, now_ns: int) -> None:
+        """Send the payloads of this tick, one to each of `clients`, and all else that is due."""
+        for client in self.endpoint.stalled().tolist():
+            self.kick(client, CloseCode.TOO_SLOW, "your connection takes less than the game needs")
+        self.endpoint.compose(clients, buffer, offsets, lengths, now_ns)
+        self.host.send(*self.endpoint.outgoing(), now_ns)
+        self._end_closing(now_ns)
+        self.host.tick(now_ns)
+        self.socket.send(self.host.outgoing)
+
+    def _end_closing(self, now_ns: int) -> None:
+        for client, left in list(self._closing.items()):
+            self._closing[client] = left - 1
+            if left == 1:
+                self.host.disconnect(client, now_ns, detail="sent away")
+                del self._closing[client]
+
+    def close(self, now_ns: int) -> None:
+        """Tell every client that the server stops, and end all connections."""
+        nothing: I32 = np.zeros(0, np.int32)
+        for client in self.host.connected_clients().tolist():
+            self.endpoint.close(client, int(CloseCode.SERVER_STOPS), "the server stops")
+        self.endpoint.compose(nothing, np.zeros(0, np.uint8), np.zeros(0, np.int64), nothing, now_ns)
+        self.host.send(*self.endpoint.outgoing(), now_ns)
+        self.socket.send(self.host.outgoing)
+        for client in self.host.connected_clients().tolist():
+            self.host.disconnect(client, now_ns, detail="the server stops")
+            if self.host.outgoing.count > self.host.outgoing.capacity - 16:
+                self.socket.send(self.host.outgoing)
+        self.socket.send(self.host.outgoing)
+
+    def statistics(self) -> dict[str, float]:
+        """Counts and measurements of socket, connections and channels."""
+        values: dict[str, float] = {f"socket_{name}": value for name, value in self.socket.statistics().items()}
+        values |= self.host.statistics()
+        values |= {f"endpoint_{name}": value for name, value in self.endpoint.statistics().items()}
+        return values | {"kicks": self.kicks, "untold": self.untold}
