@@ -97,24 +97,34 @@ _USED: Final = 39  # bytes per second that the peer's sender makes use of, smoot
 _DEMAND: Final = 40  # what `share` takes it to want [bytes/s]
 _SHARED_AT: Final = 41
 LOST_BYTES: Final = 42
-COLUMNS: Final = 43
+_LOSS_AT: Final = 43  # when the last loss window ended
+_PEAK: Final = 44  # the bandwidth, slow to forget
+_RTT_BEFORE: Final = 45  # the last sample [µs]
+_JITTER: Final = 46  # mean change from sample to sample [µs]
+_PAUSED_UNTIL: Final = 47
+_PAUSE_PERIOD: Final = 48  # the last period that was looked at
+_CONFIRMED_AT: Final = 49  # when a queue of our own was last seen to go away
+COLUMNS: Final = 50
 
 _SECOND: Final = 1e6
 _BURST_MIN, _BURST_MAX, _BURST_US = 2_400.0, 65_536.0, 60_000.0
 _BASE_US = 5e6
-_ROUND_US, _ROUND_US_MAX, _SAMPLES = 50_000.0, 1e6, 8.0
-_QUEUE_US = 15_000.0
-_FLOW_US, _FLOW_SMOOTH_US = 100_000.0, 250_000.0
-_LOSS_PACKETS, _LOSS_MARGIN = 20.0, 0.05
+_ROUND_US, _ROUND_US_MAX = 50_000.0, 1e6
+_SAMPLES, _SAMPLES_MOST, _SAMPLE_US = 3.0, 10.0, 4_000.0
+_QUEUE_US = 12_000.0
+_FLOW_US, _FLOW_SMOOTH_US, _PEAK_US = 100_000.0, 250_000.0, 3e6
+_NOISE_TIMES, _NOISE_US_MAX, _ROOM = 1.5, 20_000.0, 0.5
+_LOSS_PACKETS, _LOSS_PACKETS_LEAST, _LOSS_MARGIN, _LOSS_SMOOTH_US = 40.0, 16.0, 0.07, 10e6
 _USED_SHARE = 0.7
-_BETA, _REDUCE_MOST = 0.85, 0.7
+_BETA, _REDUCE_MOST, _REDUCE_IDLE = 0.85, 0.5, 0.75
 _STARTUP_GAIN = 1.5
-_GROWTH = 57.0
+_GROWTH, _GROWTH_MOST = 15_000.0, 0.5
 _IDLE_US = 1e6
-_STANDING = 3.0
+_STANDING_TIMES, _DELAY_STANDS, _LOSS_STANDS = 3.0, 0.8, 0.5
 _BLACKOUT_PACKETS = 3.0
 _SHARE_SMOOTH_US = 200_000.0
 _SHARE_ROUNDS = 32
+_PAUSE_EVERY_US, _PAUSE_US, _PAUSE_SHARE = 5e6, 250_000.0, 0.2
 
 
 @kernel(counted=False)
@@ -132,9 +142,12 @@ def reset_peer(c: CongestionColumns, peer: int, now_us: int) -> None:
     c[peer, _BASE_AT] = now_us
     c[peer, _REDUCED_AT] = now_us
     c[peer, _SHARED_AT] = now_us
+    c[peer, _LOSS_AT] = now_us
     for column in (BASE_RTT, _BASE_NOW, _BASE_BEFORE, _FLOOR, _ROUND_FLOOR):
         c[peer, column] = np.inf
     c[peer, _STARTUP] = 1.0
+    c[peer, _PAUSE_PERIOD] = np.floor(now_us / _PAUSE_EVERY_US)
+    c[peer, _CONFIRMED_AT] = -_SECOND * _SECOND
 
 
 @kernel(counted=False)
@@ -156,6 +169,8 @@ def refill(c: CongestionColumns, peer: int, now_us: int) -> float:
         Budget [bytes]: what may be sent at once. 0 or negative: nothing but what must not wait.
     """
     rate = min(c[peer, RATE], c[peer, CAP])
+    if now_us < c[peer, _PAUSED_UNTIL]:
+        rate = max(_PAUSE_SHARE * rate, c[peer, RATE_MIN])
     burst = min(max(rate * (_BURST_US / _SECOND), _BURST_MIN), _BURST_MAX)
     elapsed = max(0.0, now_us - c[peer, _FILLED_AT])
     c[peer, TOKENS] = min(burst, c[peer, TOKENS] + rate * elapsed / _SECOND)
@@ -186,6 +201,9 @@ def on_send(c: CongestionColumns, peer: int, size: int, now_us: int) -> None:
 @kernel(counted=False)
 def _note_rtt(c: CongestionColumns, peer: int, rtt: float, now: float) -> None:
     """Take one sample into the smoothed, the least and the round's round-trip time."""
+    if c[peer, _RTT_BEFORE] > 0.0:
+        c[peer, _JITTER] += (abs(rtt - c[peer, _RTT_BEFORE]) - c[peer, _JITTER]) * 0.0625
+    c[peer, _RTT_BEFORE] = rtt
     c[peer, _SRTT] += (rtt - c[peer, _SRTT]) * (0.125 if c[peer, _SRTT] > 0.0 else 1.0)
     if now - c[peer, _BASE_AT] > _BASE_US:
         c[peer, _BASE_AT] = now
@@ -206,36 +224,32 @@ def _note_flow(c: CongestionColumns, peer: int, now: float) -> None:
         sample = c[peer, _FLOW_BYTES] * _SECOND / elapsed
         weight = elapsed / (_FLOW_SMOOTH_US + elapsed) if c[peer, BANDWIDTH] > 0.0 else 1.0
         c[peer, BANDWIDTH] += (sample - c[peer, BANDWIDTH]) * weight
+        c[peer, _PEAK] *= max(0.0, 1.0 - elapsed / _PEAK_US)
+        c[peer, _PEAK] = max(c[peer, _PEAK], c[peer, BANDWIDTH])
         c[peer, _FLOW_AT] = now
         c[peer, _FLOW_BYTES] = 0.0
 
 
 @kernel(counted=False)
-def _forgive(c: CongestionColumns, peer: int, now: float) -> None:
-    """Take back a series of decreases that did not change what they were for."""
-    c[peer, FORGIVEN] += 1.0
-    c[peer, RATE] = max(c[peer, RATE], _BETA * c[peer, _REDUCED_FROM])
-    c[peer, _REDUCED_TIMES] = 0.0
-    c[peer, _REDUCED_AT] = now
-
-
-@kernel(counted=False)
 def _reduce(c: CongestionColumns, peer: int, now: float, strength: float, sign: float) -> None:
-    """Reduce the rate to what the path delivered, and wait until the effect can be seen.
+    """Reduce the rate to what the path delivered, and note why.
 
     Args:
         strength: The delay [µs] or the loss that this is for.
         sign: +1 for delay, −1 for loss.
     """
+    rate = c[peer, RATE]
     series = c[peer, _REDUCED_TIMES] * sign
-    if series <= 0.0 or strength < 0.7 * c[peer, _REDUCED_BY]:
+    bandwidth = c[peer, BANDWIDTH] if sign > 0.0 else c[peer, _PEAK]
+    if series <= 0.0 or strength < (_DELAY_STANDS if sign > 0.0 else _LOSS_STANDS) * c[peer, _REDUCED_BY]:
         series = 0.0
         c[peer, _REDUCED_BY] = strength
-        c[peer, _REDUCED_FROM] = c[peer, RATE]
+        c[peer, _REDUCED_FROM] = min(rate, bandwidth)
+    c[peer, _REDUCED_BY] = min(c[peer, _REDUCED_BY], strength)
     c[peer, _REDUCED_TIMES] = (series + 1.0) * sign
-    least = _REDUCE_MOST * _REDUCE_MOST if c[peer, _STARTUP] > 0.0 else _REDUCE_MOST
-    kept = max(_BETA * min(c[peer, BANDWIDTH], c[peer, RATE]), least * c[peer, RATE])
-    c[peer, RATE] = max(c[peer, RATE_MIN], min(kept, _BETA * c[peer, RATE]))
+    used = c[peer, _ROUND_SENT] >= _USED_SHARE * rate * (now - c[peer, _ROUND_AT]) / _SECOND
+    least = _REDUCE_MOST if used else _REDUCE_IDLE
+    c[peer, RATE] = max(c[peer, RATE_MIN], rate * min(_BETA, max(least, _BETA * bandwidth / rate)))
     c[peer, _STARTUP] = 0.0
     c[peer, _REDUCED_AT] = now
     c[peer, _LOSS_ACKED] = 0.0
@@ -243,22 +257,35 @@ def _reduce(c: CongestionColumns, peer: int, now: float, strength: float, sign: 
 
 
 @kernel(counted=False)
+def _stands(c: CongestionColumns, peer: int, strength: float, sign: float) -> bool:
+    """Whether a delay or a loss did not change although the rate was reduced well below what was delivered before."""
+    return bool(
+        c[peer, _REDUCED_TIMES] * sign >= _STANDING_TIMES
+        and strength >= (_DELAY_STANDS if sign > 0.0 else _LOSS_STANDS) * c[peer, _REDUCED_BY]
+        and c[peer, RATE] <= 0.5 * c[peer, _REDUCED_FROM]
+    )
+
+
+@kernel(counted=False)
 def _judge_loss(c: CongestionColumns, peer: int, now: float) -> bool:
     """Whether the loss window is full and says over-use; the rate is then reduced already."""
-    packets = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST]
-    if packets < _LOSS_PACKETS:
+    packets, base = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST], c[peer, LOSS_BASE]
+    limit = base + _LOSS_MARGIN + 2.0 * np.sqrt(base * (1.0 - base) / _LOSS_PACKETS)
+    if packets < _LOSS_PACKETS_LEAST or (packets < _LOSS_PACKETS and c[peer, _LOSS_LOST] <= limit * _LOSS_PACKETS):
         return False
-    loss, base = c[peer, _LOSS_LOST] / packets, c[peer, LOSS_BASE]
+    loss = c[peer, _LOSS_LOST] / packets
     c[peer, LOSS] = loss
     c[peer, _LOSS_ACKED] = 0.0
     c[peer, _LOSS_LOST] = 0.0
-    if loss <= base + _LOSS_MARGIN + 2.0 * np.sqrt(base * (1.0 - base) / packets):
-        c[peer, LOSS_BASE] += (loss - base) * 0.1
+    elapsed = now - c[peer, _LOSS_AT]
+    c[peer, _LOSS_AT] = now
+    standing = _stands(c, peer, float(loss), -1.0)
+    if standing:
+        c[peer, FORGIVEN] += 1.0
+        c[peer, LOSS_BASE] = loss
+    if standing or loss <= limit:
+        c[peer, LOSS_BASE] += (loss - c[peer, LOSS_BASE]) * elapsed / (_LOSS_SMOOTH_US + elapsed)
         c[peer, _REDUCED_TIMES] = max(c[peer, _REDUCED_TIMES], 0.0)
-        return False
-    if -c[peer, _REDUCED_TIMES] >= _STANDING and loss >= 0.6 * c[peer, _REDUCED_BY]:
-        c[peer, LOSS_BASE] = min(loss, c[peer, _REDUCED_BY])
-        _forgive(c, peer, now)
         return False
     c[peer, LOSS_DECREASES] += 1.0
     _reduce(c, peer, now, float(loss), -1.0)
@@ -277,18 +304,21 @@ def _judge_delay(c: CongestionColumns, peer: int, now: float) -> int:
     before = c[peer, QUEUE]
     queue = floor - c[peer, BASE_RTT]
     c[peer, QUEUE] = queue
-    burst = min(c[peer, _ROUND_BURST] * _SECOND / c[peer, RATE], _BURST_US)
-    limit = _QUEUE_US + burst + 1.5 * min(c[peer, _NOISE], 2.0 * _QUEUE_US)
+    burst = min(c[peer, _ROUND_BURST] * _SECOND / max(c[peer, BANDWIDTH], c[peer, RATE_MIN]), _BURST_US)
+    limit = _QUEUE_US + 0.5 * burst + min(_NOISE_TIMES * c[peer, _NOISE], _NOISE_US_MAX)
     if queue <= limit:
-        c[peer, _REDUCED_TIMES] = min(c[peer, _REDUCED_TIMES], 0.0)
-        return -1 if queue <= 0.5 * limit else 0
+        if c[peer, _REDUCED_TIMES] > 0.0:
+            c[peer, _REDUCED_TIMES] = 0.0
+            c[peer, _CONFIRMED_AT] = now
+        return -1 if queue <= _ROOM * limit else 0
     if c[peer, _REDUCED_TIMES] > 0.0 and queue < 0.8 * before:
         return 0  # it drains
-    if c[peer, _REDUCED_TIMES] > _STANDING and queue >= 0.7 * c[peer, _REDUCED_BY]:
+    if _stands(c, peer, float(queue), 1.0):
+        c[peer, FORGIVEN] += 1.0
+        c[peer, _REDUCED_TIMES] = 0.0
         c[peer, _BASE_NOW] = floor
         c[peer, _BASE_BEFORE] = np.inf
         c[peer, BASE_RTT] = floor
-        _forgive(c, peer, now)
         return 0
     c[peer, DELAY_DECREASES] += 1.0
     _reduce(c, peer, now, float(queue), 1.0)
@@ -304,9 +334,27 @@ def _increase(c: CongestionColumns, peer: int, elapsed: float, now: float) -> fl
     if c[peer, _STARTUP] > 0.0:
         c[peer, RATE] = min(rate * _STARTUP_GAIN, c[peer, RATE_MAX])
         return float(c[peer, _SRTT])
+    packets = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST]
+    if c[peer, _LOSS_LOST] > 2.0 + 1.5 * c[peer, LOSS_BASE] * packets:
+        return 0.0
     since = min((now - c[peer, _REDUCED_AT]) / _SECOND, 8.0)
-    c[peer, RATE] = min(rate + _GROWTH * np.sqrt(rate) * (1.0 + since) * elapsed / _SECOND, c[peer, RATE_MAX])
+    growth = min(_GROWTH / rate * (1.0 + since), _GROWTH_MOST) * elapsed / _SECOND
+    c[peer, RATE] = min(rate * (1.0 + growth), c[peer, RATE_MAX])
     return 0.0
+
+
+@kernel(counted=False)
+def _pause_due(c: CongestionColumns, peer: int, used: bool, now: float) -> bool:
+    """Whether to send little for a moment, so that the path shows its delay without a queue.
+
+    A flow that joins when a queue is full takes the full queue for the path. It never sees itself make a queue that
+    goes away again; a flow that has seen that needs no pause (as BBR's ProbeRTT, and LEDBAT++'s slowdown). Pauses begin
+    at the same moments for all flows of this process, which are the ones most likely to share a bottleneck.
+    """
+    period = np.floor(now / _PAUSE_EVERY_US)
+    due = period > c[peer, _PAUSE_PERIOD] and used and now - c[peer, _CONFIRMED_AT] > 2.0 * _PAUSE_EVERY_US
+    c[peer, _PAUSE_PERIOD] = max(c[peer, _PAUSE_PERIOD], period)
+    return bool(due)
 
 
 @kernel(counted=False)
@@ -315,10 +363,16 @@ def _decide(c: CongestionColumns, peer: int, now: float) -> None:
     elapsed = now - c[peer, _ROUND_AT]
     if elapsed < max(_ROUND_US, 0.5 * c[peer, _SRTT]):
         return
-    if c[peer, _ROUND_SAMPLES] < _SAMPLES and elapsed < max(8.0 * _ROUND_US, 2.0 * c[peer, _SRTT]):
+    needed = min(_SAMPLES + c[peer, _JITTER] / _SAMPLE_US, _SAMPLES_MOST)
+    if c[peer, _ROUND_SAMPLES] < needed and elapsed < max(8.0 * _ROUND_US, 2.0 * c[peer, _SRTT]):
         return
     wait = 0.0
-    if c[peer, _ROUND_ACKS] == 0.0:
+    used = c[peer, _ROUND_SENT] >= _USED_SHARE * c[peer, RATE] * elapsed / _SECOND
+    if _pause_due(c, peer, bool(used), now):
+        wait = _PAUSE_US + min(c[peer, _SRTT], _PAUSE_US)
+        c[peer, _PAUSED_UNTIL] = now + wait
+        wait += c[peer, _SRTT]
+    elif c[peer, _ROUND_ACKS] == 0.0:
         if c[peer, _LOSS_LOST] < _BLACKOUT_PACKETS:
             return
         c[peer, LOSS_DECREASES] += 1.0

@@ -90,8 +90,8 @@ class Flow:
     newest: int = -1
     srtt: float = 200_000.0
     acked_at: int = 0
-    sent: int = 0
-    lost: int = 0
+    lost: list[int] = field(default_factory=list)  # when
+    departed: list[int] = field(default_factory=list)  # when
     delivered: list[tuple[int, int]] = field(default_factory=list)  # when, bytes
     game_delays: list[tuple[int, int]] = field(default_factory=list)  # when sent, one way
 
@@ -140,7 +140,7 @@ class Bottleneck:
                 break
             self._send(index, PACKET, now)
             budget -= PACKET
-        self._at(now + flow.tick, partial(self._tick, index))
+        self._at(now + flow.tick + self.random.randrange(-1000, 1000), partial(self._tick, index))
 
     def _delay(self, flow: Flow, now: int) -> int | None:
         path = flow.path
@@ -153,7 +153,7 @@ class Bottleneck:
         flow = self.flows[index]
         sequence, flow.sequence = flow.sequence, flow.sequence + 1
         flow.flying[sequence] = now, size
-        flow.sent += 1
+        flow.departed.append(now)
         self.controller.on_send(index, size, now)
         begin = max(float(now), self.free_at)
         self.queued.append((now, begin - now))
@@ -211,7 +211,7 @@ class Bottleneck:
         ]
         for sequence in gone:
             _, size = flow.flying.pop(sequence)
-            flow.lost += 1
+            flow.lost.append(now)
             self.controller.on_loss(index, size, now)
 
     def _probe(self, index: int, now: int) -> None:
@@ -220,7 +220,7 @@ class Bottleneck:
         gone = [sequence for sequence, (sent, _) in flow.flying.items() if now - max(sent, flow.acked_at) > late]
         for sequence in gone:
             _, size = flow.flying.pop(sequence)
-            flow.lost += 1
+            flow.lost.append(now)
             self.controller.on_loss(index, size, now)
 
     def goodput(self, since: float, until: float) -> list[float]:
@@ -229,6 +229,16 @@ class Bottleneck:
             sum(size for when, size in flow.delivered if since * SECOND <= when < until * SECOND) / (until - since)
             for flow in self.flows
         ]
+
+    def loss(self, since: float) -> float:
+        """Share of packets that were lost."""
+        lost = sum(when >= since * SECOND for flow in self.flows for when in flow.lost)
+        return lost / max(1, sum(when >= since * SECOND for flow in self.flows for when in flow.departed))
+
+    def utilisation(self, since: float, until: float) -> float:
+        """Share of the bottleneck's rate that carried packets which arrived."""
+        packets = sum(since * SECOND <= when < until * SECOND for flow in self.flows for when, _ in flow.delivered)
+        return (sum(self.goodput(since, until)) + packets * OVERHEAD / (until - since)) / self.rate
 
     def queue_ms(self, since: float, share: float) -> float:
         """A percentile of the queueing delay that packets met [ms]."""
