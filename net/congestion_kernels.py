@@ -104,17 +104,19 @@ _JITTER: Final = 46  # mean change from sample to sample [µs]
 _PAUSED_UNTIL: Final = 47
 _PAUSE_PERIOD: Final = 48  # the last period that was looked at
 _CONFIRMED_AT: Final = 49  # when a queue of our own was last seen to go away
-COLUMNS: Final = 50
+_CROWDED: Final = 50  # the queue as a share of what is allowed
+COLUMNS: Final = 51
 
 _SECOND: Final = 1e6
 _BURST_MIN, _BURST_MAX, _BURST_US = 2_400.0, 65_536.0, 60_000.0
 _BASE_US = 5e6
-_ROUND_US, _ROUND_US_MAX = 50_000.0, 1e6
+_ROUND_US, _ROUND_US_LONG, _WAIT_US_MAX = 50_000.0, 300_000.0, 1e6
 _SAMPLES, _SAMPLES_MOST, _SAMPLE_US = 3.0, 10.0, 4_000.0
 _QUEUE_US = 12_000.0
 _FLOW_US, _FLOW_SMOOTH_US, _PEAK_US = 100_000.0, 250_000.0, 3e6
 _NOISE_TIMES, _NOISE_US_MAX, _ROOM = 1.5, 20_000.0, 0.5
-_LOSS_PACKETS, _LOSS_PACKETS_LEAST, _LOSS_MARGIN, _LOSS_SMOOTH_US = 40.0, 16.0, 0.07, 10e6
+_LOSS_PACKETS, _LOSS_PACKETS_LEAST, _LOSS_SMOOTH_US = 40.0, 16.0, 10e6
+_LOSS_MARGIN, _LOSS_MARGIN_QUEUED = 0.10, 0.03
 _USED_SHARE = 0.7
 _BETA, _REDUCE_MOST, _REDUCE_IDLE = 0.85, 0.5, 0.75
 _STARTUP_GAIN = 1.5
@@ -240,7 +242,8 @@ def _reduce(c: CongestionColumns, peer: int, now: float, strength: float, sign: 
     """
     rate = c[peer, RATE]
     series = c[peer, _REDUCED_TIMES] * sign
-    bandwidth = c[peer, BANDWIDTH] if sign > 0.0 else c[peer, _PEAK]
+    crowded = sign > 0.0 or c[peer, _CROWDED] > _ROOM
+    bandwidth = c[peer, BANDWIDTH] if crowded else c[peer, _PEAK]
     if series <= 0.0 or strength < (_DELAY_STANDS if sign > 0.0 else _LOSS_STANDS) * c[peer, _REDUCED_BY]:
         series = 0.0
         c[peer, _REDUCED_BY] = strength
@@ -270,7 +273,8 @@ def _stands(c: CongestionColumns, peer: int, strength: float, sign: float) -> bo
 def _judge_loss(c: CongestionColumns, peer: int, now: float) -> bool:
     """Whether the loss window is full and says over-use; the rate is then reduced already."""
     packets, base = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST], c[peer, LOSS_BASE]
-    limit = base + _LOSS_MARGIN + 2.0 * np.sqrt(base * (1.0 - base) / _LOSS_PACKETS)
+    margin = _LOSS_MARGIN_QUEUED if c[peer, _CROWDED] > _ROOM else _LOSS_MARGIN
+    limit = base + margin + 2.0 * np.sqrt(base * (1.0 - base) / _LOSS_PACKETS)
     if packets < _LOSS_PACKETS_LEAST or (packets < _LOSS_PACKETS and c[peer, _LOSS_LOST] <= limit * _LOSS_PACKETS):
         return False
     loss = c[peer, _LOSS_LOST] / packets
@@ -306,6 +310,7 @@ def _judge_delay(c: CongestionColumns, peer: int, now: float) -> int:
     c[peer, QUEUE] = queue
     burst = min(c[peer, _ROUND_BURST] * _SECOND / max(c[peer, BANDWIDTH], c[peer, RATE_MIN]), _BURST_US)
     limit = _QUEUE_US + 0.5 * burst + min(_NOISE_TIMES * c[peer, _NOISE], _NOISE_US_MAX)
+    c[peer, _CROWDED] = queue / limit
     if queue <= limit:
         if c[peer, _REDUCED_TIMES] > 0.0:
             c[peer, _REDUCED_TIMES] = 0.0
@@ -364,7 +369,7 @@ def _decide(c: CongestionColumns, peer: int, now: float) -> None:
     if elapsed < max(_ROUND_US, 0.5 * c[peer, _SRTT]):
         return
     needed = min(_SAMPLES + c[peer, _JITTER] / _SAMPLE_US, _SAMPLES_MOST)
-    if c[peer, _ROUND_SAMPLES] < needed and elapsed < max(8.0 * _ROUND_US, 2.0 * c[peer, _SRTT]):
+    if c[peer, _ROUND_SAMPLES] < needed and elapsed < max(_ROUND_US_LONG, 1.5 * c[peer, _SRTT]):
         return
     wait = 0.0
     used = c[peer, _ROUND_SENT] >= _USED_SHARE * c[peer, RATE] * elapsed / _SECOND
@@ -385,7 +390,7 @@ def _decide(c: CongestionColumns, peer: int, now: float) -> None:
             wait = 1.25 * c[peer, _SRTT]
         elif delay < 0:
             wait = _increase(c, peer, float(elapsed), now)
-    _begin_round(c, peer, now + min(wait, _ROUND_US_MAX))
+    _begin_round(c, peer, now + min(wait, _WAIT_US_MAX))
 
 
 @kernel(counted=False)
