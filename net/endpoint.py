@@ -17,44 +17,51 @@ import numpy as np
 from net.congestion import Congestion, CongestionLimits
 from net.congestion_kernels import TOKENS
 from net.datagrams import Payloads
-from net.endpoint_compose_kernels import Closings, compose_packets
+from net.endpoint_acks_kernels import EVENT_WORDS, EVENTS_PER_PACKET, sweep_peers, tell_events
+from net.endpoint_compose_kernels import Closings, compose_chunks, compose_packets
 from net.endpoint_kernels import (
     CLOSE_ROW,
     CLOSE_TEXT_BYTES_MAX,
     COUNTS,
+    EVENTS,
     FULL_SINCE,
     GAP_SINCE,
     IN_FLIGHT,
     ITEM_BYTES_MAX,
     ITEMS_PER_MESSAGE_MAX,
     JITTER,
+    LINK,
     LOSS,
+    LOSS_ONE,
     PACKET_BYTES_MAX,
     PLAIN_ITEMS_MAX,
     POOL_FREE,
     POOL_SURPLUS,
-    POOL_WORDS,
     QUEUE_BYTES_MAX,
     QUEUE_ITEMS_MAX,
     RATE_IN,
     RATE_OUT,
-    RATES,
-    RECEIVE_RING,
     RECEIVED_BYTES,
+    RING_WORDS,
     RTT,
     RTT_LATEST,
     RTT_MINIMUM,
     SENT_BYTES,
-    SENT_RING,
     STATE_WORDS,
-    WINDOW_ITEMS,
+    TOTALS,
+    Core,
     EndpointCount,
-    Peers,
-    Pool,
     reset_peers,
     tell_batch,
 )
-from net.endpoint_receive_kernels import CLOSES_PER_BATCH, Places, Received, receive_packets
+from net.endpoint_receive_kernels import (
+    CLOSES_PER_BATCH,
+    MADE_WORDS,
+    NOTE_WORDS,
+    Places,
+    Ready,
+    receive_packets,
+)
 from net.errors import NetError
 from sim.arrays import F64, I32, I64, U8, U32
 from sim.schema import Delivery
@@ -114,10 +121,9 @@ class Endpoint:
         packets: What the last `compose` made; see `outgoing`.
         active: 1 while a peer is open, uint8 (peers,).
         rtt_ns, rtt_min_ns, rtt_latest_ns: Round trip without the peer's delay, 0 before the first sample: smoothed
-            (RFC 6298), the least of the last 5 to 10 s, the last; float64 (peers,) [ns].
-        jitter_ns: Mean change from one round trip to the next (RFC 3550), float64 (peers,) [ns].
-        loss: Share of our packets lost of late, 0 … 1, float64 (peers,).
-        bandwidth_out_Bps, bandwidth_in_Bps: Bytes per second that arrived of late at the peer, and from it; float64.
+            (RFC 6298), the least of the last 5 to 10 s, the last; int64 (peers,) [ns].
+        jitter_ns: Mean change from one round trip to the next (RFC 3550), int64 (peers,) [ns].
+        bandwidth_out_Bps, bandwidth_in_Bps: Bytes per second that arrived of late at the peer, and from it; int64.
         sent_bytes, received_bytes: In packets, since the peer was opened, int64 (peers,).
         in_flight_bytes: Sent, and neither acknowledged nor lost, int64 (peers,).
         budget_bytes: What congestion control lets go now; application payloads should stay within it. float64 (peers,).
@@ -153,71 +159,64 @@ class Endpoint:
         self._now_us = 0
         self._start = 0
         self._make_columns(peers)
-        self._make_pool(peers)
         self._make_buffers(peers, batch)
         self.reset(range(peers))
 
     def _make_columns(self, peers: int) -> None:
-        state: I64 = np.zeros((peers, STATE_WORDS), np.int64)
-        rates: F64 = np.zeros((peers, RATES), np.float64)
-        sent: U32 = np.zeros((peers, SENT_RING, 3), np.uint32)
-        self._state = state
-        self.active: U8 = np.zeros(peers, np.uint8)
-        self.congestion.active = self.active
-        self.counts: I64 = np.zeros(COUNTS, np.int64)
-        self._columns: Peers = (
-            state, rates, self.active, sent, np.zeros((peers, WINDOW_ITEMS), np.int32),
-            np.zeros((peers, WINDOW_ITEMS), np.uint8), np.zeros((peers, RECEIVE_RING), np.int32), self.counts,
-        )  # fmt: skip
-        self.rtt_ns: F64 = rates[:, RTT]
-        self.rtt_min_ns: F64 = rates[:, RTT_MINIMUM]
-        self.rtt_latest_ns: F64 = rates[:, RTT_LATEST]
-        self.jitter_ns: F64 = rates[:, JITTER]
-        self.loss: F64 = rates[:, LOSS]
-        self.bandwidth_out_Bps: F64 = rates[:, RATE_OUT]
-        self.bandwidth_in_Bps: F64 = rates[:, RATE_IN]
-        self.sent_bytes: I64 = state[:, SENT_BYTES]
-        self.received_bytes: I64 = state[:, RECEIVED_BYTES]
-        self.in_flight_bytes: I64 = state[:, IN_FLIGHT]
-        self.budget_bytes: F64 = self.congestion.columns[:, TOKENS]
-        heads: I32 = np.full((peers, 2), -1, np.int32)
-        none: U32 = np.zeros((1, 1), np.uint32)
-        self._blocks = (
-            np.zeros((1, 13), np.int64), none, none.copy(), np.zeros((1, 8), np.int64), none.copy(), heads,
-            np.zeros(8, np.int64),
-        )  # fmt: skip
-
-    def _make_pool(self, peers: int) -> None:
         limits = self.limits
         slabs = limits.slabs or max(4096, 2 * peers)
         if slabs < peers:
             raise NetError(f"endpoint limits: slabs is {slabs} for {peers} peers; give at least one per peer")
-        self._slab_count = slabs
-        link: I32 = np.arange(1, slabs + 1, dtype=np.int32)
-        link[-1] = -1
-        words: I64 = np.zeros(POOL_WORDS, np.int64)
-        words[POOL_FREE], words[POOL_SURPLUS] = slabs, slabs - peers
-        words[QUEUE_BYTES_MAX], words[QUEUE_ITEMS_MAX] = limits.queue_bytes, limits.queue_items
-        words[PLAIN_ITEMS_MAX] = limits.plain_items
-        self._words = words
+        state: I64 = np.zeros((peers, STATE_WORDS), np.int64)
+        rings: U32 = np.zeros((peers, RING_WORDS), np.uint32)
+        totals: I64 = np.zeros(TOTALS, np.int64)
+        totals[POOL_FREE], totals[POOL_SURPLUS] = slabs, slabs - peers
+        totals[QUEUE_BYTES_MAX], totals[QUEUE_ITEMS_MAX] = limits.queue_bytes, limits.queue_items
+        totals[PLAIN_ITEMS_MAX] = limits.plain_items
+        links: I32 = np.zeros((slabs, 2), np.int32)
+        links[:-1, LINK] = np.arange(1, slabs)
+        links[-1, LINK] = -1
         # zeros, not empty: the pages stay unmapped until they are written, here and below.
-        self._pool: Pool = (np.zeros((slabs, ITEM_BYTES_MAX), np.uint8), np.zeros(slabs, np.int32), link, words)
+        self._core: Core = (state, rings, totals, links, np.zeros((slabs, ITEM_BYTES_MAX), np.uint8))
+        self._state, self._totals = state, totals
+        self.counts: I64 = totals[:COUNTS]
+        self.active: U8 = np.zeros(peers, np.uint8)
+        self.congestion.active = self.active
+        self.rtt_ns: I64 = state[:, RTT]
+        self.rtt_min_ns: I64 = state[:, RTT_MINIMUM]
+        self.rtt_latest_ns: I64 = state[:, RTT_LATEST]
+        self.jitter_ns: I64 = state[:, JITTER]
+        self.bandwidth_out_Bps: I64 = state[:, RATE_OUT]
+        self.bandwidth_in_Bps: I64 = state[:, RATE_IN]
+        self.sent_bytes: I64 = state[:, SENT_BYTES]
+        self.received_bytes: I64 = state[:, RECEIVED_BYTES]
+        self.in_flight_bytes: I64 = state[:, IN_FLIGHT]
+        self.budget_bytes: F64 = self.congestion.columns[:, TOKENS]
 
     def _make_buffers(self, peers: int, batch: int) -> None:
         limits = self.limits
         self.payloads = Payloads(batch)
         self.messages = Payloads(limits.inbox_messages)
         self.messages.buffer = np.zeros(limits.inbox_bytes, np.uint8)
-        self.packets = Payloads(2 * peers + 1024)
-        self.packets.buffer = np.zeros(len(self.packets.client) * PACKET_BYTES_MAX, np.uint8)
-        closes: I64 = np.zeros((CLOSES_PER_BATCH, 4), np.int64)
-        self._made: I64 = np.zeros(4, np.int64)
-        self._received: Received = (_places(self.payloads), _places(self.messages), closes, self._made)
-        self._out = _places(self.packets)
+        packets = 2 * peers + 1024
+        self.packets = Payloads(packets)
+        self.packets.buffer = np.zeros(packets * PACKET_BYTES_MAX, np.uint8)
+        self._events: I64 = np.zeros((2 * packets + 4 * EVENTS_PER_PACKET, EVENT_WORDS), np.int64)
+        self._made: I64 = np.zeros(MADE_WORDS, np.int64)
+        self._ready: Ready = (
+            self.messages.buffer, np.zeros((limits.inbox_messages, NOTE_WORDS), np.int64),
+            np.zeros((CLOSES_PER_BATCH, NOTE_WORDS), np.int64), self._made,
+        )  # fmt: skip
         self._closes: list[tuple[int, int, str]] = []
         info: I64 = np.full((_CLOSINGS, 2), -1, np.int64)
         self._closings: Closings = (np.zeros((_CLOSINGS, CLOSE_TEXT_BYTES_MAX), np.uint8), info)
         self._one = (np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1, np.int32))
+        heads: I32 = np.full((peers, 2), -1, np.int32)
+        none: U32 = np.zeros((1, 1), np.uint32)
+        self._blocks = (
+            np.zeros((1, 13), np.int64), none, none.copy(), np.zeros((1, 8), np.int64), none.copy(), heads,
+            np.zeros(8, np.int64),
+        )  # fmt: skip
 
     # -- peers --------------------------------------------------------------------------------------------------
 
@@ -237,7 +236,8 @@ class Endpoint:
         Raises:
             NetError: There is no such peer.
         """
-        reset_peers(self._columns, self._pool, self.congestion.columns, self._rows(peers), 1, now_ns // 1000)
+        self._now_us = max(self._now_us, now_ns // 1000)
+        self._reset(peers, 1)
 
     def reset(self, peers: Iterable[int] | I32) -> None:
         """Close peers at once and free all they hold; what was not delivered is counted as abandoned.
@@ -245,7 +245,19 @@ class Endpoint:
         Raises:
             NetError: There is no such peer.
         """
-        reset_peers(self._columns, self._pool, self.congestion.columns, self._rows(peers), 0, self._now_us)
+        self._reset(peers, 0)
+
+    def _reset(self, peers: Iterable[int] | I32, opened: int) -> None:
+        self._tell_events()
+        rows = self._rows(peers)
+        _, info = self._closings
+        said = self._state[rows, CLOSE_ROW]
+        info[said[said > 0] - 1] = -1
+        reset_peers(self._core, self.congestion.columns, self.active, rows, opened, self._now_us)
+
+    def _tell_events(self) -> None:
+        if self._totals[EVENTS]:
+            tell_events(self._blocks, self.congestion.columns, self._events, self._totals, self._now_us)
 
     def close(self, peer: int, code: int, text: str) -> bool:
         """Tell a peer why the connection ends, in three packets of the next `compose`; then disconnect it.
@@ -297,14 +309,21 @@ class Endpoint:
         if payloads.count > len(self.payloads.client):
             raise NetError(f"endpoint: {payloads.count} packets at once; made for batch={len(self.payloads.client)}")
         self._now_us = now_ns // 1000
-        receive_packets(
-            self._columns, self._pool, self._blocks, self.congestion.columns, _places(payloads), payloads.count,
-            self._now_us, self._received,
-        )  # fmt: skip
-        made, messages, closes = self._made.tolist(), self.messages, self._received[2]
-        self.payloads.count, self.payloads.buffer = made[0], payloads.buffer
-        messages.count = made[1]
-        for peer, code, start, size in closes[: made[2]].tolist():
+        self._made[:] = 0
+        done = -1
+        while done < payloads.count:
+            done = receive_packets(
+                self._core, self._blocks, self._events, payloads.buffer, _places(payloads), max(0, done),
+                payloads.count, self._now_us, _places(self.payloads), self._ready,
+            )  # fmt: skip
+            self._tell_events()
+        count, messages, closes, _ = self._made.tolist()
+        self.payloads.count, self.payloads.buffer = count, payloads.buffer
+        notes, said = self._ready[1][:messages], self._ready[2][:closes]
+        self.messages.count = messages
+        self.messages.client[:messages], self.messages.offset[:messages] = notes[:, 0], notes[:, 1]
+        self.messages.length[:messages], self.messages.received_ns[:messages] = notes[:, 2], notes[:, 3]
+        for peer, start, size, code in said.tolist():
             text = payloads.buffer[start : start + size].tobytes().decode(errors="replace")
             self._closes.append((peer, code, text))
         return self.payloads.count
@@ -353,7 +372,7 @@ class Endpoint:
         """
         if not peers.shape == offsets.shape == lengths.shape:
             raise NetError(f"tell: {peers.shape} peers, {offsets.shape} offsets, {lengths.shape} lengths")
-        return int(tell_batch(self._columns, self._pool, peers, buffer, offsets, lengths, int(delivery), self._now_us))
+        return int(tell_batch(self._core, peers, buffer, offsets, lengths, int(delivery), self._now_us))
 
     def compose(self, clients: I32, buffer: U8, offsets: I64, lengths: I32, now_ns: int) -> int:
         """Make the packets that leave now: one for each given payload, filled up, then those for what else is due.
@@ -376,14 +395,22 @@ class Endpoint:
             raise NetError(f"compose: {clients.shape} clients, {offsets.shape} offsets, {lengths.shape} lengths")
         self._now_us = now_ns // 1000
         self.congestion.share(now_ns)
-        full = int(self.counts[EndpointCount.OUTGOING_FULL])
-        given: Places = (buffer, clients, offsets, lengths, self._out[4])
-        self.packets.count = int(
-            compose_packets(
-                self._columns, self._pool, self._blocks, self.congestion.columns, given, len(clients), self._out,
-                self._closings, self._start, self._now_us,
-            )
+        peer = 0
+        while peer < self.peers:
+            peer = sweep_peers(self._core, self._events, peer, self._now_us)
+            self._tell_events()
+        full, control = int(self.counts[EndpointCount.OUTGOING_FULL]), self.congestion.columns
+        given: Places = (clients, offsets, lengths, self.packets.received_ns)
+        out, data = _places(self.packets), self.packets.buffer
+        count = compose_packets(
+            self._core, self._events, control, buffer, given, len(clients), self._closings, out, data, self._start,
+            self._now_us,
         )  # fmt: skip
+        count = compose_chunks(
+            self._core, self._blocks, self._events, control, out, data, count, self._start, self._now_us
+        )
+        self._tell_events()
+        self.packets.count = int(count)
         if self.counts[EndpointCount.OUTGOING_FULL] != full:
             self._start = (self._start + self.peers // 4 + 1) % self.peers
         return self.packets.count
@@ -395,6 +422,11 @@ class Endpoint:
         return packets.client[:count], packets.buffer, packets.offset[:count], packets.length[:count]
 
     # -- what is known --------------------------------------------------------------------------------------------
+
+    @property
+    def loss(self) -> F64:
+        """Share of our packets to each peer that were lost of late, 0 … 1; a new array, float64 (peers,)."""
+        return self._state[:, LOSS] / LOSS_ONE
 
     @property
     def rate_Bps(self) -> F64:  # noqa: N802 # the unit's own spelling
@@ -412,14 +444,13 @@ class Endpoint:
         values: dict[str, float] = {reason.name.lower(): int(self.counts[reason]) for reason in EndpointCount}
         open_peers = self.active != 0
         values["peers_open"] = int(np.count_nonzero(open_peers))
-        values["slabs_free"] = int(self._words[POOL_FREE])
-        values["slabs"] = self._slab_count
+        values["slabs_free"], values["slabs"] = int(self._totals[POOL_FREE]), len(self._core[3])
         for name in ("rtt_ns", "rtt_min_ns", "jitter_ns", "loss", "bandwidth_out_Bps", "bandwidth_in_Bps", "rate_Bps"):
-            column: F64 = getattr(self, name)[open_peers]
+            column: F64 | I64 = getattr(self, name)[open_peers]
             values[f"mean_{name}"] = float(column.mean()) if len(column) else 0.0
         return values
 
 
 def _places(payloads: Payloads) -> Places:
-    """The arrays of a batch as the kernels take them."""
-    return payloads.buffer, payloads.client, payloads.offset, payloads.length, payloads.received_ns
+    """Where the payloads of a batch are, as the kernels take it."""
+    return payloads.client, payloads.offset, payloads.length, payloads.received_ns

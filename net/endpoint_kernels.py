@@ -21,26 +21,23 @@ the end of the packet); bits 5 and 6 are zero. `[length]` is a u16, at least 1 b
 | 4 | CHUNK | u16 block, u16 index, [length] bytes: 1,024 bytes of a block (`net.blocks_kernels`) |
 | 5 | CLOSE | u8 code, [length] UTF-8 text, at most 200 bytes: why the sender ends the connection |
 
-Columns, one row a peer, one tuple (`PEERS_TYPE`); in the rows of `state` stand the numbers named below.
+Five arrays hold everything (`CORE_TYPE`); few and wide, because every array that a kernel takes costs compile time: as
+tuples of columns the kernels took 43 s to compile instead of 9.
 
-    state     i8[n, STATE_WORDS]   times are µs, sequences and item numbers extended to 64 bits
-    rates     f8[n, RATES]         what is measured: times in ns, bandwidth in bytes per second
-    active    u1[n]                1 while the peer is open
-    sent      u4[n, 256, 3]        packets sent, at sequence mod 256: time [µs]; bytes | status << 11 | ELICITING |
-                                   CHUNK_CARRIED | first item << 16; a mask of the items from the first on, or a chunk
-    window    i4[n, 64]            slab of each item in the send window, at item mod 64
-    marks     u1[n, 64]            its state: FREE, DUE, FLIGHT, DONE
-    arrivals  i4[n, 128]           slab + 1 of each item received and not delivered, at item mod 128, or 0
-    counts    i8[COUNTS]           `EndpointCount`
+    state     i8[n, STATE_WORDS]   one row a peer, by the names below: times are µs, what is measured is ns or bytes per
+                                   second, sequences and item numbers are extended to 64 bits
+    rings     u4[n, RING_WORDS]    packets sent, three words at sequence mod 256: time [µs]; bytes | status << 11 |
+                                   ELICITING | CHUNK_CARRIED | first item << 16; a mask of items from the first on, or a
+                                   chunk's reference + 1.
+                                   The send window at item mod 64: slab of each item; its mark FREE, DUE, FLIGHT, DONE.
+                                   What arrived and is not delivered, at item mod 128: slab + 1, or 0
+    totals    i8[TOTALS]           `EndpointCount`, then the words of the pool and limits, named below
+    links     i4[s, 2]             of each slab: bytes | MORE_SLAB | SEQUENCED_SLAB | SENT_SLAB (it went out at least
+                                   once); the next in the free list or in a queue, -1 at the end
+    slabs     u1[s, 1024]          content of what waits in either direction
 
-The pool, one tuple (`POOL_TYPE`): slabs of 1,024 bytes for what waits in either direction. Every peer can have one slab
-at any time; more come from the surplus, so that peers who take all they can get never starve another.
-
-    slabs     u1[s, 1024]
-    info      i4[s]                bytes | MORE_SLAB | SEQUENCED_SLAB | SENT_SLAB: it went out at least once
-    link      i4[s]                next of the free list or of a queue, −1 at the end
-    words     i8[8]                head of the free list, slabs free, surplus left, peers with deferred messages,
-                                   limits: queue bytes, queue items, plain items
+Every peer can have one slab at any time; more come from the surplus, so that peers who take all they can get never
+starve another.
 """
 
 from enum import IntEnum
@@ -56,26 +53,27 @@ __all__ = [
     "CHUNK",
     "CLOSE",
     "CLOSE_TEXT_BYTES_MAX",
+    "CORE_TYPE",
     "COUNTS",
     "ITEMS_PER_MESSAGE_MAX",
     "ITEM_BYTES_MAX",
     "PACKET_BYTES_MAX",
     "PACKET_HEADER_BYTES",
-    "PEERS_TYPE",
     "PLAIN",
     "PLAIN_BYTES_MAX",
-    "POOL_TYPE",
-    "RATES",
     "RECEIVE_RING",
     "RELIABLE",
+    "RING_WORDS",
     "SENT_RING",
     "SEQUENCED",
     "STATE_WORDS",
+    "TOTALS",
     "WINDOW_ITEMS",
+    "Core",
     "EndpointCount",
-    "Peers",
-    "Pool",
     "copy_bytes",
+    "copy_from_slab",
+    "copy_to_slab",
     "get_u16",
     "put_u16",
     "reset_peers",
@@ -96,48 +94,16 @@ SENT_RING = 256
 CLOSE_TEXT_BYTES_MAX = 200
 PLAIN, SEQUENCED, RELIABLE, CHUNK, CLOSE = 1, 2, 3, 4, 5
 
-Peers = tuple[I64, F64, U8, U32, I32, U8, I32, I64]
-PEERS_TYPE = "Tuple((i8[:,::1], f8[:,::1], u1[::1], u4[:,:,::1], i4[:,::1], u1[:,::1], i4[:,::1], i8[::1]))"
-STATE: Final = 0
-MEASURED: Final = 1
-ACTIVE: Final = 2
-SENT: Final = 3
-WINDOW: Final = 4
-MARKS: Final = 5
-ARRIVALS: Final = 6
-TALLY: Final = 7
-
-Pool = tuple[U8, I32, I32, I64]
-POOL_TYPE = "Tuple((u1[:,::1], i4[::1], i4[::1], i8[::1]))"
-SLABS: Final = 0
-INFO: Final = 1
-LINK: Final = 2
-WORDS: Final = 3
-POOL_HEAD, POOL_FREE, POOL_SURPLUS, POOL_DEFERRED, QUEUE_BYTES_MAX, QUEUE_ITEMS_MAX, PLAIN_ITEMS_MAX = range(7)
-POOL_WORDS = 8
+Core = tuple[I64, U32, I64, I32, U8]
+CORE_TYPE = "Tuple((i8[:,::1], u4[:,::1], i8[::1], i4[:,::1], u1[:,::1]))"
+INFO: Final = 0  # columns of links
+LINK: Final = 1
 MORE_SLAB, SEQUENCED_SLAB, SENT_SLAB, SLAB_BYTES_MASK = 1 << 16, 1 << 17, 1 << 18, (1 << 16) - 1
 
 FREE, DUE, FLIGHT, DONE = 0, 1, 2, 3  # of items
 LIVE, LOST, ACKED = 1, 2, 3  # of packets; 0: never sent
 STATUS_SHIFT, STATUS_MASK, BYTES_MASK = 11, 3, (1 << 11) - 1
 ELICITING, CHUNK_CARRIED, FIRST_SHIFT = 1 << 13, 1 << 14, 16
-
-# fmt: off
-(
-    NEXT_SEQ, FIRST_SEQ, OLDEST, LARGEST_ACKED, LAST_LOST,  # packets out: next, first ever, oldest not settled, …
-    NEWEST_IN, MASK_IN, NEWEST_AT, PENDING, PENDING_AT,  # packets in: newest, the 32 before, its time; acks owed
-    BACKOFF, PROGRESS_AT, IN_FLIGHT,  # probes since anything was acknowledged, and when that or the last probe was
-    ITEM_BASE, ITEM_NEXT, ITEMS_DUE, ITEM_SENT_AT,  # reliable stream out: oldest not done, next, how many are due
-    WAIT_HEAD, WAIT_TAIL, WAIT_COUNT, QUEUED_BYTES, QUEUED_ITEMS, FULL_SINCE,
-    PLAIN_HEAD, PLAIN_TAIL, PLAIN_COUNT, NUMBER_OUT, NUMBER_IN,
-    IN_NEXT, IN_MISSING, IN_HELD, GAP_SINCE, DEFERRED,  # reliable stream in: next to deliver, oldest not received, …
-    HELD, CLOSE_ROW, CLOSE_HEARD,
-    SENT_BYTES, RECEIVED_BYTES, EPOCH_AT, EPOCH_OUT, EPOCH_IN, MINIMUM_AT,
-) = range(42)
-# fmt: on
-STATE_WORDS = 42
-RTT, RTT_VARIATION, RTT_LATEST, RTT_MINIMUM, MINIMUM_NOW, MINIMUM_BEFORE, JITTER, LOSS, RATE_OUT, RATE_IN = range(10)
-RATES = 10
 
 
 class EndpointCount(IntEnum):
@@ -180,7 +146,41 @@ class EndpointCount(IntEnum):
     CLOSES_DROPPED = 34
 
 
+# fmt: off
+(
+    ACTIVE,
+    NEXT_SEQ, FIRST_SEQ, OLDEST, LARGEST_ACKED, LAST_LOST,  # packets out: next, first ever, oldest not settled, …
+    NEWEST_IN, MASK_IN, NEWEST_AT, PENDING, PENDING_AT,  # packets in: newest, the 32 before, its time; acks owed
+    BACKOFF, PROGRESS_AT, IN_FLIGHT,  # probes since anything was acknowledged, and when that or the last probe was
+    ITEM_BASE, ITEM_NEXT, ITEMS_DUE, ITEM_SENT_AT,  # reliable stream out: oldest not done, next, how many are due
+    WAIT_HEAD, WAIT_TAIL, WAIT_COUNT, QUEUED_BYTES, QUEUED_ITEMS, FULL_SINCE,
+    PLAIN_HEAD, PLAIN_TAIL, PLAIN_COUNT, NUMBER_OUT, NUMBER_IN,
+    IN_NEXT, IN_MISSING, IN_HELD, GAP_SINCE, DEFERRED,  # reliable stream in: next to deliver, oldest not received, …
+    HELD, CLOSE_ROW, CLOSE_HEARD,
+    SENT_BYTES, RECEIVED_BYTES, EPOCH_AT, EPOCH_OUT, EPOCH_IN, RATE_OUT, RATE_IN,
+    RTT, RTT_VARIATION, RTT_LATEST, RTT_MINIMUM, MINIMUM_AT, MINIMUM_NOW, MINIMUM_BEFORE, JITTER, LOSS,
+) = range(53)
+# fmt: on
+STATE_WORDS = 53
+LOSS_ONE = 1 << 30  # LOSS of a peer that gets nothing
+
+SLAB_AT = 3 * SENT_RING
+MARK_AT = SLAB_AT + WINDOW_ITEMS
+ARRIVAL_AT = MARK_AT + WINDOW_ITEMS
+RING_WORDS = ARRIVAL_AT + RECEIVE_RING
+
 COUNTS = len(EndpointCount)
+(
+    POOL_HEAD,
+    POOL_FREE,
+    POOL_SURPLUS,
+    POOL_DEFERRED,  # peers with messages that wait for room in the inbox
+    EVENTS,  # how many rows of the list of events are in use
+    QUEUE_BYTES_MAX,
+    QUEUE_ITEMS_MAX,
+    PLAIN_ITEMS_MAX,
+) = range(COUNTS, COUNTS + 8)
+TOTALS = COUNTS + 8
 _MESSAGES_OUT, _ABANDONED = int(EndpointCount.MESSAGES_OUT), int(EndpointCount.ABANDONED)
 _QUEUE_FULL, _POOL_EMPTY = int(EndpointCount.QUEUE_FULL), int(EndpointCount.POOL_EMPTY)
 _SEND_INACTIVE, _SEND_WRONG_SIZE = int(EndpointCount.SEND_INACTIVE), int(EndpointCount.SEND_WRONG_SIZE)
@@ -224,152 +224,152 @@ def put_u16(data: U8, at: int, value: int) -> None:
 
 
 @kernel(counted=False)
-def slab_room(state: I64, words: I64, peer: int) -> int:
+def slab_room(state: I64, totals: I64, peer: int) -> int:
     """How many slabs a peer could take now."""
-    return int(words[POOL_SURPLUS] + (1 if state[peer, HELD] == 0 else 0))
+    return int(totals[POOL_SURPLUS] + (1 if state[peer, HELD] == 0 else 0))
 
 
 @kernel(counted=False)
-def slab_take(state: I64, link: I32, words: I64, peer: int) -> int:
+def slab_take(state: I64, totals: I64, links: I32, peer: int) -> int:
     """Take a slab for a peer; `slab_room` must have said that there is one."""
-    slab = int(words[POOL_HEAD])
-    words[POOL_HEAD] = link[slab]
-    words[POOL_FREE] -= 1
+    slab = int(totals[POOL_HEAD])
+    totals[POOL_HEAD] = links[slab, LINK]
+    totals[POOL_FREE] -= 1
     if state[peer, HELD] > 0:
-        words[POOL_SURPLUS] -= 1
+        totals[POOL_SURPLUS] -= 1
     state[peer, HELD] += 1
-    link[slab] = -1
+    links[slab, LINK] = -1
     return slab
 
 
 @kernel(counted=False)
-def slab_give(state: I64, link: I32, words: I64, peer: int, slab: int) -> None:
+def slab_give(state: I64, totals: I64, links: I32, peer: int, slab: int) -> None:
     """Give a peer's slab back."""
-    link[slab] = np.int32(words[POOL_HEAD])
-    words[POOL_HEAD] = slab
-    words[POOL_FREE] += 1
+    links[slab, LINK] = np.int32(totals[POOL_HEAD])
+    totals[POOL_HEAD] = slab
+    totals[POOL_FREE] += 1
     state[peer, HELD] -= 1
     if state[peer, HELD] > 0:
-        words[POOL_SURPLUS] += 1
+        totals[POOL_SURPLUS] += 1
 
 
 @kernel(counted=False)
-def _give_list(state: I64, link: I32, words: I64, peer: int, slab: int) -> int:
-    """Give back a queue of slabs from its head on; how many there were."""
-    count = 0
+def _give_list(state: I64, totals: I64, links: I32, peer: int, slab: int) -> None:
+    """Give back a queue of slabs from its head on."""
     while slab >= 0:
-        following = int(link[slab])
-        slab_give(state, link, words, peer, slab)
+        following = int(links[slab, LINK])
+        slab_give(state, totals, links, peer, slab)
+        totals[_ABANDONED] += 1
         slab = following
-        count += 1
-    return count
 
 
 @kernel(counted=False)
-def _free_all(peers: Peers, pool: Pool, peer: int) -> int:
-    """Give back every slab of a peer; returns how many items and payloads were not delivered."""
-    state, window, marks, arrivals = peers[STATE], peers[WINDOW], peers[MARKS], peers[ARRIVALS]
-    link, words = pool[LINK], pool[WORDS]
-    count = _give_list(state, link, words, peer, int(state[peer, WAIT_HEAD]))
-    count += _give_list(state, link, words, peer, int(state[peer, PLAIN_HEAD]))
+def _free_all(state: I64, rings: U32, totals: I64, links: I32, peer: int) -> None:
+    """Give back every slab of a peer; each held an item or a payload that was not delivered."""
+    _give_list(state, totals, links, peer, int(state[peer, WAIT_HEAD]))
+    _give_list(state, totals, links, peer, int(state[peer, PLAIN_HEAD]))
     for at in range(_WINDOW):
-        if marks[peer, at] == DUE or marks[peer, at] == FLIGHT:
-            slab_give(state, link, words, peer, int(window[peer, at]))
-            count += 1
-        marks[peer, at] = FREE
+        mark = int(np.int64(rings[peer, MARK_AT + at]))
+        if mark in (DUE, FLIGHT):
+            slab_give(state, totals, links, peer, int(np.int64(rings[peer, SLAB_AT + at])))
+            totals[_ABANDONED] += 1
     for at in range(_RING):
-        if arrivals[peer, at] > 0:
-            slab_give(state, link, words, peer, int(arrivals[peer, at]) - 1)
-            arrivals[peer, at] = 0
-            count += 1
-    return count
+        slab = int(np.int64(rings[peer, ARRIVAL_AT + at])) - 1
+        if slab >= 0:
+            slab_give(state, totals, links, peer, slab)
+            totals[_ABANDONED] += 1
 
 
-@kernel(f"({PEERS_TYPE}, {POOL_TYPE}, f8[:,::1], i4[::1], i8, i8)", counted=False)
-def reset_peers(peers: Peers, pool: Pool, control: F64, chosen: I32, active: int, now_us: int) -> None:
+@kernel(f"({CORE_TYPE}, f8[:,::1], u1[::1], i4[::1], i8, i8)", counted=False)
+def reset_peers(core: Core, control: F64, active: U8, chosen: I32, opened: int, now_us: int) -> None:
     """Make peers new, whatever they were: all their slabs become free, all numbers those of a connection's start."""
-    state, rates, sent = peers[STATE], peers[MEASURED], peers[SENT]
+    state, rings, totals, links, _ = core
     for index in range(chosen.shape[0]):
         peer = int(chosen[index])
-        if peers[ACTIVE][peer] != 0:
-            peers[TALLY][_ABANDONED] += _free_all(peers, pool, peer)
-        if state[peer, DEFERRED] != 0:
-            pool[WORDS][POOL_DEFERRED] -= 1
-        state[peer, :] = 0
-        rates[peer, :] = 0.0
-        sent[peer, :, :] = 0
+        if state[peer, ACTIVE] != 0:
+            _free_all(state, rings, totals, links, peer)
+        totals[POOL_DEFERRED] -= state[peer, DEFERRED]
+        for word in range(state.shape[1]):
+            state[peer, word] = 0
+        for word in range(rings.shape[1]):
+            rings[peer, word] = 0
         for word in (LARGEST_ACKED, LAST_LOST, NEWEST_IN, WAIT_HEAD, WAIT_TAIL, PLAIN_HEAD, PLAIN_TAIL, NUMBER_IN):
             state[peer, word] = -1
-        state[peer, EPOCH_AT] = state[peer, MINIMUM_AT] = now_us
+        state[peer, EPOCH_AT], state[peer, MINIMUM_AT], state[peer, PROGRESS_AT] = now_us, now_us, now_us
         reset_peer(control, peer, now_us)
-        peers[ACTIVE][peer] = active
+        state[peer, ACTIVE] = opened
+        active[peer] = opened
 
 
 @kernel(counted=False)
-def _append(state: I64, link: I32, peer: int, head: int, tail: int, slab: int) -> None:
-    """Put a slab at the end of one of a peer's queues."""
+def _append(state: I64, links: I32, peer: int, head: int, slab: int) -> None:
+    """Put a slab at the end of one of a peer's queues, whose tail stands behind its head."""
     if state[peer, head] < 0:
         state[peer, head] = slab
     else:
-        link[state[peer, tail]] = np.int32(slab)
-    state[peer, tail] = slab
+        links[state[peer, head + 1], LINK] = np.int32(slab)
+    state[peer, head + 1] = slab
 
 
 @kernel(counted=False)
-def _tell_one(peers: Peers, pool: Pool, peer: int, buffer: U8, offset: int, size: int, kind: int, now_us: int) -> int:
-    """Queue one payload; 1, or 0 where it was refused and counted."""
-    state, tally, words = peers[STATE], peers[TALLY], pool[WORDS]
-    if peers[ACTIVE][peer] == 0:
-        tally[_SEND_INACTIVE] += 1
-        return 0
+def _refused(state: I64, totals: I64, peer: int, size: int, kind: int, now_us: int) -> int:
+    """Why a payload cannot be queued, or -1."""
+    if state[peer, ACTIVE] == 0:
+        return _SEND_INACTIVE
     needed = (size + _ITEM - 1) // _ITEM
     if kind == _RELIABLE:
-        full = (
-            state[peer, QUEUED_ITEMS] + needed > words[QUEUE_ITEMS_MAX]
-            or state[peer, QUEUED_BYTES] + size > words[QUEUE_BYTES_MAX]
-        )
-        if full and state[peer, FULL_SINCE] == 0:
-            state[peer, FULL_SINCE] = max(1, now_us)
-    else:
-        full = state[peer, PLAIN_COUNT] >= words[PLAIN_ITEMS_MAX]
-    if full or slab_room(state, words, peer) < needed:
-        tally[_QUEUE_FULL if full else _POOL_EMPTY] += 1
-        return 0
-    for part in range(needed):
-        slab = slab_take(state, pool[LINK], words, peer)
-        length = min(_ITEM, size - part * _ITEM)
-        copy_to_slab(pool[SLABS], slab, buffer, offset + part * _ITEM, length)
-        if kind == _RELIABLE:
-            pool[INFO][slab] = np.int32(length | (MORE_SLAB if part + 1 < needed else 0))
-            _append(state, pool[LINK], peer, WAIT_HEAD, WAIT_TAIL, slab)
-        else:
-            pool[INFO][slab] = np.int32(length | (SEQUENCED_SLAB if kind == _SEQUENCED else 0))
-            _append(state, pool[LINK], peer, PLAIN_HEAD, PLAIN_TAIL, slab)
-            state[peer, PLAIN_COUNT] += 1
-    if kind == _RELIABLE:
-        state[peer, WAIT_COUNT] += needed
-        state[peer, QUEUED_ITEMS] += needed
+        if (
+            state[peer, QUEUED_ITEMS] + needed > totals[QUEUE_ITEMS_MAX]
+            or state[peer, QUEUED_BYTES] + size > totals[QUEUE_BYTES_MAX]
+        ):
+            if state[peer, FULL_SINCE] == 0:
+                state[peer, FULL_SINCE] = max(1, now_us)
+            return _QUEUE_FULL
+    elif state[peer, PLAIN_COUNT] >= totals[PLAIN_ITEMS_MAX]:
+        return _QUEUE_FULL
+    return _POOL_EMPTY if slab_room(state, totals, peer) < needed else -1
+
+
+@kernel(counted=False)
+def _tell_one(core: Core, peer: int, buffer: U8, offset: int, size: int, kind: int) -> None:
+    """Queue one payload, for which there is room."""
+    state, _, totals, links, slabs = core
+    reliable = kind == _RELIABLE
+    for start in range(0, size, _ITEM):
+        slab = slab_take(state, totals, links, peer)
+        length = min(_ITEM, size - start)
+        copy_to_slab(slabs, slab, buffer, offset + start, length)
+        flags = SEQUENCED_SLAB if kind == _SEQUENCED else 0
+        if reliable and start + length < size:
+            flags = MORE_SLAB
+        links[slab, INFO] = np.int32(length | flags)
+        _append(state, links, peer, WAIT_HEAD if reliable else PLAIN_HEAD, slab)
+        state[peer, WAIT_COUNT if reliable else PLAIN_COUNT] += 1
+        state[peer, QUEUED_ITEMS] += 1 if reliable else 0
+    if reliable:
         state[peer, QUEUED_BYTES] += size
-        tally[_MESSAGES_OUT] += 1
-    return 1
+        totals[_MESSAGES_OUT] += 1
 
 
-@kernel(f"({PEERS_TYPE}, {POOL_TYPE}, i4[::1], u1[::1], i8[::1], i4[::1], i8, i8)", counted=False)
-def tell_batch(
-    peers: Peers, pool: Pool, chosen: I32, buffer: U8, offsets: I64, lengths: I32, kind: int, now_us: int
-) -> int:
+@kernel(f"({CORE_TYPE}, i4[::1], u1[::1], i8[::1], i4[::1], i8, i8)", counted=False)
+def tell_batch(core: Core, chosen: I32, buffer: U8, offsets: I64, lengths: I32, kind: int, now_us: int) -> int:
     """Queue payload i, `lengths[i]` bytes at `offsets[i]` of `buffer`, for `chosen[i]`; returns how many were taken.
 
     What is out of range, for a peer that is not open, or for a full queue or pool is refused and counted.
     """
-    taken = 0
+    taken, state, totals = 0, core[0], core[2]
     largest = _ITEM * _MESSAGE_ITEMS if kind == _RELIABLE else _ITEM
     for index in range(chosen.shape[0]):
         peer, offset, size = int(chosen[index]), int(offsets[index]), int(lengths[index])
         if size < 1 or size > largest or offset < 0 or offset > buffer.shape[0] - size:
-            peers[TALLY][_SEND_WRONG_SIZE] += 1
-        elif peer < 0 or peer >= peers[ACTIVE].shape[0]:
-            peers[TALLY][_SEND_INACTIVE] += 1
+            reason = _SEND_WRONG_SIZE
+        elif peer < 0 or peer >= state.shape[0]:
+            reason = _SEND_INACTIVE
         else:
-            taken += _tell_one(peers, pool, peer, buffer, offset, size, kind, now_us)
+            reason = _refused(state, totals, peer, size, kind, now_us)
+        if reason >= 0:
+            totals[reason] += 1
+        else:
+            _tell_one(core, peer, buffer, offset, size, kind)
+            taken += 1
     return taken

@@ -11,16 +11,18 @@ from typing import Final
 import numpy as np
 
 from net.blocks_kernels import BLOCKS_TYPE, BlockArrays, chunk_fits, take_chunk
-from net.endpoint_acks_kernels import take_ack
+from net.endpoint_acks_kernels import EVENTS_PER_PACKET, take_ack
 from net.endpoint_kernels import (
     ACTIVE,
-    ARRIVALS,
+    ARRIVAL_AT,
     CHUNK,
     CLOSE,
     CLOSE_HEARD,
     CLOSE_TEXT_BYTES_MAX,
+    CORE_TYPE,
     DEFERRED,
     EPOCH_IN,
+    EVENTS,
     GAP_SINCE,
     IN_HELD,
     IN_MISSING,
@@ -28,32 +30,24 @@ from net.endpoint_kernels import (
     INFO,
     ITEM_BYTES_MAX,
     ITEMS_PER_MESSAGE_MAX,
-    LINK,
     MASK_IN,
     MORE_SLAB,
     NEWEST_AT,
     NEWEST_IN,
     NUMBER_IN,
     PACKET_HEADER_BYTES,
-    PEERS_TYPE,
     PENDING,
     PENDING_AT,
     PLAIN,
     POOL_DEFERRED,
-    POOL_TYPE,
     RECEIVE_RING,
     RECEIVED_BYTES,
     RELIABLE,
     SEQUENCED,
     SLAB_BYTES_MASK,
-    SLABS,
-    STATE,
-    TALLY,
     WINDOW_ITEMS,
-    WORDS,
+    Core,
     EndpointCount,
-    Peers,
-    Pool,
     copy_bytes,
     copy_from_slab,
     copy_to_slab,
@@ -62,28 +56,39 @@ from net.endpoint_kernels import (
     slab_room,
     slab_take,
 )
-from sim.arrays import F64, I32, I64, U8
+from sim.arrays import I32, I64, U8, U32
 from sim.jit import kernel
 
-__all__ = ["CLOSES_PER_BATCH", "PLACES_TYPE", "RECEIVED_TYPE", "Places", "Received", "receive_packets"]
+__all__ = [
+    "CLOSES_PER_BATCH",
+    "MADE_WORDS",
+    "NOTE_WORDS",
+    "PLACES_TYPE",
+    "READY_TYPE",
+    "Places",
+    "Ready",
+    "receive_packets",
+]
 
-# Where payloads are: buffer, client, offset, length, received [ns].
-Places = tuple[U8, I32, I64, I32, I64]
-PLACES_TYPE = "Tuple((u1[::1], i4[::1], i8[::1], i4[::1], i8[::1]))"
-BUFFER: Final = 0
-CLIENT: Final = 1
-OFFSET: Final = 2
-LENGTH: Final = 3
-AT_NS: Final = 4
+# Where payloads are: client, offset, length, received [ns].
+Places = tuple[I32, I64, I32, I64]
+PLACES_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1]))"
+CLIENT: Final = 0
+OFFSET: Final = 1
+LENGTH: Final = 2
+AT_NS: Final = 3
 
-# What a batch gave: payloads, messages, closings (peer, code, offset, length), and how many of each; then inbox bytes.
-Received = tuple[Places, Places, I64, I64]
-RECEIVED_TYPE = f"Tuple(({PLACES_TYPE}, {PLACES_TYPE}, i8[:,::1], i8[::1]))"
-PAYLOADS: Final = 0
+# What is ready for the application: the inbox, its messages and closings (peer, offset, length, received [ns] or code),
+# and how much there is of all.
+Ready = tuple[U8, I64, I64, I64]
+READY_TYPE = "Tuple((u1[::1], i8[:,::1], i8[:,::1], i8[::1]))"
+INBOX: Final = 0
 MESSAGES: Final = 1
 CLOSES: Final = 2
 MADE: Final = 3
+NOTE_WORDS = 4
 PAYLOAD_COUNT, MESSAGE_COUNT, CLOSE_COUNT, INBOX_BYTES = range(4)
+MADE_WORDS = 4
 CLOSES_PER_BATCH = 64
 
 _HEADER, _ITEM, _WINDOW, _RING = PACKET_HEADER_BYTES, ITEM_BYTES_MAX, WINDOW_ITEMS, RECEIVE_RING
@@ -136,15 +141,17 @@ def read_section(data: U8, at: int, end: int) -> tuple[int, int, int, int, int]:
 
 @kernel(counted=False)
 def _check(
-    peers: Peers, received: Received, blocks: BlockArrays, peer: int, data: U8, at: int, end: int
+    state: I64, rings: U32, peer: int, data: U8, at: int, end: int, entries: int, room: int
 ) -> tuple[int, int, int, int]:
-    """Go over all sections without an effect: (a reason or -1; payloads; slabs needed at most; chunks)."""
-    state, arrivals, made = peers[STATE], peers[ARRIVALS], received[MADE]
+    """Go over all sections without an effect: (a reason or -1; payloads; slabs needed at most; chunks).
+
+    Args:
+        at: Where the sections begin; `end` where the packet ends.
+        entries: Messages that the inbox still takes; `room` its bytes.
+    """
     payloads, slabs, chunks, reason = 0, 0, 0, -1
     missing, following = int(state[peer, IN_MISSING]), int(state[peer, IN_NEXT])
     direct = following  # the item that could go straight into the inbox
-    entries = received[MESSAGES][CLIENT].shape[0] - int(made[MESSAGE_COUNT])
-    room = received[MESSAGES][BUFFER].shape[0] - int(made[INBOX_BYTES])
     while at < end:
         kind, more, number, start, size = read_section(data, at, end)
         if kind < 0:
@@ -156,30 +163,35 @@ def _check(
             item = missing + ahead
             if ahead < _WINDOW and item - following >= _RING:
                 reason = max(reason, _NO_ROOM)
-            elif ahead < _WINDOW and arrivals[peer, item & (_RING - 1)] == 0:
+            elif ahead < _WINDOW and rings[peer, ARRIVAL_AT + (item & (_RING - 1))] == 0:
                 if item == direct and more == 0 and entries > 0 and room >= size:
                     direct, entries, room = direct + 1, entries - 1, room - size
                 else:
                     direct, slabs = -1, slabs + 1
-            elif ahead < 0x8000:
-                reason, direct = (reason if ahead < _WINDOW else _BEYOND_WINDOW), -1
+            elif _WINDOW <= ahead < 0x8000:
+                reason = _BEYOND_WINDOW
         elif kind == _CHUNK:
             chunks += 1
-            if not chunk_fits(blocks, peer, number & 0xFFFF, number >> 16, size):
-                return _MALFORMED, 0, 0, 0
         at = start + size
     return reason, payloads, slabs, chunks
 
 
 @kernel(counted=False)
-def _take_chunks(blocks: BlockArrays, peer: int, data: U8, at: int, end: int) -> bool:
-    """Store all chunks of a packet; False where one cannot be stored."""
+def _take_chunks(blocks: BlockArrays, peer: int, data: U8, begin: int, end: int) -> int:
+    """Store the chunks of a packet that has some; -1, or why it is dropped: then none was stored unless room ended."""
+    at = begin
+    while at < end:
+        kind, _, number, start, size = read_section(data, at, end)
+        if kind == _CHUNK and not chunk_fits(blocks, peer, number & 0xFFFF, number >> 16, size):
+            return _MALFORMED
+        at = start + size
+    at = begin
     while at < end:
         kind, _, number, start, size = read_section(data, at, end)
         if kind == _CHUNK and not take_chunk(blocks, peer, number & 0xFFFF, number >> 16, data, start, size):
-            return False
+            return _NO_ROOM
         at = start + size
-    return True
+    return -1
 
 
 @kernel(counted=False)
@@ -198,7 +210,7 @@ def _note_arrival(state: I64, peer: int, sequence: int, at_us: int) -> None:
 
 @kernel(counted=False)
 def _is_known(state: I64, peer: int, sequence: int) -> int:
-    """Why a packet's sequence keeps it from being taken, or -1; changes nothing."""
+    """Why a packet's sequence keeps it from being taken, or -1."""
     newest = int(state[peer, NEWEST_IN])
     ahead = (sequence - newest) & 0xFFFF
     if newest < 0 or 0 < ahead < 0x8000:
@@ -210,32 +222,32 @@ def _is_known(state: I64, peer: int, sequence: int) -> int:
 
 
 @kernel(counted=False)
-def _add(places: Places, at: int, peer: int, offset: int, size: int, at_ns: int) -> None:
-    """Note where a payload or a message is."""
-    places[CLIENT][at] = np.int32(peer)
-    places[OFFSET][at] = offset
-    places[LENGTH][at] = np.int32(size)
-    places[AT_NS][at] = at_ns
+def _note_message(totals: I64, ready: Ready, peer: int, size: int, at_ns: int) -> None:
+    """List a message whose bytes have just been put at the end of the inbox."""
+    _, messages, _, made = ready
+    at = int(made[MESSAGE_COUNT])
+    messages[at, 0], messages[at, 1], messages[at, 2], messages[at, 3] = peer, made[INBOX_BYTES], size, at_ns
+    made[MESSAGE_COUNT] = at + 1
+    made[INBOX_BYTES] += size
+    totals[_MESSAGES_IN] += 1
 
 
 @kernel(counted=False)
-def _inbox_takes(received: Received, size: int) -> bool:
+def _inbox_takes(ready: Ready, size: int) -> bool:
     """Whether a message of `size` bytes fits into the inbox now."""
-    made, messages = received[MADE], received[MESSAGES]
-    return bool(
-        made[MESSAGE_COUNT] < messages[CLIENT].shape[0] and made[INBOX_BYTES] + size <= messages[BUFFER].shape[0]
-    )
+    inbox, messages, _, made = ready
+    return bool(made[MESSAGE_COUNT] < messages.shape[0] and made[INBOX_BYTES] + size <= inbox.shape[0])
 
 
 @kernel(counted=False)
-def _whole_message(peers: Peers, pool: Pool, peer: int) -> tuple[int, int]:
+def _whole_message(state: I64, rings: U32, links: I32, peer: int) -> tuple[int, int]:
     """Items and bytes of the next message where all of it is there; items 0 where not, -1 where it is too long."""
-    arrivals, item, size = peers[ARRIVALS], int(peers[STATE][peer, IN_NEXT]), 0
+    item, size = int(state[peer, IN_NEXT]), 0
     for count in range(1, _MESSAGE_ITEMS + 1):
-        slab = int(arrivals[peer, item & (_RING - 1)]) - 1
+        slab = int(np.int64(rings[peer, ARRIVAL_AT + (item & (_RING - 1))])) - 1
         if slab < 0:
             return 0, 0
-        info = int(pool[INFO][slab])
+        info = int(links[slab, INFO])
         size += info & SLAB_BYTES_MASK
         if info & MORE_SLAB == 0:
             return count, size
@@ -244,212 +256,196 @@ def _whole_message(peers: Peers, pool: Pool, peer: int) -> tuple[int, int]:
 
 
 @kernel(counted=False)
-def _deliver(peers: Peers, pool: Pool, received: Received, peer: int, at_ns: int) -> None:
+def _deliver(core: Core, ready: Ready, peer: int, at_ns: int) -> None:
     """Move all whole messages that are next into the inbox; what finds no room there is deferred to the next batch."""
-    state, arrivals, made = peers[STATE], peers[ARRIVALS], received[MADE]
+    state, rings, totals, links, slabs = core
     deferred = 0
     while state[peer, IN_HELD] > 0:
-        items, size = _whole_message(peers, pool, peer)
+        items, size = _whole_message(state, rings, links, peer)
         if items == 0:
             break
-        if items > 0 and not _inbox_takes(received, size):
+        if items > 0 and not _inbox_takes(ready, size):
             deferred = 1
             break
-        start = int(made[INBOX_BYTES])
-        at = start
+        at = int(ready[MADE][INBOX_BYTES])
         for _ in range(_MESSAGE_ITEMS if items < 0 else items):
-            place = int(state[peer, IN_NEXT]) & (_RING - 1)
-            slab = int(arrivals[peer, place]) - 1
-            length = int(pool[INFO][slab]) & SLAB_BYTES_MASK
+            place = ARRIVAL_AT + (int(state[peer, IN_NEXT]) & (_RING - 1))
+            slab = int(np.int64(rings[peer, place])) - 1
+            length = int(links[slab, INFO]) & SLAB_BYTES_MASK
             if items > 0:
-                copy_from_slab(received[MESSAGES][BUFFER], at, pool[SLABS], slab, length)
+                copy_from_slab(ready[INBOX], at, slabs, slab, length)
                 at += length
-            slab_give(state, pool[LINK], pool[WORDS], peer, slab)
-            arrivals[peer, place] = 0
+            slab_give(state, totals, links, peer, slab)
+            rings[peer, place] = 0
             state[peer, IN_NEXT] += 1
             state[peer, IN_HELD] -= 1
         if items < 0:
-            peers[TALLY][_TOO_LONG] += 1
-            continue
-        _add(received[MESSAGES], int(made[MESSAGE_COUNT]), peer, start, size, at_ns)
-        made[MESSAGE_COUNT] += 1
-        made[INBOX_BYTES] = at
-        peers[TALLY][_MESSAGES_IN] += 1
-    peers[TALLY][_DEFERRED] += 1 if deferred and state[peer, DEFERRED] == 0 else 0
-    pool[WORDS][POOL_DEFERRED] += deferred - state[peer, DEFERRED]
+            totals[_TOO_LONG] += 1
+        else:
+            _note_message(totals, ready, peer, size, at_ns)
+    totals[_DEFERRED] += 1 if deferred and state[peer, DEFERRED] == 0 else 0
+    totals[POOL_DEFERRED] += deferred - state[peer, DEFERRED]
     state[peer, DEFERRED] = deferred
 
 
 @kernel(counted=False)
 def _take_item(
-    peers: Peers,
-    pool: Pool,
-    received: Received,
-    peer: int,
-    data: U8,
-    number: int,
-    more: int,
-    start: int,
-    size: int,
-    at_ns: int,
+    core: Core, ready: Ready, peer: int, data: U8, number: int, more: int, start: int, size: int, at_ns: int
 ) -> None:
     """One item of the reliable stream, for which there is room."""
-    state, arrivals, tally, made = peers[STATE], peers[ARRIVALS], peers[TALLY], received[MADE]
-    missing, following = int(state[peer, IN_MISSING]), int(state[peer, IN_NEXT])
+    state, rings, totals, links, slabs = core
+    missing = int(state[peer, IN_MISSING])
     ahead = (number - missing) & 0xFFFF
     item = missing + ahead
-    place = item & (_RING - 1)
-    if ahead >= _WINDOW or arrivals[peer, place] != 0:
-        tally[_ITEMS_DUPLICATE] += 1
+    place = ARRIVAL_AT + (item & (_RING - 1))
+    if ahead >= _WINDOW or rings[peer, place] != 0:
+        totals[_ITEMS_DUPLICATE] += 1
         return
-    tally[_ITEMS_IN] += 1
-    if item == following and more == 0 and _inbox_takes(received, size):
-        at = int(made[INBOX_BYTES])
-        copy_bytes(received[MESSAGES][BUFFER], at, data, start, size)
-        _add(received[MESSAGES], int(made[MESSAGE_COUNT]), peer, at, size, at_ns)
-        made[MESSAGE_COUNT] += 1
-        made[INBOX_BYTES] += size
-        tally[_MESSAGES_IN] += 1
+    totals[_ITEMS_IN] += 1
+    if item == state[peer, IN_NEXT] and more == 0 and _inbox_takes(ready, size):
+        copy_bytes(ready[INBOX], int(ready[MADE][INBOX_BYTES]), data, start, size)
+        _note_message(totals, ready, peer, size, at_ns)
         state[peer, IN_NEXT] += 1
     else:
-        slab = slab_take(state, pool[LINK], pool[WORDS], peer)
-        copy_to_slab(pool[SLABS], slab, data, start, size)
-        pool[INFO][slab] = np.int32(size | (MORE_SLAB if more else 0))
-        arrivals[peer, place] = np.int32(slab + 1)
+        slab = slab_take(state, totals, links, peer)
+        copy_to_slab(slabs, slab, data, start, size)
+        links[slab, INFO] = np.int32(size | (MORE_SLAB if more else 0))
+        rings[peer, place] = np.uint32(slab + 1)
         state[peer, IN_HELD] += 1
     if item == missing:
-        missing += 1
-        while arrivals[peer, missing & (_RING - 1)] != 0 and missing - int(state[peer, IN_NEXT]) < _RING:
+        missing, last = missing + 1, int(state[peer, IN_NEXT]) + _RING
+        while missing < last and rings[peer, ARRIVAL_AT + (missing & (_RING - 1))] != 0:
             missing += 1
-        state[peer, IN_MISSING] = missing
-        state[peer, GAP_SINCE] = 0
-        _deliver(peers, pool, received, peer, at_ns)
+        state[peer, IN_MISSING], state[peer, GAP_SINCE] = missing, 0
+        if state[peer, IN_HELD] > 0:
+            _deliver(core, ready, peer, at_ns)
     if state[peer, IN_HELD] > 0 and state[peer, GAP_SINCE] == 0:
         state[peer, GAP_SINCE] = max(1, at_ns // 1000)
 
 
 @kernel(counted=False)
-def _take_close(peers: Peers, received: Received, peer: int, code: int, start: int, size: int) -> None:
+def _take_close(state: I64, totals: I64, ready: Ready, peer: int, code: int, start: int, size: int) -> None:
     """The first word that a peer ends the connection; its repeats say nothing new."""
-    state, tally, made, closes = peers[STATE], peers[TALLY], received[MADE], received[CLOSES]
+    _, _, closes, made = ready
     if state[peer, CLOSE_HEARD] != 0:
         return
     at = int(made[CLOSE_COUNT])
     if at == closes.shape[0]:
-        tally[_CLOSES_DROPPED] += 1
+        totals[_CLOSES_DROPPED] += 1
         return
-    closes[at, 0], closes[at, 1], closes[at, 2], closes[at, 3] = peer, code, start, size
+    closes[at, 0], closes[at, 1], closes[at, 2], closes[at, 3] = peer, start, size, code
     made[CLOSE_COUNT] += 1
     state[peer, CLOSE_HEARD] = 1
-    tally[_CLOSES_IN] += 1
+    totals[_CLOSES_IN] += 1
 
 
 @kernel(counted=False)
 def _take_sections(
-    peers: Peers, pool: Pool, received: Received, peer: int, data: U8, at: int, end: int, at_ns: int
+    core: Core, ready: Ready, payloads: Places, peer: int, data: U8, at: int, end: int, at_ns: int
 ) -> None:
     """Apply all sections of a packet that is well formed and has room; its chunks are stored already."""
-    state, made = peers[STATE], received[MADE]
+    state, totals, made = core[0], core[2], ready[MADE]
     while at < end:
         kind, more, number, start, size = read_section(data, at, end)
         if kind == _SEQUENCED:
             newest = int(state[peer, NUMBER_IN])
             if newest >= 0 and not 0 < (number - newest) & 0xFFFF < 0x8000:
-                peers[TALLY][_STALE] += 1
+                totals[_STALE] += 1
             else:
                 state[peer, NUMBER_IN] = number
                 kind = _PLAIN
         if kind == _PLAIN:
-            _add(received[PAYLOADS], int(made[PAYLOAD_COUNT]), peer, start, size, at_ns)
-            made[PAYLOAD_COUNT] += 1
+            row = int(made[PAYLOAD_COUNT])
+            payloads[CLIENT][row], payloads[OFFSET][row] = np.int32(peer), start
+            payloads[LENGTH][row], payloads[AT_NS][row] = np.int32(size), at_ns
+            made[PAYLOAD_COUNT] = row + 1
         elif kind == _RELIABLE:
-            _take_item(peers, pool, received, peer, data, number, more, start, size, at_ns)
+            _take_item(core, ready, peer, data, number, more, start, size, at_ns)
         elif kind == _CLOSE:
-            _take_close(peers, received, peer, number, start, size)
+            _take_close(state, totals, ready, peer, number, start, size)
         at = start + size
 
 
 @kernel(counted=False)
-def _take_packet(
-    peers: Peers,
-    pool: Pool,
-    blocks: BlockArrays,
-    control: F64,
-    received: Received,
-    peer: int,
-    data: U8,
-    offset: int,
-    size: int,
-    at_ns: int,
-    now_us: int,
-) -> int:
-    """Take one packet; -1, or the reason why it was dropped."""
-    state, made = peers[STATE], received[MADE]
+def _refused(
+    state: I64, rings: U32, totals: I64, ready: Ready, payload_room: int, peer: int, data: U8, offset: int, size: int
+) -> tuple[int, int]:
+    """Why a packet is dropped before any effect, or -1; and how many chunks it carries."""
     if size < _HEADER or offset < 0 or offset > data.shape[0] - size:
-        return _MALFORMED
-    start, end = offset + _HEADER, offset + size
-    reason, payloads, slabs, chunks = _check(peers, received, blocks, peer, data, start, end)
+        return _MALFORMED, 0
+    inbox, messages, _, made = ready
+    entries, room = messages.shape[0] - int(made[MESSAGE_COUNT]), inbox.shape[0] - int(made[INBOX_BYTES])
+    reason, payloads, slabs, chunks = _check(state, rings, peer, data, offset + _HEADER, offset + size, entries, room)
     if reason == _MALFORMED:
-        return reason
-    sequence = get_u16(data, offset)
-    known = _is_known(state, peer, sequence)
-    if known >= 0 or reason >= 0:
-        return known if known >= 0 else reason
-    if payloads > received[PAYLOADS][CLIENT].shape[0] - made[PAYLOAD_COUNT] or (
-        slabs > 0 and slabs > slab_room(state, pool[WORDS], peer)
+        return reason, 0
+    known = _is_known(state, peer, get_u16(data, offset))
+    if known >= 0:
+        return known, 0
+    if reason < 0 and (
+        payloads > payload_room - made[PAYLOAD_COUNT] or (slabs > 0 and slabs > slab_room(state, totals, peer))
     ):
-        return _NO_ROOM
-    if chunks > 0 and not _take_chunks(blocks, peer, data, start, end):
-        return _NO_ROOM
-    _note_arrival(state, peer, sequence, at_ns // 1000)
-    if start < end:
-        if state[peer, PENDING] == 0:
-            state[peer, PENDING_AT] = now_us
-        state[peer, PENDING] += 1
-    mask = get_u16(data, offset + 4) | get_u16(data, offset + 6) << 16
-    delay = int(np.int64(data[offset + 8]))
-    take_ack(peers, pool, blocks, control, peer, get_u16(data, offset + 2), mask, delay, at_ns // 1000, now_us)
-    state[peer, RECEIVED_BYTES] += size
-    state[peer, EPOCH_IN] += size
-    peers[TALLY][_PACKETS_IN] += 1
-    peers[TALLY][_BYTES_IN] += size
-    _take_sections(peers, pool, received, peer, data, start, end, at_ns)
-    return -1
+        reason = _NO_ROOM
+    return reason, chunks
 
 
-@kernel(f"({PEERS_TYPE}, {POOL_TYPE}, {BLOCKS_TYPE}, f8[:,::1], {PLACES_TYPE}, i8, i8, {RECEIVED_TYPE})", counted=False)
+@kernel(
+    f"({CORE_TYPE}, {BLOCKS_TYPE}, i8[:,::1], u1[::1], {PLACES_TYPE}, i8, i8, i8, {PLACES_TYPE}, {READY_TYPE})",
+    counted=False,
+)
 def receive_packets(
-    peers: Peers,
-    pool: Pool,
+    core: Core,
     blocks: BlockArrays,
-    control: F64,
+    events: I64,
+    data: U8,
     packets: Places,
+    first: int,
     count: int,
     now_us: int,
-    received: Received,
-) -> None:
-    """Take the first `count` packets in order, after what found no room in the inbox before them.
+    payloads: Places,
+    ready: Ready,
+) -> int:
+    """Take the packets from `first` on, in order, after what found no room in the inbox before them.
 
     Args:
-        peers: Columns, as in `net.endpoint_kernels`, like `pool`; `control` are those of `net.congestion_kernels`.
-        packets: Where the packets are.
+        core: As in `net.endpoint_kernels`; `blocks` as in `net.blocks_kernels`.
+        events: As in `net.endpoint_acks_kernels`.
+        data: The arena that the packets are in; `packets` says where, `count` how many.
         now_us: The present [µs].
-        received: Output: payloads, messages, closings, and how many of each.
+        payloads: Output: unreliable payloads.
+        ready: Output: messages, closings, and how many of all; the caller has set the counts to 0.
+
+    Returns:
+        Where to go on after the events have been told; `count` at the end.
     """
-    received[MADE][:] = 0
-    tally, active = peers[TALLY], peers[ACTIVE]
-    if pool[WORDS][POOL_DEFERRED] > 0:
-        for peer in range(active.shape[0]):
-            if peers[STATE][peer, DEFERRED] != 0:
-                _deliver(peers, pool, received, peer, now_us * 1000)
-    for index in range(count):
-        peer = int(packets[CLIENT][index])
-        if peer < 0 or peer >= active.shape[0] or active[peer] == 0:
-            tally[_INACTIVE] += 1
+    state, rings, totals = core[0], core[1], core[2]
+    if first == 0 and totals[POOL_DEFERRED] > 0:
+        for peer in range(state.shape[0]):
+            if state[peer, DEFERRED] != 0:
+                _deliver(core, ready, peer, now_us * 1000)
+    for index in range(first, count):
+        if totals[EVENTS] + EVENTS_PER_PACKET > events.shape[0]:
+            return index
+        peer, offset, size = int(packets[CLIENT][index]), int(packets[OFFSET][index]), int(packets[LENGTH][index])
+        if peer < 0 or peer >= state.shape[0] or state[peer, ACTIVE] == 0:
+            totals[_INACTIVE] += 1
             continue
-        reason = _take_packet(
-            peers, pool, blocks, control, received, peer, packets[BUFFER], int(packets[OFFSET][index]),
-            int(packets[LENGTH][index]), int(packets[AT_NS][index]), now_us,
-        )  # fmt: skip
+        reason, chunks = _refused(state, rings, totals, ready, payloads[CLIENT].shape[0], peer, data, offset, size)
+        if reason < 0 and chunks > 0:
+            reason = _take_chunks(blocks, peer, data, offset + _HEADER, offset + size)
         if reason >= 0:
-            tally[reason] += 1
+            totals[reason] += 1
+            continue
+        at_ns = int(packets[AT_NS][index])
+        _note_arrival(state, peer, get_u16(data, offset), at_ns // 1000)
+        if size > _HEADER:
+            if state[peer, PENDING] == 0:
+                state[peer, PENDING_AT] = now_us
+            state[peer, PENDING] += 1
+        mask, delay = get_u16(data, offset + 4) | get_u16(data, offset + 6) << 16, int(np.int64(data[offset + 8]))
+        take_ack(core, events, peer, get_u16(data, offset + 2), mask, delay, at_ns // 1000, now_us)
+        state[peer, RECEIVED_BYTES] += size
+        state[peer, EPOCH_IN] += size
+        totals[_PACKETS_IN] += 1
+        totals[_BYTES_IN] += size
+        _take_sections(core, ready, payloads, peer, data, offset + _HEADER, offset + size, at_ns)
+    return count
