@@ -9,8 +9,9 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 CHECKED := tests/sim/test_golden.py tests/sim/test_geometry.py tests/sim/test_broadphase.py tests/sim/test_motion.py \
 	tests/sim/test_weapons.py tests/net/test_host_hostile.py tests/net/test_inputs.py tests/net/test_replica.py
 NAME ?= all
+PACKETS ?= 10000000
 
-.PHONY: run test check checked bench setup system lint types layers clean
+.PHONY: run test check checked bench fuzz setup system lint types layers clean
 
 run: $(READY) ## a server with bots, and a page to watch
 	$(BIN)/hitreg run $(RUN_ARGS)
@@ -28,6 +29,10 @@ checked: $(READY)
 
 bench: $(READY) ## `make bench NAME=rays`
 	$(BIN)/hitreg bench $(NAME)
+
+# Ten million mangled packets, for the night; the tests feed 200,000.
+fuzz: $(READY)
+	$(BIN)/hitreg fuzz --packets $(PACKETS)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -9,28 +9,14 @@ section, messages) are declared where the game is: `net.snapshots.FieldTable`, `
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 from net.errors import NetError
 
-__all__ = ["LAYOUTS", "CloseCode", "Group", "Layout", "Rest", "Size", "WireField", "describe_layouts", "layout"]
+__all__ = ["LAYOUTS", "Group", "Layout", "Rest", "Size", "WireField", "describe_layouts", "layout"]
 
 _FORMATS = {
     "u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i8": "<b", "i16": "<h", "i32": "<i", "f64": "<d",
 }  # fmt: skip
-
-
-class CloseCode(IntEnum):
-    """Why a server ends a connection, in a CLOSE section."""
-
-    OTHER = 0  # see the text
-    KICKED = 1  # by whoever runs the server
-    STOPPING = 2  # the server stops or restarts
-    FULL = 3  # the zone has no room for another player
-    REPLACED = 4  # the same client id connected from elsewhere
-    STALLED = 5  # the client left reliable messages unacknowledged for too long
-    IDLE = 6  # the player did nothing for too long
-    REFUSED = 7  # the client broke a rule of the protocol or of the game
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +332,7 @@ PACKETS = Group(
         ),
         _section(
             "CLOSE section",
-            (_F("code", "u8", "why the connection ends"),),
+            (_F("code", "u8", "why the connection ends (`net.closing.CloseCode`)"),),
             "UTF-8 text for the player, ≤ 200 bytes",
             "Kind 5. From the server.",
         ),

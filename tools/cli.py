@@ -340,6 +340,37 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command("fuzz")
+def fuzz_command(
+    packets: Annotated[int, typer.Option(min=1, help="How many mangled packets.")] = 10_000_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed mangles the same way.")] = 1,
+    seconds: SecondsOption = None,
+) -> None:
+    """Flood a server core with mangled packets, and check that nothing gives."""
+    from tools.fuzz import fuzz
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("mangled packets", total=packets)
+        report = _checked(
+            lambda: fuzz(
+                packets=packets,
+                seed=seed,
+                seconds_max=seconds or float("inf"),
+                progress=lambda done: bar.update(task, completed=done),
+            )
+        )
+    table = Table("what became of them", "count")
+    table.columns[1].justify = "right"
+    for name, count in report.counts.items():
+        table.add_row(name, f"{count:,}")
+    Console().print(table)
+    replies, reply_bytes = report.replies
+    typer.echo(f"{report.packets:,} packets, {report.us_per_packet:.2f} µs each; seed {seed}")
+    typer.echo(f"{replies:,} replies to the unauthenticated, {reply_bytes:,} bytes")
+    typer.echo(f"{report.genuine:,} messages of genuine clients, all of them in order")
+
+
 @app.command("config")
 def show_config(config: ConfigOption = None) -> None:
     """Print the settings in force, as TOML, with what each means."""
