@@ -60,12 +60,12 @@ class Congestion:
     Attributes:
         limits: As given.
         columns: For the kernels (`net.congestion_kernels`), float64 (peers, COLUMNS).
-        active: 1 where a peer takes part in the sharing, uint8 (peers,); the caller sets it.
+        active: 1 where a peer takes part in the sharing, uint8 (peers,); the caller clears it.
         level: Where `share` cut the rates last [bytes/s]; infinite where it did not.
     """
 
-    def __init__(self, peers: int, *, limits: CongestionLimits | None = None, now_ns: int = 0) -> None:
-        """Makes every peer new.
+    def __init__(self, peers: int, *, limits: CongestionLimits | None = None) -> None:
+        """Makes room. A peer may send nothing until it is made new by `reset`, or by its kernel.
 
         Raises:
             NetError: No peers, or limits that contradict each other.
@@ -81,8 +81,11 @@ class Congestion:
         self.columns[:, CAP] = np.inf
         self.active: U8 = np.zeros(peers, dtype=np.uint8)
         self.level = np.inf
-        for peer in range(peers):
-            reset_peer(self.columns, peer, now_ns // 1000)
+
+    def reset(self, peer: int, now_ns: int) -> None:
+        """Make a peer new and active: the start rate, and nothing known of its path."""
+        reset_peer(self.columns, peer, now_ns // 1000)
+        self.active[peer] = 1
 
     def share(self, now_ns: int) -> None:
         """Share the total among the active peers; to be called once per tick, before packets are composed."""

@@ -41,7 +41,8 @@ class Kernels:
 
     def __init__(self, peers: int, limits: CongestionLimits | None = None) -> None:
         self.congestion = Congestion(peers, limits=limits)
-        self.congestion.active[:] = 1
+        for peer in range(peers):
+            self.congestion.reset(peer, 0)
         self.columns = self.congestion.columns
 
     def on_send(self, peer: int, size: int, now: int) -> None:
