@@ -35,6 +35,7 @@ __all__ = [
     "CONNECT_TOKEN_BYTES",
     "KEY_BYTES",
     "MAC_BYTES",
+    "NEVER_EXPIRES",
     "PRIVATE_TOKEN_BYTES",
     "SERVERS_MAX",
     "TOKEN_NONCE_BYTES",
