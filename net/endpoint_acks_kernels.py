@@ -123,73 +123,70 @@ def tell_events(blocks: BlockArrays, control: F64, events: I64, totals: I64, now
 
 
 @kernel(counted=False)
-def _sample(state: I64, peer: int, sample: int, now_us: int) -> None:
+def _sample(own: I64, sample: int, now_us: int) -> None:
     """Take in one round trip [ns]: RFC 9002 section 5.3, RFC 3550's jitter, and the least of the last windows."""
-    before = int(state[peer, RTT])
+    before = own[RTT]
     if before == 0:
-        state[peer, RTT], state[peer, RTT_VARIATION] = sample, sample >> 1
+        own[RTT], own[RTT_VARIATION] = sample, sample >> 1
     else:
-        state[peer, RTT_VARIATION] += (abs(before - sample) - state[peer, RTT_VARIATION]) >> 2
-        state[peer, RTT] += (sample - before) >> 3
-        state[peer, JITTER] += (abs(sample - state[peer, RTT_LATEST]) - state[peer, JITTER]) >> 4
-    state[peer, RTT_LATEST] = sample
-    if now_us - state[peer, MINIMUM_AT] >= MINIMUM_WINDOW_US:
-        state[peer, MINIMUM_AT] = now_us
-        state[peer, MINIMUM_BEFORE], state[peer, MINIMUM_NOW] = state[peer, MINIMUM_NOW], 0
-    if state[peer, MINIMUM_NOW] == 0 or sample < state[peer, MINIMUM_NOW]:
-        state[peer, MINIMUM_NOW] = sample
-    least = int(state[peer, MINIMUM_NOW])
-    if state[peer, MINIMUM_BEFORE] > 0:
-        least = min(least, int(state[peer, MINIMUM_BEFORE]))
-    state[peer, RTT_MINIMUM] = least
+        own[RTT_VARIATION] += (abs(before - sample) - own[RTT_VARIATION]) >> 2
+        own[RTT] += (sample - before) >> 3
+        own[JITTER] += (abs(sample - own[RTT_LATEST]) - own[JITTER]) >> 4
+    own[RTT_LATEST] = sample
+    if now_us - own[MINIMUM_AT] >= MINIMUM_WINDOW_US:
+        own[MINIMUM_AT] = now_us
+        own[MINIMUM_BEFORE], own[MINIMUM_NOW] = own[MINIMUM_NOW], 0
+    if own[MINIMUM_NOW] == 0 or sample < own[MINIMUM_NOW]:
+        own[MINIMUM_NOW] = sample
+    least = own[MINIMUM_NOW]
+    if own[MINIMUM_BEFORE] > 0:
+        least = min(least, own[MINIMUM_BEFORE])
+    own[RTT_MINIMUM] = least
 
 
 @kernel(counted=False)
-def _items_acked(state: I64, rings: U32, totals: I64, links: I32, peer: int, first: int, mask: int) -> None:
+def _items_acked(own: I64, ring: U32, totals: I64, links: I32, first: int, mask: int) -> None:
     """Items arrived: their slabs are free, and the window moves on."""
-    base, end = int(state[peer, ITEM_BASE]), int(state[peer, ITEM_NEXT])
+    base, end = own[ITEM_BASE], own[ITEM_NEXT]
     item = base + ((first - base + 0x8000) & 0xFFFF) - 0x8000
     while mask != 0:
         at = item & (_WINDOW - 1)
-        mark = int(np.int64(rings[peer, MARK_AT + at]))
+        mark = int(np.int64(ring[MARK_AT + at]))
         if mask & 1 and base <= item < end and mark in (DUE, FLIGHT):
-            slab = int(np.int64(rings[peer, SLAB_AT + at]))
-            state[peer, ITEMS_DUE] -= 1 if mark == DUE else 0
-            state[peer, QUEUED_BYTES] -= int(links[slab, INFO]) & SLAB_BYTES_MASK
-            state[peer, QUEUED_ITEMS] -= 1
-            rings[peer, MARK_AT + at] = DONE
-            slab_give(state, totals, links, peer, slab)
+            slab = int(np.int64(ring[SLAB_AT + at]))
+            own[ITEMS_DUE] -= 1 if mark == DUE else 0
+            own[QUEUED_BYTES] -= int(np.int64(links[slab, INFO])) & SLAB_BYTES_MASK
+            own[QUEUED_ITEMS] -= 1
+            ring[MARK_AT + at] = DONE
+            slab_give(own, totals, links, slab)
         item += 1
         mask >>= 1
-    while base < end and rings[peer, MARK_AT + (base & (_WINDOW - 1))] == DONE:
-        rings[peer, MARK_AT + (base & (_WINDOW - 1))] = FREE
+    while base < end and ring[MARK_AT + (base & (_WINDOW - 1))] == DONE:
+        ring[MARK_AT + (base & (_WINDOW - 1))] = FREE
         base += 1
-    state[peer, ITEM_BASE] = base
-    if (
-        2 * state[peer, QUEUED_BYTES] <= totals[QUEUE_BYTES_MAX]
-        and 2 * state[peer, QUEUED_ITEMS] <= totals[QUEUE_ITEMS_MAX]
-    ):
-        state[peer, FULL_SINCE] = 0
+    own[ITEM_BASE] = base
+    if 2 * own[QUEUED_BYTES] <= totals[QUEUE_BYTES_MAX] and 2 * own[QUEUED_ITEMS] <= totals[QUEUE_ITEMS_MAX]:
+        own[FULL_SINCE] = 0
 
 
 @kernel(counted=False)
-def _items_lost(state: I64, rings: U32, peer: int, first: int, mask: int) -> None:
+def _items_lost(own: I64, ring: U32, first: int, mask: int) -> None:
     """Items of a lost packet become due again, unless they have arrived otherwise."""
-    base, end = int(state[peer, ITEM_BASE]), int(state[peer, ITEM_NEXT])
+    base, end = own[ITEM_BASE], own[ITEM_NEXT]
     item = base + ((first - base + 0x8000) & 0xFFFF) - 0x8000
     while mask != 0:
         at = MARK_AT + (item & (_WINDOW - 1))
-        if mask & 1 and base <= item < end and rings[peer, at] == FLIGHT:
-            rings[peer, at] = DUE
-            state[peer, ITEMS_DUE] += 1
+        if mask & 1 and base <= item < end and ring[at] == FLIGHT:
+            ring[at] = DUE
+            own[ITEMS_DUE] += 1
         item += 1
         mask >>= 1
 
 
 @kernel(counted=False)
 def _settle_acked(
-    state: I64,
-    rings: U32,
+    own: I64,
+    ring: U32,
     totals: I64,
     links: I32,
     events: I64,
@@ -200,99 +197,99 @@ def _settle_acked(
 ) -> None:
     """A packet arrived, perhaps after it had counted as lost; again changes nothing."""
     at = 3 * (sequence & (_RING - 1))
-    word, load = int(np.int64(rings[peer, at + 1])), int(np.int64(rings[peer, at + 2]))
+    word, load = int(np.int64(ring[at + 1])), int(np.int64(ring[at + 2]))
     status, size = word >> STATUS_SHIFT & STATUS_MASK, word & BYTES_MASK
     if status not in (LIVE, LOST):
         return
-    rings[peer, at + 1] = np.uint32(word & ~(STATUS_MASK << STATUS_SHIFT) | ACKED << STATUS_SHIFT)
+    ring[at + 1] = np.uint32(word & ~(STATUS_MASK << STATUS_SHIFT) | ACKED << STATUS_SHIFT)
     totals[_ACKED] += 1
-    state[peer, EPOCH_OUT] += size
-    state[peer, BACKOFF], state[peer, PROGRESS_AT] = 0, now_us
+    own[EPOCH_OUT] += size
+    own[BACKOFF], own[PROGRESS_AT] = 0, now_us
     if status == LOST:
         totals[_SPURIOUS] += 1
     else:
-        state[peer, LOSS] -= state[peer, LOSS] >> LOSS_SHIFT
-        state[peer, IN_FLIGHT] -= size if word & ELICITING else 0
+        own[LOSS] -= own[LOSS] >> LOSS_SHIFT
+        own[IN_FLIGHT] -= size if word & ELICITING else 0
     if word & ELICITING:
-        age = (now_us - int(np.int64(rings[peer, at]))) & _LOW_32
+        age = (now_us - int(np.int64(ring[at]))) & _LOW_32
         _add_event(totals, events, _ON_ACK, peer, size, now_us - age, rtt_us)
     if load != 0:
         if word & CHUNK_CARRIED:
             _add_event(totals, events, _CHUNK_ACKED, load - 1, 0, 0, 0)
         else:
-            _items_acked(state, rings, totals, links, peer, word >> FIRST_SHIFT, load)
+            _items_acked(own, ring, totals, links, word >> FIRST_SHIFT, load)
 
 
 @kernel(counted=False)
-def settle_lost(state: I64, rings: U32, totals: I64, events: I64, peer: int, sequence: int) -> None:
+def settle_lost(own: I64, ring: U32, totals: I64, events: I64, peer: int, sequence: int) -> None:
     """A packet that is still under way counts as lost: what it carried becomes due again."""
     at = 3 * (sequence & (_RING - 1))
-    word, load = int(np.int64(rings[peer, at + 1])), int(np.int64(rings[peer, at + 2]))
-    rings[peer, at + 1] = np.uint32(word & ~(STATUS_MASK << STATUS_SHIFT) | LOST << STATUS_SHIFT)
+    word, load = int(np.int64(ring[at + 1])), int(np.int64(ring[at + 2]))
+    ring[at + 1] = np.uint32(word & ~(STATUS_MASK << STATUS_SHIFT) | LOST << STATUS_SHIFT)
     totals[_LOST] += 1
-    state[peer, LAST_LOST] = max(sequence, state[peer, LAST_LOST])
-    state[peer, LOSS] += (_LOSS_ONE - state[peer, LOSS]) >> LOSS_SHIFT
+    own[LAST_LOST] = max(sequence, own[LAST_LOST])
+    own[LOSS] += (_LOSS_ONE - own[LOSS]) >> LOSS_SHIFT
     if word & ELICITING:
-        state[peer, IN_FLIGHT] -= word & BYTES_MASK
+        own[IN_FLIGHT] -= word & BYTES_MASK
         _add_event(totals, events, _ON_LOSS, peer, word & BYTES_MASK, 0, 0)
     if load != 0:
         if word & CHUNK_CARRIED:
             _add_event(totals, events, _CHUNK_LOST, load - 1, 0, 0, 0)
         else:
-            _items_lost(state, rings, peer, word >> FIRST_SHIFT, load)
+            _items_lost(own, ring, word >> FIRST_SHIFT, load)
 
 
 @kernel(counted=False)
-def _detect(state: I64, rings: U32, totals: I64, events: I64, peer: int, now_us: int) -> None:
+def _detect(own: I64, ring: U32, totals: I64, events: I64, peer: int, now_us: int) -> None:
     """Declare packets lost by what was acknowledged after them; OLDEST moves to the first one still under way."""
-    slowest = max(int(state[peer, RTT]), int(state[peer, RTT_LATEST]))
+    slowest = max(own[RTT], own[RTT_LATEST])
     patience = max(slowest + (slowest >> 3), GRANULARITY_NS) // 1000
-    sequence, end, newest = int(state[peer, OLDEST]), int(state[peer, NEXT_SEQ]), int(state[peer, LARGEST_ACKED])
+    sequence, end, newest = own[OLDEST], own[NEXT_SEQ], own[LARGEST_ACKED]
     while sequence < end:
         at = 3 * (sequence & (_RING - 1))
-        if int(np.int64(rings[peer, at + 1])) >> STATUS_SHIFT & STATUS_MASK == LIVE:
-            age = (now_us - int(np.int64(rings[peer, at]))) & _LOW_32
+        if int(np.int64(ring[at + 1])) >> STATUS_SHIFT & STATUS_MASK == LIVE:
+            age = (now_us - int(np.int64(ring[at]))) & _LOW_32
             overtaken = sequence <= newest - PACKET_THRESHOLD and age > patience
             if not overtaken and sequence >= newest - ACK_REACH:
                 break
-            settle_lost(state, rings, totals, events, peer, sequence)
+            settle_lost(own, ring, totals, events, peer, sequence)
         sequence += 1
-    state[peer, OLDEST] = sequence
+    own[OLDEST] = sequence
 
 
 @kernel(counted=False)
-def _probe(state: I64, rings: U32, totals: I64, events: I64, peer: int, now_us: int) -> None:
+def _probe(own: I64, ring: U32, totals: I64, events: I64, peer: int, now_us: int) -> None:
     """The probe time-out of a peer that is silent.
 
     It begins with the oldest packet under way, and anew with whatever is acknowledged. At its end everything older
     than it counts as lost, and the next one is twice as long. Packets that ask for no acknowledgement are forgotten
     without being counted.
     """
-    smooth, variation = int(state[peer, RTT]), int(state[peer, RTT_VARIATION])
+    smooth, variation = own[RTT], own[RTT_VARIATION]
     if smooth == 0:
         smooth, variation = RTT_FIRST_NS, RTT_FIRST_NS >> 1
     probe = smooth + max(4 * variation, GRANULARITY_NS) + ACK_DELAY_MAX_NS
-    limit = max(probe, min(probe << int(state[peer, BACKOFF]), PROBE_NS_MAX)) // 1000
+    limit = max(probe, min(probe << own[BACKOFF], PROBE_NS_MAX)) // 1000
     # Not by the age of a packet alone: at 30 % loss three acknowledgements of later packets may well take longer.
-    if now_us - state[peer, PROGRESS_AT] <= limit:
+    if now_us - own[PROGRESS_AT] <= limit:
         return
-    sequence, end, probed = int(state[peer, OLDEST]), int(state[peer, NEXT_SEQ]), 0
+    sequence, end, probed = own[OLDEST], own[NEXT_SEQ], 0
     while sequence < end:
         at = 3 * (sequence & (_RING - 1))
-        word = int(np.int64(rings[peer, at + 1]))
+        word = int(np.int64(ring[at + 1]))
         if word >> STATUS_SHIFT & STATUS_MASK == LIVE:
-            if (now_us - int(np.int64(rings[peer, at]))) & _LOW_32 <= limit:
+            if (now_us - int(np.int64(ring[at]))) & _LOW_32 <= limit:
                 break
             if word & ELICITING:
-                settle_lost(state, rings, totals, events, peer, sequence)
+                settle_lost(own, ring, totals, events, peer, sequence)
                 probed = 1
             else:
-                rings[peer, at + 1] = np.uint32(word & ~(STATUS_MASK << STATUS_SHIFT) | LOST << STATUS_SHIFT)
+                ring[at + 1] = np.uint32(word & ~(STATUS_MASK << STATUS_SHIFT) | LOST << STATUS_SHIFT)
         sequence += 1
-    state[peer, OLDEST] = sequence
+    own[OLDEST] = sequence
     if probed:
         totals[_PROBES] += 1
-        state[peer, BACKOFF], state[peer, PROGRESS_AT] = min(BACKOFF_MAX, state[peer, BACKOFF] + 1), now_us
+        own[BACKOFF], own[PROGRESS_AT] = min(BACKOFF_MAX, own[BACKOFF] + 1), now_us
 
 
 @kernel(f"({CORE_TYPE}, i8[:,::1], i8, i8)", counted=False)
@@ -304,42 +301,55 @@ def sweep_peers(core: Core, events: I64, first: int, now_us: int) -> int:
     """
     state, rings, totals = core[0], core[1], core[2]
     for peer in range(first, state.shape[0]):
-        if state[peer, ACTIVE] == 0:
+        own, ring = state[peer], rings[peer]
+        if own[ACTIVE] == 0:
             continue
         if totals[EVENTS] + EVENTS_PER_PACKET > events.shape[0]:
             return peer
-        if state[peer, OLDEST] != state[peer, NEXT_SEQ]:
-            if state[peer, LARGEST_ACKED] - PACKET_THRESHOLD >= state[peer, OLDEST]:
-                _detect(state, rings, totals, events, peer, now_us)
-            _probe(state, rings, totals, events, peer, now_us)
-        elapsed = now_us - int(state[peer, EPOCH_AT])
+        if own[OLDEST] != own[NEXT_SEQ]:
+            if own[LARGEST_ACKED] - PACKET_THRESHOLD >= own[OLDEST]:
+                _detect(own, ring, totals, events, peer, now_us)
+            _probe(own, ring, totals, events, peer, now_us)
+        elapsed = now_us - own[EPOCH_AT]
         if elapsed >= EPOCH_US:
             for count, rate in ((EPOCH_OUT, RATE_OUT), (EPOCH_IN, RATE_IN)):
-                sample = int(state[peer, count]) * 1_000_000 // elapsed
-                before = int(state[peer, rate])
-                state[peer, rate] = sample if before == 0 else before + ((sample - before) >> 2)
-                state[peer, count] = 0
-            state[peer, EPOCH_AT] = now_us
+                sample = int(own[count]) * 1_000_000 // elapsed
+                before = int(own[rate])
+                own[rate] = sample if before == 0 else before + ((sample - before) >> 2)
+                own[count] = 0
+            own[EPOCH_AT] = now_us
     return int(state.shape[0])
 
 
 @kernel(counted=False)
-def _round_trip(state: I64, rings: U32, peer: int, sequence: int, delay: int, at_us: int) -> int:
+def _round_trip(own: I64, ring: U32, sequence: int, delay: int, at_us: int) -> int:
     """Measure the round trip of the packet an acknowledgement names [µs]; 0 where it says nothing new."""
     at = 3 * (sequence & (_RING - 1))
-    status = int(np.int64(rings[peer, at + 1])) >> STATUS_SHIFT & STATUS_MASK
+    status = int(np.int64(ring[at + 1])) >> STATUS_SHIFT & STATUS_MASK
     if status not in (LIVE, LOST) or delay == 255:
         return 0
-    age = (at_us - int(np.int64(rings[peer, at]))) & _LOW_32
+    age = (at_us - int(np.int64(ring[at]))) & _LOW_32
     if age > 0x7FFFFFFF:  # received before it was sent, by clocks of two sources
         age = 0
     sample = max(1, age - 250 * delay)
-    _sample(state, peer, sample * 1000, at_us)
+    _sample(own, sample * 1000, at_us)
     return sample
 
 
 @kernel(counted=False)
-def take_ack(core: Core, events: I64, peer: int, ack: int, mask: int, delay: int, at_us: int, now_us: int) -> None:
+def take_ack(
+    own: I64,
+    ring: U32,
+    totals: I64,
+    links: I32,
+    events: I64,
+    peer: int,
+    ack: int,
+    mask: int,
+    delay: int,
+    at_us: int,
+    now_us: int,
+) -> None:
     """Take in the acknowledgement in a packet's header; what it says of packets never sent is ignored and counted.
 
     Args:
@@ -347,10 +357,9 @@ def take_ack(core: Core, events: I64, peer: int, ack: int, mask: int, delay: int
         delay: How long the peer held it [¼ ms].
         at_us: When the packet arrived at the socket; `now_us` the present [µs].
     """
-    state, rings, totals, links, _ = core
     if ack == ACK_NONE and mask == 0:
         return
-    end, first = int(state[peer, NEXT_SEQ]), int(state[peer, FIRST_SEQ])
+    end, first = own[NEXT_SEQ], own[FIRST_SEQ]
     behind = (end - 1 - ack) & 0xFFFF
     newest = end - 1 - behind
     if newest < first or behind >= 0x8000:
@@ -359,16 +368,16 @@ def take_ack(core: Core, events: I64, peer: int, ack: int, mask: int, delay: int
     if behind >= _RING:
         totals[_ACK_OLD] += 1
         return
-    rtt_us = _round_trip(state, rings, peer, newest, delay, at_us)
+    rtt_us = _round_trip(own, ring, newest, delay, at_us)
     # All before OLDEST is settled. Only what was lost of late may still arrive and have to be looked for there.
     reach = newest - ACK_REACH
-    lowest = reach if state[peer, LAST_LOST] >= reach else max(reach, int(state[peer, OLDEST]))
+    lowest = reach if own[LAST_LOST] >= reach else max(reach, own[OLDEST])
     lowest = max(lowest, first, end - _RING)
     if reach < first and mask >> (newest - first) != 0:
         totals[_ACK_INVALID] += 1
     for sequence in range(lowest, newest):
         if mask >> (newest - 1 - sequence) & 1:
-            _settle_acked(state, rings, totals, links, events, peer, sequence, now_us, 0)
-    _settle_acked(state, rings, totals, links, events, peer, newest, now_us, rtt_us)
-    state[peer, LARGEST_ACKED] = max(newest, state[peer, LARGEST_ACKED])
-    _detect(state, rings, totals, events, peer, now_us)
+            _settle_acked(own, ring, totals, links, events, peer, sequence, now_us, 0)
+    _settle_acked(own, ring, totals, links, events, peer, newest, now_us, rtt_us)
+    own[LARGEST_ACKED] = max(newest, own[LARGEST_ACKED])
+    _detect(own, ring, totals, events, peer, now_us)

@@ -98,22 +98,22 @@ _SEND_INACTIVE, _SEND_WRONG_SIZE = int(EndpointCount.SEND_INACTIVE), int(Endpoin
 
 
 @kernel(counted=False)
-def _begin(state: I64, peer: int, data: U8, at: int, now_us: int) -> None:
+def _begin(own: I64, data: U8, at: int, now_us: int) -> None:
     """Write the header of a packet: its number, and what has arrived."""
-    put_u16(data, at, int(state[peer, NEXT_SEQ]))
-    newest, mask = int(state[peer, NEWEST_IN]), int(state[peer, MASK_IN])
+    put_u16(data, at, own[NEXT_SEQ])
+    newest, mask = own[NEWEST_IN], own[MASK_IN]
     put_u16(data, at + 2, newest if newest >= 0 else ACK_NONE)
     put_u16(data, at + 4, mask)
     put_u16(data, at + 6, mask >> 16)
-    age = (now_us - int(state[peer, NEWEST_AT])) // 250
+    age = (now_us - own[NEWEST_AT]) // 250
     data[at + 8] = np.uint8(255 if newest < 0 else max(0, min(255, age)))
-    state[peer, PENDING] = 0
+    own[PENDING] = 0
 
 
 @kernel(counted=False)
 def _end(
-    state: I64,
-    rings: U32,
+    own: I64,
+    ring: U32,
     totals: I64,
     events: I64,
     control: F64,
@@ -124,18 +124,18 @@ def _end(
     now_us: int,
 ) -> None:
     """Remember a packet as sent."""
-    sequence = int(state[peer, NEXT_SEQ])
+    sequence = own[NEXT_SEQ]
     at = 3 * (sequence & (_RING - 1))
-    if int(np.int64(rings[peer, at + 1])) >> STATUS_SHIFT & STATUS_MASK == LIVE:
-        settle_lost(state, rings, totals, events, peer, sequence - _RING)
-    state[peer, OLDEST] = max(int(state[peer, OLDEST]), sequence - _RING + 1)
-    rings[peer, at] = np.uint32(now_us & _LOW_32)
-    rings[peer, at + 1] = np.uint32(size | LIVE << STATUS_SHIFT | flags)
-    rings[peer, at + 2] = np.uint32(load)
-    state[peer, NEXT_SEQ] = sequence + 1
-    state[peer, SENT_BYTES] += size
+    if int(np.int64(ring[at + 1])) >> STATUS_SHIFT & STATUS_MASK == LIVE:
+        settle_lost(own, ring, totals, events, peer, sequence - _RING)
+    own[OLDEST] = max(own[OLDEST], sequence - _RING + 1)
+    ring[at] = np.uint32(now_us & _LOW_32)
+    ring[at + 1] = np.uint32(size | LIVE << STATUS_SHIFT | flags)
+    ring[at + 2] = np.uint32(load)
+    own[NEXT_SEQ] = sequence + 1
+    own[SENT_BYTES] += size
     if flags & ELICITING:
-        state[peer, IN_FLIGHT] += size
+        own[IN_FLIGHT] += size
     else:
         totals[_BARE_OUT] += 1
     totals[_PACKETS_OUT] += 1
@@ -164,67 +164,76 @@ def _has_room(packets: Places, data: U8, count: int, totals: I64, events: I64) -
 
 
 @kernel(counted=False)
-def _promote(state: I64, rings: U32, links: I32, peer: int) -> None:
+def _promote(own: I64, ring: U32, links: I32) -> None:
     """Number the items that wait, as far as the window goes."""
-    while state[peer, WAIT_COUNT] > 0 and state[peer, ITEM_NEXT] - state[peer, ITEM_BASE] < _WINDOW:
-        slab, at = int(state[peer, WAIT_HEAD]), int(state[peer, ITEM_NEXT]) & (_WINDOW - 1)
-        state[peer, WAIT_HEAD] = links[slab, LINK]
+    while own[WAIT_COUNT] > 0 and own[ITEM_NEXT] - own[ITEM_BASE] < _WINDOW:
+        slab, at = own[WAIT_HEAD], own[ITEM_NEXT] & (_WINDOW - 1)
+        own[WAIT_HEAD] = links[slab, LINK]
         links[slab, LINK] = -1
-        state[peer, WAIT_COUNT] -= 1
-        rings[peer, SLAB_AT + at] = np.uint32(slab)
-        rings[peer, MARK_AT + at] = DUE
-        state[peer, ITEM_NEXT] += 1
-        state[peer, ITEMS_DUE] += 1
+        own[WAIT_COUNT] -= 1
+        ring[SLAB_AT + at] = np.uint32(slab)
+        ring[MARK_AT + at] = DUE
+        own[ITEM_NEXT] += 1
+        own[ITEMS_DUE] += 1
 
 
 @kernel(counted=False)
-def _write_payloads(core: Core, peer: int, data: U8, at: int, end: int) -> int:
+def _write_payloads(own: I64, totals: I64, links: I32, slabs: U8, data: U8, at: int, end: int) -> int:
     """Write queued unreliable payloads while they fit; returns where the next section goes."""
-    state, _, totals, links, slabs = core
-    while state[peer, PLAIN_COUNT] > 0:
-        slab = int(state[peer, PLAIN_HEAD])
-        size, numbered = int(links[slab, INFO]) & SLAB_BYTES_MASK, int(links[slab, INFO]) & SEQUENCED_SLAB
+    while own[PLAIN_COUNT] > 0:
+        slab = own[PLAIN_HEAD]
+        size, numbered = (
+            int(np.int64(links[slab, INFO])) & SLAB_BYTES_MASK,
+            int(np.int64(links[slab, INFO])) & SEQUENCED_SLAB,
+        )
         if at + 3 + (2 if numbered else 0) + size > end:
             break
         data[at] = np.uint8(_SEQUENCED if numbered else _PLAIN)
         at += 1
         if numbered:
-            put_u16(data, at, int(state[peer, NUMBER_OUT]))
-            state[peer, NUMBER_OUT] += 1
+            put_u16(data, at, own[NUMBER_OUT])
+            own[NUMBER_OUT] += 1
             at += 2
         put_u16(data, at, size)
         copy_from_slab(data, at + 2, slabs, slab, size)
         at += 2 + size
-        state[peer, PLAIN_HEAD] = links[slab, LINK]
-        state[peer, PLAIN_COUNT] -= 1
-        slab_give(state, totals, links, peer, slab)
+        own[PLAIN_HEAD] = links[slab, LINK]
+        own[PLAIN_COUNT] -= 1
+        slab_give(own, totals, links, slab)
     return at
 
 
 @kernel(counted=False)
-def _items_allowed(state: I64, control: F64, peer: int, now_us: int) -> bool:
+def _items_allowed(own: I64, tokens: float, now_us: int) -> bool:
     """Whether due items may go now."""
-    return bool(
-        state[peer, ITEMS_DUE] > 0
-        and (control[peer, TOKENS] > 0.0 or now_us - state[peer, ITEM_SENT_AT] >= STARVING_US)
-    )
+    return bool(own[ITEMS_DUE] > 0 and (tokens > 0.0 or now_us - own[ITEM_SENT_AT] >= STARVING_US))
 
 
 @kernel(counted=False)
-def _write_items(core: Core, room: bool, peer: int, data: U8, at: int, end: int, now_us: int) -> tuple[int, int, int]:
+def _write_items(
+    own: I64,
+    ring: U32,
+    totals: I64,
+    links: I32,
+    slabs: U8,
+    room: bool,
+    data: U8,
+    at: int,
+    end: int,
+    now_us: int,
+) -> tuple[int, int, int]:
     """Write due items while they fit: (where the next section goes, the first item's number, mask from it on).
 
     Args:
         room: Whether there is a budget for more than one.
     """
-    state, rings, totals, links, slabs = core
     first, mask = 0, 0
-    item, last = int(state[peer, ITEM_BASE]), int(state[peer, ITEM_NEXT])
-    while item < last and state[peer, ITEMS_DUE] > 0 and (mask == 0 or (room and item - first < ITEMS_PER_PACKET_SPAN)):
+    item, last = own[ITEM_BASE], own[ITEM_NEXT]
+    while item < last and own[ITEMS_DUE] > 0 and (mask == 0 or (room and item - first < ITEMS_PER_PACKET_SPAN)):
         place = item & (_WINDOW - 1)
-        if rings[peer, MARK_AT + place] == DUE:
-            slab = int(np.int64(rings[peer, SLAB_AT + place]))
-            word = int(links[slab, INFO])
+        if ring[MARK_AT + place] == DUE:
+            slab = int(np.int64(ring[SLAB_AT + place]))
+            word = int(np.int64(links[slab, INFO]))
             size = word & SLAB_BYTES_MASK
             if at + 5 + size <= end:
                 data[at] = np.uint8(_RELIABLE | (_MORE if word & MORE_SLAB else 0))
@@ -232,27 +241,37 @@ def _write_items(core: Core, room: bool, peer: int, data: U8, at: int, end: int,
                 put_u16(data, at + 3, size)
                 copy_from_slab(data, at + 5, slabs, slab, size)
                 at += 5 + size
-                rings[peer, MARK_AT + place] = FLIGHT
-                state[peer, ITEMS_DUE] -= 1
+                ring[MARK_AT + place] = FLIGHT
+                own[ITEMS_DUE] -= 1
                 totals[_ITEMS_RESENT if word & SENT_SLAB else _ITEMS_OUT] += 1
                 links[slab, INFO] = np.int32(word | SENT_SLAB)
                 first = item if mask == 0 else first
                 mask |= 1 << (item - first)
         item += 1
     if mask != 0:
-        state[peer, ITEM_SENT_AT] = now_us
+        own[ITEM_SENT_AT] = now_us
     return at, first, mask
 
 
 @kernel(counted=False)
-def _fill(core: Core, control: F64, peer: int, data: U8, at: int, end: int, now_us: int) -> tuple[int, int, int]:
+def _fill(
+    own: I64,
+    ring: U32,
+    totals: I64,
+    links: I32,
+    slabs: U8,
+    tokens: float,
+    data: U8,
+    at: int,
+    end: int,
+    now_us: int,
+) -> tuple[int, int, int]:
     """Fill a packet up: (where the next section goes, flags of the packet's record, its load)."""
-    state = core[0]
-    if state[peer, PLAIN_COUNT] > 0:
-        at = _write_payloads(core, peer, data, at, end)
+    if own[PLAIN_COUNT] > 0:
+        at = _write_payloads(own, totals, links, slabs, data, at, end)
     first, mask = 0, 0
-    if _items_allowed(state, control, peer, now_us):
-        at, first, mask = _write_items(core, control[peer, TOKENS] > 0.0, peer, data, at, end, now_us)
+    if _items_allowed(own, tokens, now_us):
+        at, first, mask = _write_items(own, ring, totals, links, slabs, tokens > 0.0, data, at, end, now_us)
     return at, (first & 0xFFFF) << FIRST_SHIFT, mask
 
 
@@ -269,23 +288,23 @@ def _close_packets(
     now_us: int,
 ) -> int:
     """Say in a few packets, for one may get lost, why the connection ends; returns the packets then listed."""
-    state, rings, totals, _, _ = core
+    own, ring, totals = core[0][peer], core[1][peer], core[2]
     text, info = closings
-    row = int(state[peer, CLOSE_ROW]) - 1
+    row = own[CLOSE_ROW] - 1
     size = int(info[row, 1])
     for _ in range(CLOSE_REPEATS):
         if not _has_room(packets, data, count, totals, events):
             totals[_OUTGOING_FULL] += 1
             return count
         at = int(packets[OFFSET][count])
-        _begin(state, peer, data, at, now_us)
+        _begin(own, data, at, now_us)
         data[at + _HEADER] = np.uint8(_CLOSE | _LAST)
         data[at + _HEADER + 1] = np.uint8(info[row, 0])
         for index in range(size):
             data[at + _HEADER + 2 + index] = text[row, index]
-        _end(state, rings, totals, events, control, peer, _HEADER + 2 + size, ELICITING, 0, now_us)
+        _end(own, ring, totals, events, control, peer, _HEADER + 2 + size, ELICITING, 0, now_us)
         count = _list(packets, count, peer, _HEADER + 2 + size)
-    state[peer, CLOSE_ROW] = 0
+    own[CLOSE_ROW] = 0
     info[row, 1] = -1
     return count
 
@@ -295,24 +314,25 @@ def _extra_packets(
     core: Core, events: I64, control: F64, packets: Places, data: U8, count: int, peer: int, now_us: int
 ) -> int:
     """Compose packets for what is due to a peer and found no place in another; returns the packets then listed."""
-    state, rings, totals, _, _ = core
+    state, rings, totals, links, slabs = core
+    own, ring = state[peer], rings[peer]
     for _ in range(EXTRA_PACKETS_MAX):
-        owed = state[peer, PENDING] >= ACKS_OWED_MAX or (
-            state[peer, PENDING] > 0 and now_us - state[peer, PENDING_AT] >= ACK_DELAY_US_MAX
-        )
-        due = state[peer, PLAIN_COUNT] > 0 or _items_allowed(state, control, peer, now_us)
+        owed = own[PENDING] >= ACKS_OWED_MAX or (own[PENDING] > 0 and now_us - own[PENDING_AT] >= ACK_DELAY_US_MAX)
+        due = own[PLAIN_COUNT] > 0 or _items_allowed(own, control[peer, TOKENS], now_us)
         if not (owed or due):
             return count
         if not _has_room(packets, data, count, totals, events):
             totals[_OUTGOING_FULL] += 1
             return count
         start = int(packets[OFFSET][count])
-        _begin(state, peer, data, start, now_us)
+        _begin(own, data, start, now_us)
         at, flags, load = start + _HEADER, 0, 0
         if due:
-            at, flags, load = _fill(core, control, peer, data, at, start + _PACKET, now_us)
+            at, flags, load = _fill(
+                own, ring, totals, links, slabs, control[peer, TOKENS], data, at, start + _PACKET, now_us
+            )
             flags |= ELICITING
-        _end(state, rings, totals, events, control, peer, at - start, flags, load, now_us)
+        _end(own, ring, totals, events, control, peer, at - start, flags, load, now_us)
         count = _list(packets, count, peer, at - start)
     return count
 
@@ -344,15 +364,16 @@ def compose_packets(
         start: The peer whose own packets come first, so that a full arena does not always meet the same.
         now_us: The present [µs].
     """
-    state, rings, totals, links, _ = core
+    state, rings, totals, links, slabs = core
     everyone, count = state.shape[0], 0
     for peer in range(everyone):
         if state[peer, ACTIVE] != 0:
             refill(control, peer, now_us)
-            _promote(state, rings, links, peer)
+            _promote(state[peer], rings[peer], links)
     packets[OFFSET][0] = 0
     for index in range(given):
-        peer, offset, size = int(payloads[CLIENT][index]), int(payloads[OFFSET][index]), int(payloads[LENGTH][index])
+        peer = int(np.int64(payloads[CLIENT][index]))
+        offset, size = int(payloads[OFFSET][index]), int(np.int64(payloads[LENGTH][index]))
         if peer < 0 or peer >= everyone or state[peer, ACTIVE] == 0:
             totals[_SEND_INACTIVE] += 1
             continue
@@ -362,15 +383,16 @@ def compose_packets(
         if not _has_room(packets, data, count, totals, events):
             totals[_OUTGOING_FULL] += 1
             continue
-        begin = int(packets[OFFSET][count])
-        _begin(state, peer, data, begin, now_us)
+        begin, own, ring = int(packets[OFFSET][count]), state[peer], rings[peer]
+        _begin(own, data, begin, now_us)
         at, flags, load = begin + _HEADER, 0, 0
-        if state[peer, ITEMS_DUE] + state[peer, PLAIN_COUNT] > 0:
-            at, flags, load = _fill(core, control, peer, data, at, begin + _PACKET - 1 - size, now_us)
+        if own[ITEMS_DUE] + own[PLAIN_COUNT] > 0:
+            end = begin + _PACKET - 1 - size
+            at, flags, load = _fill(own, ring, totals, links, slabs, control[peer, TOKENS], data, at, end, now_us)
         data[at] = np.uint8(_PLAIN | _LAST)
         copy_bytes(data, at + 1, buffer, offset, size)
         size += at + 1 - begin
-        _end(state, rings, totals, events, control, peer, size, flags | ELICITING, load, now_us)
+        _end(own, ring, totals, events, control, peer, size, flags | ELICITING, load, now_us)
         count = _list(packets, count, peer, size)
     for step in range(everyone):
         peer = start + step - (everyone if start + step >= everyone else 0)
@@ -403,6 +425,7 @@ def compose_chunks(
         peer = start + step - (everyone if start + step >= everyone else 0)
         if state[peer, ACTIVE] == 0:
             continue
+        own, ring = state[peer], rings[peer]
         for _ in range(CHUNKS_MAX):
             if control[peer, TOKENS] <= 0.0:
                 break
@@ -413,10 +436,10 @@ def compose_chunks(
             if reference < 0:
                 break
             at = int(packets[OFFSET][count])
-            _begin(state, peer, data, at, now_us)
+            _begin(own, data, at, now_us)
             data[at + _HEADER] = np.uint8(_CHUNK)
             size = _HEADER + 1 + write_chunk(blocks, reference, data, at + _HEADER + 1)
-            _end(state, rings, totals, events, control, peer, size, ELICITING | CHUNK_CARRIED, reference + 1, now_us)
+            _end(own, ring, totals, events, control, peer, size, ELICITING | CHUNK_CARRIED, reference + 1, now_us)
             totals[_CHUNKS_OUT] += 1
             count = _list(packets, count, peer, size)
     return count

@@ -94,7 +94,7 @@ SENT_RING = 256
 CLOSE_TEXT_BYTES_MAX = 200
 PLAIN, SEQUENCED, RELIABLE, CHUNK, CLOSE = 1, 2, 3, 4, 5
 
-Core = tuple[I64, U32, I64, I32, U8]
+Core = tuple[I64, U32, I64, I32, U8]  # all peers; helpers take one peer's rows of the first two, `own` and `ring`
 CORE_TYPE = "Tuple((i8[:,::1], u4[:,::1], i8[::1], i4[:,::1], u1[:,::1]))"
 INFO: Final = 0  # columns of links
 LINK: Final = 1
@@ -224,59 +224,59 @@ def put_u16(data: U8, at: int, value: int) -> None:
 
 
 @kernel(counted=False)
-def slab_room(state: I64, totals: I64, peer: int) -> int:
+def slab_room(own: I64, totals: I64) -> int:
     """How many slabs a peer could take now."""
-    return int(totals[POOL_SURPLUS] + (1 if state[peer, HELD] == 0 else 0))
+    return int(totals[POOL_SURPLUS] + (1 if own[HELD] == 0 else 0))
 
 
 @kernel(counted=False)
-def slab_take(state: I64, totals: I64, links: I32, peer: int) -> int:
+def slab_take(own: I64, totals: I64, links: I32) -> int:
     """Take a slab for a peer; `slab_room` must have said that there is one."""
     slab = int(totals[POOL_HEAD])
     totals[POOL_HEAD] = links[slab, LINK]
     totals[POOL_FREE] -= 1
-    if state[peer, HELD] > 0:
+    if own[HELD] > 0:
         totals[POOL_SURPLUS] -= 1
-    state[peer, HELD] += 1
+    own[HELD] += 1
     links[slab, LINK] = -1
     return slab
 
 
 @kernel(counted=False)
-def slab_give(state: I64, totals: I64, links: I32, peer: int, slab: int) -> None:
+def slab_give(own: I64, totals: I64, links: I32, slab: int) -> None:
     """Give a peer's slab back."""
     links[slab, LINK] = np.int32(totals[POOL_HEAD])
     totals[POOL_HEAD] = slab
     totals[POOL_FREE] += 1
-    state[peer, HELD] -= 1
-    if state[peer, HELD] > 0:
+    own[HELD] -= 1
+    if own[HELD] > 0:
         totals[POOL_SURPLUS] += 1
 
 
 @kernel(counted=False)
-def _give_list(state: I64, totals: I64, links: I32, peer: int, slab: int) -> None:
+def _give_list(own: I64, totals: I64, links: I32, slab: int) -> None:
     """Give back a queue of slabs from its head on."""
     while slab >= 0:
-        following = int(links[slab, LINK])
-        slab_give(state, totals, links, peer, slab)
+        following = int(np.int64(links[slab, LINK]))
+        slab_give(own, totals, links, slab)
         totals[_ABANDONED] += 1
         slab = following
 
 
 @kernel(counted=False)
-def _free_all(state: I64, rings: U32, totals: I64, links: I32, peer: int) -> None:
+def _free_all(own: I64, ring: U32, totals: I64, links: I32) -> None:
     """Give back every slab of a peer; each held an item or a payload that was not delivered."""
-    _give_list(state, totals, links, peer, int(state[peer, WAIT_HEAD]))
-    _give_list(state, totals, links, peer, int(state[peer, PLAIN_HEAD]))
+    _give_list(own, totals, links, own[WAIT_HEAD])
+    _give_list(own, totals, links, own[PLAIN_HEAD])
     for at in range(_WINDOW):
-        mark = int(np.int64(rings[peer, MARK_AT + at]))
+        mark = int(np.int64(ring[MARK_AT + at]))
         if mark in (DUE, FLIGHT):
-            slab_give(state, totals, links, peer, int(np.int64(rings[peer, SLAB_AT + at])))
+            slab_give(own, totals, links, int(np.int64(ring[SLAB_AT + at])))
             totals[_ABANDONED] += 1
     for at in range(_RING):
-        slab = int(np.int64(rings[peer, ARRIVAL_AT + at])) - 1
+        slab = int(np.int64(ring[ARRIVAL_AT + at])) - 1
         if slab >= 0:
-            slab_give(state, totals, links, peer, slab)
+            slab_give(own, totals, links, slab)
             totals[_ABANDONED] += 1
 
 
@@ -285,69 +285,66 @@ def reset_peers(core: Core, control: F64, active: U8, chosen: I32, opened: int, 
     """Make peers new, whatever they were: all their slabs become free, all numbers those of a connection's start."""
     state, rings, totals, links, _ = core
     for index in range(chosen.shape[0]):
-        peer = int(chosen[index])
-        if state[peer, ACTIVE] != 0:
-            _free_all(state, rings, totals, links, peer)
-        totals[POOL_DEFERRED] -= state[peer, DEFERRED]
-        for word in range(state.shape[1]):
-            state[peer, word] = 0
-        for word in range(rings.shape[1]):
-            rings[peer, word] = 0
+        peer = int(np.int64(chosen[index]))
+        own, ring = state[peer], rings[peer]
+        if own[ACTIVE] != 0:
+            _free_all(own, ring, totals, links)
+        totals[POOL_DEFERRED] -= own[DEFERRED]
+        for word in range(own.shape[0]):
+            own[word] = 0
+        for word in range(ring.shape[0]):
+            ring[word] = 0
         for word in (LARGEST_ACKED, LAST_LOST, NEWEST_IN, WAIT_HEAD, WAIT_TAIL, PLAIN_HEAD, PLAIN_TAIL, NUMBER_IN):
-            state[peer, word] = -1
-        state[peer, EPOCH_AT], state[peer, MINIMUM_AT], state[peer, PROGRESS_AT] = now_us, now_us, now_us
+            own[word] = -1
+        own[EPOCH_AT], own[MINIMUM_AT], own[PROGRESS_AT] = now_us, now_us, now_us
         reset_peer(control, peer, now_us)
-        state[peer, ACTIVE] = opened
+        own[ACTIVE] = opened
         active[peer] = opened
 
 
 @kernel(counted=False)
-def _append(state: I64, links: I32, peer: int, head: int, slab: int) -> None:
+def _append(own: I64, links: I32, head: int, slab: int) -> None:
     """Put a slab at the end of one of a peer's queues, whose tail stands behind its head."""
-    if state[peer, head] < 0:
-        state[peer, head] = slab
+    if own[head] < 0:
+        own[head] = slab
     else:
-        links[state[peer, head + 1], LINK] = np.int32(slab)
-    state[peer, head + 1] = slab
+        links[own[head + 1], LINK] = np.int32(slab)
+    own[head + 1] = slab
 
 
 @kernel(counted=False)
-def _refused(state: I64, totals: I64, peer: int, size: int, kind: int, now_us: int) -> int:
+def _refused(own: I64, totals: I64, size: int, kind: int, now_us: int) -> int:
     """Why a payload cannot be queued, or -1."""
-    if state[peer, ACTIVE] == 0:
+    if own[ACTIVE] == 0:
         return _SEND_INACTIVE
     needed = (size + _ITEM - 1) // _ITEM
     if kind == _RELIABLE:
-        if (
-            state[peer, QUEUED_ITEMS] + needed > totals[QUEUE_ITEMS_MAX]
-            or state[peer, QUEUED_BYTES] + size > totals[QUEUE_BYTES_MAX]
-        ):
-            if state[peer, FULL_SINCE] == 0:
-                state[peer, FULL_SINCE] = max(1, now_us)
+        if own[QUEUED_ITEMS] + needed > totals[QUEUE_ITEMS_MAX] or own[QUEUED_BYTES] + size > totals[QUEUE_BYTES_MAX]:
+            if own[FULL_SINCE] == 0:
+                own[FULL_SINCE] = max(1, now_us)
             return _QUEUE_FULL
-    elif state[peer, PLAIN_COUNT] >= totals[PLAIN_ITEMS_MAX]:
+    elif own[PLAIN_COUNT] >= totals[PLAIN_ITEMS_MAX]:
         return _QUEUE_FULL
-    return _POOL_EMPTY if slab_room(state, totals, peer) < needed else -1
+    return _POOL_EMPTY if slab_room(own, totals) < needed else -1
 
 
 @kernel(counted=False)
-def _tell_one(core: Core, peer: int, buffer: U8, offset: int, size: int, kind: int) -> None:
+def _tell_one(own: I64, totals: I64, links: I32, slabs: U8, buffer: U8, offset: int, size: int, kind: int) -> None:
     """Queue one payload, for which there is room."""
-    state, _, totals, links, slabs = core
     reliable = kind == _RELIABLE
     for start in range(0, size, _ITEM):
-        slab = slab_take(state, totals, links, peer)
+        slab = slab_take(own, totals, links)
         length = min(_ITEM, size - start)
         copy_to_slab(slabs, slab, buffer, offset + start, length)
         flags = SEQUENCED_SLAB if kind == _SEQUENCED else 0
         if reliable and start + length < size:
             flags = MORE_SLAB
         links[slab, INFO] = np.int32(length | flags)
-        _append(state, links, peer, WAIT_HEAD if reliable else PLAIN_HEAD, slab)
-        state[peer, WAIT_COUNT if reliable else PLAIN_COUNT] += 1
-        state[peer, QUEUED_ITEMS] += 1 if reliable else 0
+        _append(own, links, WAIT_HEAD if reliable else PLAIN_HEAD, slab)
+        own[WAIT_COUNT if reliable else PLAIN_COUNT] += 1
+        own[QUEUED_ITEMS] += 1 if reliable else 0
     if reliable:
-        state[peer, QUEUED_BYTES] += size
+        own[QUEUED_BYTES] += size
         totals[_MESSAGES_OUT] += 1
 
 
@@ -357,19 +354,20 @@ def tell_batch(core: Core, chosen: I32, buffer: U8, offsets: I64, lengths: I32, 
 
     What is out of range, for a peer that is not open, or for a full queue or pool is refused and counted.
     """
-    taken, state, totals = 0, core[0], core[2]
+    state, _, totals, links, slabs = core
+    taken = 0
     largest = _ITEM * _MESSAGE_ITEMS if kind == _RELIABLE else _ITEM
     for index in range(chosen.shape[0]):
-        peer, offset, size = int(chosen[index]), int(offsets[index]), int(lengths[index])
+        peer, offset, size = int(np.int64(chosen[index])), int(offsets[index]), int(np.int64(lengths[index]))
         if size < 1 or size > largest or offset < 0 or offset > buffer.shape[0] - size:
             reason = _SEND_WRONG_SIZE
         elif peer < 0 or peer >= state.shape[0]:
             reason = _SEND_INACTIVE
         else:
-            reason = _refused(state, totals, peer, size, kind, now_us)
+            reason = _refused(state[peer], totals, size, kind, now_us)
         if reason >= 0:
             totals[reason] += 1
         else:
-            _tell_one(core, peer, buffer, offset, size, kind)
+            _tell_one(state[peer], totals, links, slabs, buffer, offset, size, kind)
             taken += 1
     return taken

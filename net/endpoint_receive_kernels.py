@@ -140,9 +140,7 @@ def read_section(data: U8, at: int, end: int) -> tuple[int, int, int, int, int]:
 
 
 @kernel(counted=False)
-def _check(
-    state: I64, rings: U32, peer: int, data: U8, at: int, end: int, entries: int, room: int
-) -> tuple[int, int, int, int]:
+def _check(own: I64, ring: U32, data: U8, at: int, end: int, entries: int, room: int) -> tuple[int, int, int, int]:
     """Go over all sections without an effect: (a reason or -1; payloads; slabs needed at most; chunks).
 
     Args:
@@ -150,7 +148,7 @@ def _check(
         entries: Messages that the inbox still takes; `room` its bytes.
     """
     payloads, slabs, chunks, reason = 0, 0, 0, -1
-    missing, following = int(state[peer, IN_MISSING]), int(state[peer, IN_NEXT])
+    missing, following = own[IN_MISSING], own[IN_NEXT]
     direct = following  # the item that could go straight into the inbox
     while at < end:
         kind, more, number, start, size = read_section(data, at, end)
@@ -163,7 +161,7 @@ def _check(
             item = missing + ahead
             if ahead < _WINDOW and item - following >= _RING:
                 reason = max(reason, _NO_ROOM)
-            elif ahead < _WINDOW and rings[peer, ARRIVAL_AT + (item & (_RING - 1))] == 0:
+            elif ahead < _WINDOW and ring[ARRIVAL_AT + (item & (_RING - 1))] == 0:
                 if item == direct and more == 0 and entries > 0 and room >= size:
                     direct, entries, room = direct + 1, entries - 1, room - size
                 else:
@@ -195,30 +193,30 @@ def _take_chunks(blocks: BlockArrays, peer: int, data: U8, begin: int, end: int)
 
 
 @kernel(counted=False)
-def _note_arrival(state: I64, peer: int, sequence: int, at_us: int) -> None:
+def _note_arrival(own: I64, sequence: int, at_us: int) -> None:
     """Put a packet that `_is_known` let pass into what is acknowledged."""
-    newest = int(state[peer, NEWEST_IN])
+    newest = own[NEWEST_IN]
     ahead = (sequence - newest) & 0xFFFF
     if newest >= 0 and ahead >= 0x8000:
-        state[peer, MASK_IN] |= 1 << (0x10000 - ahead - 1)
+        own[MASK_IN] |= 1 << (0x10000 - ahead - 1)
         return
     mask = 0
     if newest >= 0 and ahead <= _ACK_REACH:
-        mask = (int(state[peer, MASK_IN]) << ahead | 1 << (ahead - 1)) & _LOW_32
-    state[peer, NEWEST_IN], state[peer, MASK_IN], state[peer, NEWEST_AT] = sequence, mask, at_us
+        mask = (own[MASK_IN] << ahead | 1 << (ahead - 1)) & _LOW_32
+    own[NEWEST_IN], own[MASK_IN], own[NEWEST_AT] = sequence, mask, at_us
 
 
 @kernel(counted=False)
-def _is_known(state: I64, peer: int, sequence: int) -> int:
+def _is_known(own: I64, sequence: int) -> int:
     """Why a packet's sequence keeps it from being taken, or -1."""
-    newest = int(state[peer, NEWEST_IN])
+    newest = own[NEWEST_IN]
     ahead = (sequence - newest) & 0xFFFF
     if newest < 0 or 0 < ahead < 0x8000:
         return -1
     bit = (0x10000 - ahead & 0xFFFF) - 1
     if bit >= _ACK_REACH:
         return _OLD
-    return _DUPLICATE if bit < 0 or int(state[peer, MASK_IN]) >> bit & 1 else -1
+    return _DUPLICATE if bit < 0 or own[MASK_IN] >> bit & 1 else -1
 
 
 @kernel(counted=False)
@@ -240,14 +238,14 @@ def _inbox_takes(ready: Ready, size: int) -> bool:
 
 
 @kernel(counted=False)
-def _whole_message(state: I64, rings: U32, links: I32, peer: int) -> tuple[int, int]:
+def _whole_message(own: I64, ring: U32, links: I32) -> tuple[int, int]:
     """Items and bytes of the next message where all of it is there; items 0 where not, -1 where it is too long."""
-    item, size = int(state[peer, IN_NEXT]), 0
+    item, size = own[IN_NEXT], 0
     for count in range(1, _MESSAGE_ITEMS + 1):
-        slab = int(np.int64(rings[peer, ARRIVAL_AT + (item & (_RING - 1))])) - 1
+        slab = int(np.int64(ring[ARRIVAL_AT + (item & (_RING - 1))])) - 1
         if slab < 0:
             return 0, 0
-        info = int(links[slab, INFO])
+        info = int(np.int64(links[slab, INFO]))
         size += info & SLAB_BYTES_MASK
         if info & MORE_SLAB == 0:
             return count, size
@@ -256,12 +254,11 @@ def _whole_message(state: I64, rings: U32, links: I32, peer: int) -> tuple[int, 
 
 
 @kernel(counted=False)
-def _deliver(core: Core, ready: Ready, peer: int, at_ns: int) -> None:
+def _deliver(own: I64, ring: U32, totals: I64, links: I32, slabs: U8, ready: Ready, peer: int, at_ns: int) -> None:
     """Move all whole messages that are next into the inbox; what finds no room there is deferred to the next batch."""
-    state, rings, totals, links, slabs = core
     deferred = 0
-    while state[peer, IN_HELD] > 0:
-        items, size = _whole_message(state, rings, links, peer)
+    while own[IN_HELD] > 0:
+        items, size = _whole_message(own, ring, links)
         if items == 0:
             break
         if items > 0 and not _inbox_takes(ready, size):
@@ -269,65 +266,76 @@ def _deliver(core: Core, ready: Ready, peer: int, at_ns: int) -> None:
             break
         at = int(ready[MADE][INBOX_BYTES])
         for _ in range(_MESSAGE_ITEMS if items < 0 else items):
-            place = ARRIVAL_AT + (int(state[peer, IN_NEXT]) & (_RING - 1))
-            slab = int(np.int64(rings[peer, place])) - 1
-            length = int(links[slab, INFO]) & SLAB_BYTES_MASK
+            place = ARRIVAL_AT + (own[IN_NEXT] & (_RING - 1))
+            slab = int(np.int64(ring[place])) - 1
+            length = int(np.int64(links[slab, INFO])) & SLAB_BYTES_MASK
             if items > 0:
                 copy_from_slab(ready[INBOX], at, slabs, slab, length)
                 at += length
-            slab_give(state, totals, links, peer, slab)
-            rings[peer, place] = 0
-            state[peer, IN_NEXT] += 1
-            state[peer, IN_HELD] -= 1
+            slab_give(own, totals, links, slab)
+            ring[place] = 0
+            own[IN_NEXT] += 1
+            own[IN_HELD] -= 1
         if items < 0:
             totals[_TOO_LONG] += 1
         else:
             _note_message(totals, ready, peer, size, at_ns)
-    totals[_DEFERRED] += 1 if deferred and state[peer, DEFERRED] == 0 else 0
-    totals[POOL_DEFERRED] += deferred - state[peer, DEFERRED]
-    state[peer, DEFERRED] = deferred
+    totals[_DEFERRED] += 1 if deferred and own[DEFERRED] == 0 else 0
+    totals[POOL_DEFERRED] += deferred - own[DEFERRED]
+    own[DEFERRED] = deferred
 
 
 @kernel(counted=False)
 def _take_item(
-    core: Core, ready: Ready, peer: int, data: U8, number: int, more: int, start: int, size: int, at_ns: int
+    own: I64,
+    ring: U32,
+    totals: I64,
+    links: I32,
+    slabs: U8,
+    ready: Ready,
+    peer: int,
+    data: U8,
+    number: int,
+    start: int,
+    size: int,
+    at_ns: int,
 ) -> None:
-    """One item of the reliable stream, for which there is room."""
-    state, rings, totals, links, slabs = core
-    missing = int(state[peer, IN_MISSING])
+    """One item of the reliable stream, for which there is room; its number with MORE in bit 16."""
+    more = number >> 16
+    missing = own[IN_MISSING]
     ahead = (number - missing) & 0xFFFF
     item = missing + ahead
     place = ARRIVAL_AT + (item & (_RING - 1))
-    if ahead >= _WINDOW or rings[peer, place] != 0:
+    if ahead >= _WINDOW or ring[place] != 0:
         totals[_ITEMS_DUPLICATE] += 1
         return
     totals[_ITEMS_IN] += 1
-    if item == state[peer, IN_NEXT] and more == 0 and _inbox_takes(ready, size):
+    if item == own[IN_NEXT] and more == 0 and _inbox_takes(ready, size):
         copy_bytes(ready[INBOX], int(ready[MADE][INBOX_BYTES]), data, start, size)
         _note_message(totals, ready, peer, size, at_ns)
-        state[peer, IN_NEXT] += 1
+        own[IN_NEXT] += 1
     else:
-        slab = slab_take(state, totals, links, peer)
+        slab = slab_take(own, totals, links)
         copy_to_slab(slabs, slab, data, start, size)
         links[slab, INFO] = np.int32(size | (MORE_SLAB if more else 0))
-        rings[peer, place] = np.uint32(slab + 1)
-        state[peer, IN_HELD] += 1
+        ring[place] = np.uint32(slab + 1)
+        own[IN_HELD] += 1
     if item == missing:
-        missing, last = missing + 1, int(state[peer, IN_NEXT]) + _RING
-        while missing < last and rings[peer, ARRIVAL_AT + (missing & (_RING - 1))] != 0:
+        missing, last = missing + 1, own[IN_NEXT] + _RING
+        while missing < last and ring[ARRIVAL_AT + (missing & (_RING - 1))] != 0:
             missing += 1
-        state[peer, IN_MISSING], state[peer, GAP_SINCE] = missing, 0
-        if state[peer, IN_HELD] > 0:
-            _deliver(core, ready, peer, at_ns)
-    if state[peer, IN_HELD] > 0 and state[peer, GAP_SINCE] == 0:
-        state[peer, GAP_SINCE] = max(1, at_ns // 1000)
+        own[IN_MISSING], own[GAP_SINCE] = missing, 0
+        if own[IN_HELD] > 0:
+            _deliver(own, ring, totals, links, slabs, ready, peer, at_ns)
+    if own[IN_HELD] > 0 and own[GAP_SINCE] == 0:
+        own[GAP_SINCE] = max(1, at_ns // 1000)
 
 
 @kernel(counted=False)
-def _take_close(state: I64, totals: I64, ready: Ready, peer: int, code: int, start: int, size: int) -> None:
+def _take_close(own: I64, totals: I64, ready: Ready, peer: int, code: int, start: int, size: int) -> None:
     """The first word that a peer ends the connection; its repeats say nothing new."""
     _, _, closes, made = ready
-    if state[peer, CLOSE_HEARD] != 0:
+    if own[CLOSE_HEARD] != 0:
         return
     at = int(made[CLOSE_COUNT])
     if at == closes.shape[0]:
@@ -335,24 +343,35 @@ def _take_close(state: I64, totals: I64, ready: Ready, peer: int, code: int, sta
         return
     closes[at, 0], closes[at, 1], closes[at, 2], closes[at, 3] = peer, start, size, code
     made[CLOSE_COUNT] += 1
-    state[peer, CLOSE_HEARD] = 1
+    own[CLOSE_HEARD] = 1
     totals[_CLOSES_IN] += 1
 
 
 @kernel(counted=False)
 def _take_sections(
-    core: Core, ready: Ready, payloads: Places, peer: int, data: U8, at: int, end: int, at_ns: int
+    own: I64,
+    ring: U32,
+    totals: I64,
+    links: I32,
+    slabs: U8,
+    ready: Ready,
+    payloads: Places,
+    peer: int,
+    data: U8,
+    at: int,
+    end: int,
+    at_ns: int,
 ) -> None:
     """Apply all sections of a packet that is well formed and has room; its chunks are stored already."""
-    state, totals, made = core[0], core[2], ready[MADE]
+    made = ready[MADE]
     while at < end:
         kind, more, number, start, size = read_section(data, at, end)
         if kind == _SEQUENCED:
-            newest = int(state[peer, NUMBER_IN])
+            newest = own[NUMBER_IN]
             if newest >= 0 and not 0 < (number - newest) & 0xFFFF < 0x8000:
                 totals[_STALE] += 1
             else:
-                state[peer, NUMBER_IN] = number
+                own[NUMBER_IN] = number
                 kind = _PLAIN
         if kind == _PLAIN:
             row = int(made[PAYLOAD_COUNT])
@@ -360,30 +379,28 @@ def _take_sections(
             payloads[LENGTH][row], payloads[AT_NS][row] = np.int32(size), at_ns
             made[PAYLOAD_COUNT] = row + 1
         elif kind == _RELIABLE:
-            _take_item(core, ready, peer, data, number, more, start, size, at_ns)
+            _take_item(own, ring, totals, links, slabs, ready, peer, data, number | more << 12, start, size, at_ns)
         elif kind == _CLOSE:
-            _take_close(state, totals, ready, peer, number, start, size)
+            _take_close(own, totals, ready, peer, number, start, size)
         at = start + size
 
 
 @kernel(counted=False)
 def _refused(
-    state: I64, rings: U32, totals: I64, ready: Ready, payload_room: int, peer: int, data: U8, offset: int, size: int
+    own: I64, ring: U32, totals: I64, ready: Ready, payload_room: int, data: U8, offset: int, size: int
 ) -> tuple[int, int]:
     """Why a packet is dropped before any effect, or -1; and how many chunks it carries."""
     if size < _HEADER or offset < 0 or offset > data.shape[0] - size:
         return _MALFORMED, 0
     inbox, messages, _, made = ready
     entries, room = messages.shape[0] - int(made[MESSAGE_COUNT]), inbox.shape[0] - int(made[INBOX_BYTES])
-    reason, payloads, slabs, chunks = _check(state, rings, peer, data, offset + _HEADER, offset + size, entries, room)
+    reason, payloads, slabs, chunks = _check(own, ring, data, offset + _HEADER, offset + size, entries, room)
     if reason == _MALFORMED:
         return reason, 0
-    known = _is_known(state, peer, get_u16(data, offset))
+    known = _is_known(own, get_u16(data, offset))
     if known >= 0:
         return known, 0
-    if reason < 0 and (
-        payloads > payload_room - made[PAYLOAD_COUNT] or (slabs > 0 and slabs > slab_room(state, totals, peer))
-    ):
+    if reason < 0 and (payloads > payload_room - made[PAYLOAD_COUNT] or (slabs > 0 and slabs > slab_room(own, totals))):
         reason = _NO_ROOM
     return reason, chunks
 
@@ -417,35 +434,39 @@ def receive_packets(
     Returns:
         Where to go on after the events have been told; `count` at the end.
     """
-    state, rings, totals = core[0], core[1], core[2]
+    state, rings, totals, links, slabs = core
     if first == 0 and totals[POOL_DEFERRED] > 0:
         for peer in range(state.shape[0]):
             if state[peer, DEFERRED] != 0:
-                _deliver(core, ready, peer, now_us * 1000)
+                at_ns = now_us * 1000
+                _deliver(state[peer], rings[peer], totals, links, slabs, ready, peer, at_ns)
     for index in range(first, count):
         if totals[EVENTS] + EVENTS_PER_PACKET > events.shape[0]:
             return index
-        peer, offset, size = int(packets[CLIENT][index]), int(packets[OFFSET][index]), int(packets[LENGTH][index])
+        peer = int(np.int64(packets[CLIENT][index]))  # int() alone would keep 32 bits, and compile everything twice
+        offset, size = int(packets[OFFSET][index]), int(np.int64(packets[LENGTH][index]))
         if peer < 0 or peer >= state.shape[0] or state[peer, ACTIVE] == 0:
             totals[_INACTIVE] += 1
             continue
-        reason, chunks = _refused(state, rings, totals, ready, payloads[CLIENT].shape[0], peer, data, offset, size)
+        own, ring = state[peer], rings[peer]
+        reason, chunks = _refused(own, ring, totals, ready, payloads[CLIENT].shape[0], data, offset, size)
         if reason < 0 and chunks > 0:
             reason = _take_chunks(blocks, peer, data, offset + _HEADER, offset + size)
         if reason >= 0:
             totals[reason] += 1
             continue
         at_ns = int(packets[AT_NS][index])
-        _note_arrival(state, peer, get_u16(data, offset), at_ns // 1000)
+        _note_arrival(own, get_u16(data, offset), at_ns // 1000)
         if size > _HEADER:
-            if state[peer, PENDING] == 0:
-                state[peer, PENDING_AT] = now_us
-            state[peer, PENDING] += 1
+            if own[PENDING] == 0:
+                own[PENDING_AT] = now_us
+            own[PENDING] += 1
         mask, delay = get_u16(data, offset + 4) | get_u16(data, offset + 6) << 16, int(np.int64(data[offset + 8]))
-        take_ack(core, events, peer, get_u16(data, offset + 2), mask, delay, at_ns // 1000, now_us)
-        state[peer, RECEIVED_BYTES] += size
-        state[peer, EPOCH_IN] += size
+        take_ack(own, ring, totals, links, events, peer, get_u16(data, offset + 2), mask, delay, at_ns // 1000, now_us)
+        own[RECEIVED_BYTES] += size
+        own[EPOCH_IN] += size
         totals[_PACKETS_IN] += 1
         totals[_BYTES_IN] += size
-        _take_sections(core, ready, payloads, peer, data, offset + _HEADER, offset + size, at_ns)
+        begin, end = offset + _HEADER, offset + size
+        _take_sections(own, ring, totals, links, slabs, ready, payloads, peer, data, begin, end, at_ns)
     return count
