@@ -209,7 +209,7 @@ class ServerSocket(_Socket):
         Args:
             datagrams: To be filled.
             now_ns: Monotonic time [ns]; `received_ns` becomes this less the time that each datagram waited in the
-                socket, at most a second. Without it, `received_ns` has no meaning.
+                socket, at most a second. Without it, `received_ns` is 0: not known.
         """
         datagrams.count = 0
         if not self.batched:

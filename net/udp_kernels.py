@@ -142,8 +142,8 @@ def _time_of_day(scratch: I64) -> int:
 
 @kernel(counted=False)
 def _arrival(headers: I64, stamps: I64, index: int, now: int, today: int) -> int:
-    """When a received message reached the machine, by its stamp; `now` where it has none."""
-    if headers[index, 5] < _STAMP_BYTES or stamps[index, 1] != _STAMP_HEADER:
+    """When a received message reached the machine, by its stamp; `now` where it has none, or is 0."""
+    if now == 0 or headers[index, 5] < _STAMP_BYTES or stamps[index, 1] != _STAMP_HEADER:
         return now
     age = today - (stamps[index, 2] * _SECOND_NS + stamps[index, 3])
     return int(now - min(max(age, 0), _AGE_MAX_NS))

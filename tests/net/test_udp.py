@@ -108,6 +108,41 @@ def test_full_arena_leaves_the_rest_for_the_next_call(server: ServerSocket) -> N
         assert [server.receive(arena) for _ in range(4)] == [250, 250, 100, 0]
 
 
+def test_flood_beyond_the_systems_buffer_is_counted_and_does_not_stop_the_drain(batched: bool) -> None:
+    with (
+        ServerSocket("127.0.0.1:0", buffer_bytes=1 << 16, batched=batched) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        target, sent = ("127.0.0.1", server.address.port), 3000
+        for index in range(sent):
+            sender.sendto(bytes(index % 3 * 600), target)  # empty ones, middling ones, long ones
+        arena, got = Datagrams(64), 0
+        while server.receive(arena, SECOND):
+            got += arena.count
+        counts = server.statistics()
+        assert 0 < got == counts["received"] < sent
+        assert counts["dropped_kernel"] == sent - got
+        sender.sendto(b"still there?", target)
+        assert [data for data, _, _ in receive(server, 1)] == [b"still there?"]
+
+
+@pytest.mark.parametrize("size", [0, 1, DATAGRAM_BYTES + 1])
+def test_arena_full_of_rubbish_lets_the_next_one_through(server: ServerSocket, size: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(150):
+            sender.sendto(bytes(size), ("127.0.0.1", server.address.port))
+        sender.sendto(b"news", ("127.0.0.1", server.address.port))
+    arena, last = Datagrams(50), b""
+    for _ in range(4):
+        assert server.receive(arena, SECOND) > 0
+        last = arena.datagram(arena.count - 1)
+    assert last == b"news"
+    host = Host(
+        protocol_id=PROTOCOL, private_key=KEY, addresses=[server.address], clients_max=1, now_ns=0, unix_ns=0, batch=50
+    )  # fmt: skip
+    assert host.receive(arena, SECOND) == 0
+
+
 def test_receive_of_nothing_returns_at_once(server: ServerSocket) -> None:
     arena = Datagrams(4)
     arena.count = 3
