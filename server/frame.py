@@ -210,6 +210,7 @@ class Frame:
         np.copyto(replication.input_tick, inputs.input_tick, casting="unsafe")
         np.copyto(replication.lead_q4, inputs.lead_q4, casting="unsafe")
         np.copyto(replication.target_lead, inputs.target_lead, casting="unsafe")
+        replication.pace(parts.transport.endpoint.budget_bytes)
         replication.encode(parts.world.tick)
 
     def _send(self) -> None:

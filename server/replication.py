@@ -133,7 +133,8 @@ class Replication:
         owner: Client that owns it, −1 none, int32. importance: 1 to 255, uint8; 16 is usual.
         view: Where each client listens and looks from [m], shape (clients, 3), float64.
         own_id: Each client's own entity, which its owner section carries instead of a record, uint64; 0: none.
-        interval, budget: Ticks per snapshot and bytes of it (`BUDGET_MIN` to 1,200), per client, int64.
+        interval: Ticks per snapshot, per client, int64.
+        budget: Bytes of the next snapshot, `BUDGET_MIN` to 1,200, or 0: none now; per client, int64. See `pace`.
         input_tick, lead_q4, target_lead: Header values per client, int64, of which the low 32, 16 and 8 bits
             are sent.
         owner_section, owner_bytes: Owner section per client, shape (clients, 128), uint8, and its length, int64.
@@ -341,6 +342,16 @@ class Replication:
             (self._slots, self._sent),
             self.counters,
         )
+
+    def pace(self, budget_bytes: F64) -> None:
+        """Let snapshots be as large as congestion control allows, and hold them back where it allows nothing.
+
+        Args:
+            budget_bytes: What may be sent to each client now, shape (clients,), float64. Any of it lets a snapshot of
+                `BUDGET_MIN` go, since what everyone must be told fits in that; the debt delays the next.
+        """
+        allowed = np.clip(budget_bytes, BUDGET_MIN, self.limits.budget_bytes)
+        self.budget[:] = np.where(budget_bytes > 0.0, allowed, 0.0)
 
     def encode(self, tick: int) -> int:
         """Write the snapshots of all clients that are due into `payload` and `length`; how many.

@@ -69,9 +69,10 @@ COUNTERS = (
     "events_lost",
     "acks",
     "acks_unknown",
+    "snapshots_held",
 )
 SNAPSHOTS, PAYLOAD, RECORDS, FULL, ENCODED, DEFERRED, AT_REST, ARENA_FULL = 2, 3, 4, 5, 6, 7, 8, 9
-LEAVES, EVENTS_SENT, EVENTS_DEFERRED, EVENTS_LOST, ACKS, ACKS_UNKNOWN = 10, 11, 12, 13, 14, 15
+LEAVES, EVENTS_SENT, EVENTS_DEFERRED, EVENTS_LOST, ACKS, ACKS_UNKNOWN, HELD = 10, 11, 12, 13, 14, 15, 16
 
 RECORD_BYTES_MAX = 384  # 32 fields of 65 bits at worst, id and masks
 EVENT_BYTES_MAX = 96
@@ -515,6 +516,8 @@ def assemble(
 ) -> int:
     """Write the snapshot of each active client with (client + tick) mod interval = 0; how many. Length 0: not due.
 
+    A client whose budget is 0 or less goes without this one.
+
     options: squared range of events [m²], most bytes of events per snapshot.
     """
     clients = viewers[0]
@@ -524,6 +527,9 @@ def assemble(
     for c in range(clients.shape[0]):
         length[c] = 0
         if clients[c, ACTIVE] == 0 or (c + tick) % max(clients[c, INTERVAL], 1) != 0:
+            continue
+        if clients[c, BUDGET] <= 0:
+            counters[HELD] += 1
             continue
         length[c] = _assemble_one(
             c, tick, options, viewers, interest, world, records, events, draft, payload[c], counters

@@ -23,6 +23,7 @@ from tools.errors import ToolsError
 from tools.maps import OPENARENA
 from tools.maps import app as map_app
 from tools.openarena import map_path
+from tools.token import app as token_app
 
 __all__ = ["app", "main"]
 
@@ -30,6 +31,7 @@ ResultT = TypeVar("ResultT")
 
 app = typer.Typer(help="An authoritative FPS and MMO simulation server.", no_args_is_help=True, add_completion=False)
 app.add_typer(map_app, name="map")
+app.add_typer(token_app, name="token")
 
 # Typer carries a copy of click within itself; the base of its errors is reached through the one that typer exports.
 CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -191,6 +193,9 @@ def bots(
     feed: Annotated[str, typer.Option(help="Name of the feed of the server to join.")] = "main",
     seconds: SecondsOption = None,
     seed: Annotated[int, typer.Option(help="Seed of what the bots do.")] = 1,
+    network: Annotated[
+        str, typer.Option(help="Play through a bad network: broadband, wifi, bad-wifi, mobile, satellite, …")
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing while they play.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON at the end.")] = False,
     parent_pid: Annotated[int, typer.Option(hidden=True, help="Stop when this is no longer the parent.")] = 0,
@@ -210,7 +215,14 @@ def bots(
     echo = (lambda _: None) if quiet else typer.echo
     _checked(
         lambda: run_bots(
-            path, count, seconds=seconds or 0.0, seed=seed, json_output=as_json, echo=echo, stopped=stopped
+            path,
+            count,
+            seconds=seconds or 0.0,
+            seed=seed,
+            network=network,
+            json_output=as_json,
+            echo=echo,
+            stopped=stopped,
         )
     )
 

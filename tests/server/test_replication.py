@@ -280,6 +280,26 @@ def test_under_a_tight_budget_every_entity_is_sent_again_and_again() -> None:
     assert max(longest.values()) < 150
 
 
+def test_congestion_holds_snapshots_back_or_makes_them_smaller() -> None:
+    world = World(3, 90)
+    limits = ReplicationLimits(interval_ticks=1, range_enter_m=500.0, range_exit_m=600.0)
+    server = Replication(TABLE, clients=3, entities=world.count, limits=limits)
+    for client in range(3):
+        server.join(client)
+    sizes = []
+    for tick in range(1, 5):
+        world.step(server, tick, 0.0)
+        server.refresh(tick, world.position)
+        server.pace(np.array([-50.0, 1.0, 1e6]))
+        server.encode(tick)
+        sizes.append(server.length.tolist())
+    held, small, large = np.array(sizes).T
+    assert not held.any()
+    assert small.all()
+    assert small.max() <= 768 < large.max() <= 1150
+    assert server.counts()["snapshots_held"] == 4
+
+
 def one_event(server: Replication, tick: int, actor: int, target: int, at: tuple[float, float, float]) -> None:
     server.push_events(
         tick,
