@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from net.block_limits import BlockLimits
+from net.blocks import BlockControl, Blocks
 from net.congestion import Congestion, CongestionLimits
 from net.congestion_kernels import TOKENS
 from net.datagrams import Payloads
@@ -69,6 +71,8 @@ from sim.schema import Delivery
 __all__ = ["Endpoint", "EndpointLimits"]
 
 _CLOSINGS = 256
+_NO_BLOCKS = BlockLimits(send_bytes=1, send_transfers=1, receive_bytes=0, receive_transfers=1)
+_CONTROL_TYPES = [int(kind) for kind in BlockControl]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Endpoint:
         in_flight_bytes: Sent, and neither acknowledged nor lost, int64 (peers,).
         budget_bytes: What congestion control lets go now; application payloads should stay within it. float64 (peers,).
         congestion: The controllers.
+        blocks: As given.
         counts: By `net.endpoint_kernels.EndpointCount`, int64.
     """
 
@@ -138,6 +143,7 @@ class Endpoint:
         batch: int,
         limits: EndpointLimits | None = None,
         congestion: CongestionLimits | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         """Makes room for everything; nothing is allocated later, and no peer is open yet.
 
@@ -146,6 +152,8 @@ class Endpoint:
             batch: Largest number of packets in one `receive`, and of unreliable payloads that it hands over.
             limits: Of queues and pools.
             congestion: Of sending rates.
+            blocks: Transfers of blocks with as many peers. The endpoint moves their chunks and control messages; None:
+                offers of blocks are handed over like other messages, and chunks are ignored.
 
         Raises:
             NetError: A size is out of range.
@@ -156,6 +164,8 @@ class Endpoint:
         self.limits = limits or EndpointLimits()
         self.limits.check()
         self.congestion = Congestion(peers, limits=congestion)
+        self.blocks = blocks
+        self._blocks = (blocks or Blocks(peers, limits=_NO_BLOCKS)).arrays
         self._now_us = 0
         self._start = 0
         self._make_columns(peers)
@@ -211,12 +221,6 @@ class Endpoint:
         info: I64 = np.full((_CLOSINGS, 2), -1, np.int64)
         self._closings: Closings = (np.zeros((_CLOSINGS, CLOSE_TEXT_BYTES_MAX), np.uint8), info)
         self._one = (np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1, np.int32))
-        heads: I32 = np.full((peers, 2), -1, np.int32)
-        none: U32 = np.zeros((1, 1), np.uint32)
-        self._blocks = (
-            np.zeros((1, 13), np.int64), none, none.copy(), np.zeros((1, 8), np.int64), none.copy(), heads,
-            np.zeros(8, np.int64),
-        )  # fmt: skip
 
     # -- peers --------------------------------------------------------------------------------------------------
 
@@ -254,6 +258,9 @@ class Endpoint:
         said = self._state[rows, CLOSE_ROW]
         info[said[said > 0] - 1] = -1
         reset_peers(self._core, self.congestion.columns, self.active, rows, opened, self._now_us)
+        if self.blocks is not None:
+            for peer in rows.tolist():
+                self.blocks.leave(peer)
 
     def _tell_events(self) -> None:
         if self._totals[EVENTS]:
@@ -323,10 +330,26 @@ class Endpoint:
         self.messages.count = messages
         self.messages.client[:messages], self.messages.offset[:messages] = notes[:, 0], notes[:, 1]
         self.messages.length[:messages], self.messages.received_ns[:messages] = notes[:, 2], notes[:, 3]
+        if self.blocks is not None and messages:
+            self._hear_blocks(self.blocks, now_ns)
         for peer, start, size, code in said.tolist():
             text = payloads.buffer[start : start + size].tobytes().decode(errors="replace")
             self._closes.append((peer, code, text))
         return self.payloads.count
+
+    def _hear_blocks(self, blocks: Blocks, now_ns: int) -> None:
+        """Hand over what concerns blocks, and take it out of the messages."""
+        messages = self.messages
+        count = messages.count
+        concerned = np.isin(messages.buffer[messages.offset[:count]], _CONTROL_TYPES)
+        if not concerned.any():
+            return
+        for row in np.flatnonzero(concerned).tolist():
+            blocks.handle(int(messages.client[row]), messages.payload(row), now_ns)
+        rest = np.flatnonzero(~concerned)
+        for column in (messages.client, messages.offset, messages.length, messages.received_ns):
+            column[: len(rest)] = column[rest]
+        messages.count = len(rest)
 
     def take_closes(self) -> list[tuple[int, int, str]]:
         """(peer, code, text) of peers that said why they end the connection, since the last call; once per peer."""
@@ -395,6 +418,8 @@ class Endpoint:
             raise NetError(f"compose: {clients.shape} clients, {offsets.shape} offsets, {lengths.shape} lengths")
         self._now_us = now_ns // 1000
         self.congestion.share(now_ns)
+        if self.blocks is not None:
+            self._tell_blocks(self.blocks, now_ns)
         peer = 0
         while peer < self.peers:
             peer = sweep_peers(self._core, self._events, peer, self._now_us)
@@ -406,14 +431,26 @@ class Endpoint:
             self._core, self._events, control, buffer, given, len(clients), self._closings, out, data, self._start,
             self._now_us,
         )  # fmt: skip
-        count = compose_chunks(
-            self._core, self._blocks, self._events, control, out, data, count, self._start, self._now_us
-        )
+        if self.blocks is not None and (self._blocks[5][:, 0] >= 0).any():
+            count = compose_chunks(
+                self._core, self._blocks, self._events, control, out, data, count, self._start, self._now_us
+            )
         self._tell_events()
         self.packets.count = int(count)
         if self.counts[EndpointCount.OUTGOING_FULL] != full:
             self._start = (self._start + self.peers // 4 + 1) % self.peers
         return self.packets.count
+
+    def _tell_blocks(self, blocks: Blocks, now_ns: int) -> None:
+        """Queue what blocks have to say; what finds no room waits, and what is for nobody is dropped."""
+        blocks.advance(now_ns)
+        waiting: list[tuple[int, bytes]] = []
+        full: set[int] = set()
+        for peer, payload in blocks.take_controls():
+            if self.active[peer] and (peer in full or not self.tell(peer, payload)):
+                waiting.append((peer, payload))
+                full.add(peer)
+        blocks.return_controls(waiting)
 
     def outgoing(self) -> tuple[I32, U8, I64, I32]:
         """The packets of the last `compose` as the arrays that `send` of a host or client group takes; views."""

@@ -5,9 +5,9 @@ the time threshold 9/8 both required, since a game's link reorders more than the
 once the peer's acknowledgements, which reach 33 packets back, can no longer name it. What is lost is what the packet
 carried, never the packet: its items and its chunk become due again, and only those.
 
-What congestion control and blocks must hear is put on a list of events and told by `tell_events` after a batch:
-compiled into every caller, their kernels took another 8 s. A row is (kind, peer or reference, bytes, sent [µs], round
-trip [µs]).
+What congestion control and blocks must hear is put on a list of events and told by `tell_events` after a batch, so
+that their kernels are compiled once and not into every caller. A row is (kind, peer or reference, bytes, sent [µs],
+round trip [µs]).
 """
 
 import numpy as np
