@@ -408,7 +408,14 @@ PAYLOADS = Group(
                 _F("digest", "bytes", "BLAKE2b of the content", 16),
             ),
         ),
-        Layout("BLOCK REFUSAL", (_F("type", _TYPE, "4"), _F("block", "u16"), _F("reason", "u8"))),
+        Layout(
+            "BLOCK ANSWER",
+            (
+                _F("type", _TYPE, "4"),
+                _F("block", "u16"),
+                _F("answer", "u8", "0 go ahead, otherwise why not; also later, to end a transfer"),
+            ),
+        ),
         Layout("BLOCK CANCEL", (_F("type", _TYPE, "5"), _F("block", "u16"))),
     ),
 )

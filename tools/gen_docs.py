@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that follow from the code: `python -m tools.gen_docs`, with `--check` to only compare.
 
 `docs/config.md` comes from `server.config.ServerConfig`, `docs/pipeline.md` from the arena's systems and the stages of
-`server.frame`.
+`server.frame`, `docs/protocol.md` from `tools.protocol_page`.
 """
 
 import sys
@@ -14,6 +14,7 @@ from server.config import ENVIRONMENT_PREFIX, ServerConfig
 from server.frame import STAGES
 from server.game import load_game
 from sim.pipeline import System
+from tools.protocol_page import protocol_page
 
 __all__ = ["main", "pages"]
 
@@ -104,7 +105,11 @@ def _pipeline() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page, by where it belongs."""
-    return {DOCS / "config.md": _config(), DOCS / "pipeline.md": _pipeline()}
+    return {
+        DOCS / "config.md": _config(),
+        DOCS / "pipeline.md": _pipeline(),
+        DOCS / "protocol.md": protocol_page(NOTE),
+    }
 
 
 def main(arguments: Sequence[str] = ()) -> int:
