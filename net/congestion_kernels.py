@@ -7,13 +7,16 @@ The structure is that of Google congestion control (draft-ietf-rmcat-gcc-02): a 
 over-use or not; over-use sets the rate to 0.85 × what was delivered, otherwise it grows, fast until the first over-use
 and then additively. Its signals are others, because a game sends few packets over bad radio links (docs/adr/0005):
 
-- Queueing delay is the *least* round-trip time of a round above the least of ten seconds (as Copa has it), since the
-  least of several samples is deaf to jitter. What a burst of our own adds is allowed for.
-- Loss counts by how much it exceeds the least loss of the last seconds, because only a queue's overflow goes away when
-  the rate is reduced (the evidence BBR wants, by other means).
-- A delay that stays although the rate was reduced again and again is no queue of ours: it is the new least.
+- Queueing delay is the *least* round-trip time of a round above the least of ten seconds (Copa's standing delay, Arun
+  and Balakrishnan 2018), since the least of several samples is deaf to jitter. What a burst of our own adds, half of it
+  on average, is allowed for.
+- Loss counts by how much it exceeds what is lost whatever the rate. That much is known when loss stays although the
+  rate was reduced, several times, to less than half of what was delivered: an overflow would have gone away.
+- A delay that stays likewise is no queue of ours: it is the new least.
+- Below half the start rate delay says nothing, loss alone does: a game beside a download that fills the queue must not
+  yield to it for ever, as LEDBAT does (RFC 6817).
 
-Rounds of an application that uses less than 70 % of its rate never raise the rate.
+Rounds in which the application uses less than 70 % of its rate never raise the rate.
 """
 
 from typing import Final, TypeAlias
@@ -65,64 +68,73 @@ QUEUE: Final = 7  # least round-trip time of the last round above that [µs]
 BANDWIDTH: Final = 8  # acknowledged bytes per second, smoothed
 LOSS: Final = 9  # share of packets lost in the last loss window
 LOSS_BASE: Final = 10  # share of packets that is lost whatever the rate
-DELAY_DECREASES: Final = 11  # counters
+# Counters.
+DELAY_DECREASES: Final = 11
 LOSS_DECREASES: Final = 12
-FORGIVEN: Final = 13  # delays or losses taken for the path's own
-_FILLED_AT: Final = 14
-_SENT_AT: Final = 15
-_SRTT: Final = 16
-_BASE_NOW: Final = 17
-_BASE_BEFORE: Final = 18
-_BASE_AT: Final = 19
-_NOISE: Final = 20  # mean change of the least round-trip time from round to round [µs]
-_FLOOR: Final = 21  # least round-trip time of the last round [µs]
-_ROUND_AT: Final = 22  # when the round began; in the future while the effect of a decision is awaited
-_ROUND_SENT: Final = 23
-_ROUND_ACKS: Final = 24
-_ROUND_SAMPLES: Final = 25
-_ROUND_FLOOR: Final = 26
-_ROUND_BURST: Final = 27
-_BURST: Final = 28
-_LOSS_ACKED: Final = 29  # packets of the loss window
-_LOSS_LOST: Final = 30
-_FLOW_AT: Final = 31  # of the bandwidth's interval
-_FLOW_BYTES: Final = 32
-_STARTUP: Final = 33
-_REDUCED_AT: Final = 34
-_REDUCED_BY: Final = 35  # the delay [µs] or the loss that the last decrease was for
-_REDUCED_TIMES: Final = 36  # decreases in a row that changed nothing; negative while they are for loss
-_REDUCED_FROM: Final = 37  # the rate before the first of them
-_USED_BYTES: Final = 38  # sent since `share` last looked
-_USED: Final = 39  # bytes per second that the peer's sender makes use of, smoothed
-_DEMAND: Final = 40  # what `share` takes it to want [bytes/s]
-_SHARED_AT: Final = 41
-LOST_BYTES: Final = 42
-_LOSS_AT: Final = 43  # when the last loss window ended
-_PEAK: Final = 44  # the bandwidth, slow to forget
-_RTT_BEFORE: Final = 45  # the last sample [µs]
-_JITTER: Final = 46  # mean change from sample to sample [µs]
-_PAUSED_UNTIL: Final = 47
-_PAUSE_PERIOD: Final = 48  # the last period that was looked at
-_CONFIRMED_AT: Final = 49  # when a queue of our own was last seen to go away
-_CROWDED: Final = 50  # the queue as a share of what is allowed
+FORGIVEN: Final = 13  # delays and losses that were taken for the path's own
+LOST_BYTES: Final = 14
+# The bucket and the sender.
+_FILLED_AT: Final = 15
+_SENT_AT: Final = 16
+_BURST: Final = 17  # bytes sent at that moment
+_USED_BYTES: Final = 18  # sent since `share` last looked
+_USED: Final = 19  # bytes per second, smoothed
+_DEMAND: Final = 20  # what `share` takes the peer to want [bytes/s]
+_SHARED_AT: Final = 21
+# Round-trip times [µs].
+_SRTT: Final = 22
+_RTT_BEFORE: Final = 23  # the last sample
+_JITTER: Final = 24  # mean change from sample to sample
+_BASE_NOW: Final = 25  # least of the present window
+_BASE_BEFORE: Final = 26  # least of the one before
+_BASE_AT: Final = 27  # when the present one began
+_FLOOR: Final = 28  # least of the last round
+_NOISE: Final = 29  # mean change of that from round to round
+_CROWDED: Final = 30  # the queue as a share of the queue that is allowed
+# The round.
+_ROUND_AT: Final = 31  # when it began; in the future while the effect of a decision is awaited
+_ROUND_SENT: Final = 32
+_ROUND_ACKS: Final = 33
+_ROUND_SAMPLES: Final = 34
+_ROUND_FLOOR: Final = 35
+_ROUND_BURST: Final = 36  # most bytes sent at one moment
+# Loss windows and delivered bytes.
+_LOSS_ACKED: Final = 37
+_LOSS_LOST: Final = 38
+_LOSS_AT: Final = 39  # when the last window ended
+_FLOW_AT: Final = 40  # when the bandwidth's interval began
+_FLOW_BYTES: Final = 41
+_PEAK: Final = 42  # the bandwidth, slow to forget
+# Decisions.
+_STARTUP: Final = 43  # 1 before the first decrease
+_REDUCED_AT: Final = 44
+_REDUCED_BY: Final = 45  # the least delay [µs] or loss of a series of decreases for one reason
+_REDUCED_TIMES: Final = 46  # how many they are; negative while they are for loss
+_REDUCED_FROM: Final = 47  # what was delivered before the first of them
+_PAUSED_UNTIL: Final = 48
+_PAUSE_PERIOD: Final = 49  # the last period that was looked at
+_CONFIRMED_AT: Final = 50  # when a queue of our own was last seen to go away
 COLUMNS: Final = 51
 
 _SECOND: Final = 1e6
-_BURST_MIN, _BURST_MAX, _BURST_US = 2_400.0, 65_536.0, 60_000.0
+_BURST_MIN, _BURST_MAX, _BURST_US = 2_400.0, 65_536.0, 60_000.0  # a tick at 20 Hz, and a little
 _BASE_US = 5e6
+# A round lasts half a round trip and 50 ms, until it has samples enough: more of them the more they jump.
 _ROUND_US, _ROUND_US_LONG, _WAIT_US_MAX = 50_000.0, 300_000.0, 1e6
 _SAMPLES, _SAMPLES_MOST, _SAMPLE_US = 3.0, 10.0, 4_000.0
-_QUEUE_US = 12_000.0
+# The queue that is allowed; less than half of it leaves room for more.
+_QUEUE_US, _NOISE_TIMES, _NOISE_US_MAX, _ROOM = 12_000.0, 1.5, 20_000.0, 0.5
 _FLOW_US, _FLOW_SMOOTH_US, _PEAK_US = 100_000.0, 250_000.0, 3e6
-_NOISE_TIMES, _NOISE_US_MAX, _ROOM = 1.5, 20_000.0, 0.5
 _LOSS_PACKETS, _LOSS_PACKETS_LEAST, _LOSS_SMOOTH_US = 40.0, 16.0, 10e6
-_LOSS_MARGIN, _LOSS_MARGIN_QUEUED = 0.10, 0.03
+_LOSS_MARGIN, _LOSS_MARGIN_QUEUED = 0.10, 0.03  # the latter where the delay says queue as well
 _USED_SHARE = 0.7
 _BETA, _REDUCE_MOST, _REDUCE_IDLE = 0.85, 0.5, 0.75
 _STARTUP_GAIN = 1.5
-_GROWTH, _GROWTH_MOST = 15_000.0, 0.5
+# Additive: bytes per second, per second; but no larger a share of the rate per second, where a queue stands less.
+_GROWTH, _GROWTH_MOST, _GROWTH_CROWDED = 15_000.0, 0.5, 0.05
 _IDLE_US = 1e6
 _STANDING_TIMES, _DELAY_STANDS, _LOSS_STANDS = 3.0, 0.8, 0.5
+_YIELD_SHARE = 0.5
 _BLACKOUT_PACKETS = 3.0
 _SHARE_SMOOTH_US = 200_000.0
 _SHARE_ROUNDS = 32
@@ -252,7 +264,8 @@ def _reduce(c: CongestionColumns, peer: int, now: float, strength: float, sign: 
     c[peer, _REDUCED_TIMES] = (series + 1.0) * sign
     used = c[peer, _ROUND_SENT] >= _USED_SHARE * rate * (now - c[peer, _ROUND_AT]) / _SECOND
     least = _REDUCE_MOST if used else _REDUCE_IDLE
-    c[peer, RATE] = max(c[peer, RATE_MIN], rate * min(_BETA, max(least, _BETA * bandwidth / rate)))
+    least_rate = _YIELD_SHARE * c[peer, RATE_START] if sign > 0.0 else 0.0
+    c[peer, RATE] = max(c[peer, RATE_MIN], least_rate, rate * min(_BETA, max(least, _BETA * bandwidth / rate)))
     c[peer, _STARTUP] = 0.0
     c[peer, _REDUCED_AT] = now
     c[peer, _LOSS_ACKED] = 0.0
@@ -316,6 +329,8 @@ def _judge_delay(c: CongestionColumns, peer: int, now: float) -> int:
             c[peer, _REDUCED_TIMES] = 0.0
             c[peer, _CONFIRMED_AT] = now
         return -1 if queue <= _ROOM * limit else 0
+    if c[peer, RATE] <= max(_YIELD_SHARE * c[peer, RATE_START], c[peer, RATE_MIN]):
+        return -1
     if c[peer, _REDUCED_TIMES] > 0.0 and queue < 0.8 * before:
         return 0  # it drains
     if _stands(c, peer, float(queue), 1.0):
@@ -343,7 +358,8 @@ def _increase(c: CongestionColumns, peer: int, elapsed: float, now: float) -> fl
     if c[peer, _LOSS_LOST] > 2.0 + 1.5 * c[peer, LOSS_BASE] * packets:
         return 0.0
     since = min((now - c[peer, _REDUCED_AT]) / _SECOND, 8.0)
-    growth = min(_GROWTH / rate * (1.0 + since), _GROWTH_MOST) * elapsed / _SECOND
+    most = _GROWTH_MOST if c[peer, _CROWDED] <= 1.0 else _GROWTH_CROWDED
+    growth = min(_GROWTH / rate * (1.0 + since), most) * elapsed / _SECOND
     c[peer, RATE] = min(rate * (1.0 + growth), c[peer, RATE_MAX])
     return 0.0
 

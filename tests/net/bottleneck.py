@@ -18,7 +18,7 @@ import numpy as np
 from net.congestion import Congestion, CongestionLimits
 from net.congestion_kernels import on_ack, on_loss, on_send, refill
 
-__all__ = ["Bottleneck", "Controller", "Flow", "Kernels", "Path", "jain"]
+__all__ = ["Bottleneck", "Controller", "Download", "Flow", "Kernels", "Mixed", "Path", "jain"]
 
 SECOND = 1_000_000
 PACKET = 1_050
@@ -62,6 +62,73 @@ class Kernels:
 
     def share(self, now: int) -> None:
         self.congestion.share(now * 1000)
+
+
+class Download:
+    """Additive increase, multiplicative decrease on loss alone, as a TCP download; fills whatever queue there is."""
+
+    def __init__(self, peers: int) -> None:
+        self.rates, self.tokens, self.srtt = [64_000.0] * peers, [0.0] * peers, [0.0] * peers
+        self.filled, self.halved, self.slow_start = [0] * peers, [0] * peers, [True] * peers
+        self.sent_at = 0
+
+    def on_send(self, peer: int, size: int, now: int) -> None:
+        self.tokens[peer] -= size
+        self.sent_at = now
+
+    def on_ack(self, peer: int, size: int, sent: int, now: int, rtt: int) -> None:
+        assert sent <= now
+        if rtt > 0:
+            self.srtt[peer] += (rtt - self.srtt[peer]) * (0.125 if self.srtt[peer] else 1.0)
+        round_trip = max(self.srtt[peer], 1_000.0) / SECOND
+        additive = size * PACKET / (self.rates[peer] * round_trip**2)  # a packet more per round trip
+        self.rates[peer] += size / round_trip / 2 if self.slow_start[peer] else additive
+
+    def on_loss(self, peer: int, size: int, now: int) -> None:
+        assert size > 0
+        if now - self.halved[peer] > 1.25 * self.srtt[peer]:
+            self.rates[peer] = max(4_000.0, self.rates[peer] / 2)
+            self.halved[peer], self.slow_start[peer] = now, False
+
+    def refill(self, peer: int, now: int) -> float:
+        more = self.rates[peer] * (now - self.filled[peer]) / SECOND
+        self.tokens[peer] = min(max(self.rates[peer] * 0.06, 2_400.0), self.tokens[peer] + more)
+        self.filled[peer] = now
+        return self.tokens[peer]
+
+    def rate(self, peer: int) -> float:
+        return self.rates[peer]
+
+    def share(self, now: int) -> None:
+        pass
+
+
+class Mixed:
+    """The kernels for the first flow, downloads for the others."""
+
+    def __init__(self, peers: int) -> None:
+        self.game, self.others = Kernels(1), Download(peers)
+
+    def _of(self, peer: int) -> "Controller":
+        return self.others if peer else self.game
+
+    def on_send(self, peer: int, size: int, now: int) -> None:
+        self._of(peer).on_send(peer, size, now)
+
+    def on_ack(self, peer: int, size: int, sent: int, now: int, rtt: int) -> None:
+        self._of(peer).on_ack(peer, size, sent, now, rtt)
+
+    def on_loss(self, peer: int, size: int, now: int) -> None:
+        self._of(peer).on_loss(peer, size, now)
+
+    def refill(self, peer: int, now: int) -> float:
+        return self._of(peer).refill(peer, now)
+
+    def rate(self, peer: int) -> float:
+        return self._of(peer).rate(peer)
+
+    def share(self, now: int) -> None:
+        pass
 
 
 @dataclass

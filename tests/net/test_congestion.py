@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from net.congestion import Congestion, CongestionLimits
 from net.congestion_kernels import CAP, RATE, TOKENS, on_ack, on_loss, on_send, refill
 from net.errors import NetError
-from tests.net.bottleneck import SECOND, Bottleneck, Flow, Kernels, Path, jain
+from tests.net.bottleneck import SECOND, Bottleneck, Flow, Kernels, Mixed, Path, jain
 
 RATE_2_MBIT = 250_000.0
 
@@ -84,6 +84,19 @@ def test_jitter_and_loss_of_bad_radio_do_not_starve_a_game_stream(seed: int) -> 
         bottleneck.run(second)
         rates.append(bottleneck.controller.rate(0))
     assert min(rates) >= 500 * 60  # what it sends
+
+
+@pytest.mark.parametrize("queue_s", [0.1, 0.3])
+def test_a_game_beside_a_download_that_fills_the_queue_keeps_its_rate(queue_s: float) -> None:
+    flows = [Flow(game=400, bulk=False), Flow(start=3 * SECOND)]  # 24 kB/s
+    bottleneck = Bottleneck(flows, Mixed(2), rate=RATE_2_MBIT, queue_s=queue_s, seed=1)
+    rates = []
+    for second in range(1, 41):
+        bottleneck.run(second)
+        rates.append(bottleneck.controller.rate(0))
+    assert bottleneck.queue_ms(10, 90) >= 0.6 * queue_s * 1000  # the download does fill it
+    assert np.median(rates[5:]) >= 0.8 * 400 * 60
+    assert min(rates[5:]) >= 10_000
 
 
 def test_an_application_that_uses_little_does_not_grow_without_bound() -> None:
