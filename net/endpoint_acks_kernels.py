@@ -1,8 +1,7 @@
 """What became of the packets sent: acknowledgements, round trips, losses and probe time-outs.
 
 Loss detection, round trips and probes are those of RFC 9002 (sections 5, 6.1 and 6.2), with the packet threshold 3 and
-the time threshold 9/8 both required, since a game's link reorders more than the web's. A packet also counts as lost
-once the peer's acknowledgements, which reach 33 packets back, can no longer name it. What is lost is what the packet
+the time threshold 9/8 both required, since a game's link reorders more than the web's. What is lost is what the packet
 carried, never the packet: its items and its chunk become due again, and only those.
 
 What congestion control and blocks must hear is put on a list of events and told by `tell_events` after a batch, so
@@ -249,8 +248,7 @@ def _detect(own: I64, ring: U32, totals: I64, events: I64, peer: int, now_us: in
         at = 3 * (sequence & (_RING - 1))
         if int(np.int64(ring[at + 1])) >> STATUS_SHIFT & STATUS_MASK == LIVE:
             age = (now_us - int(np.int64(ring[at]))) & _LOW_32
-            overtaken = sequence <= newest - PACKET_THRESHOLD and age > patience
-            if not overtaken and sequence >= newest - ACK_REACH:
+            if sequence > newest - PACKET_THRESHOLD or age <= patience:
                 break
             settle_lost(own, ring, totals, events, peer, sequence)
         sequence += 1

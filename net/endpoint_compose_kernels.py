@@ -11,6 +11,7 @@ from net.blocks_kernels import BLOCKS_TYPE, BlockArrays, next_chunk, write_chunk
 from net.congestion_kernels import TOKENS, on_send, refill
 from net.endpoint_acks_kernels import ACK_NONE, settle_lost
 from net.endpoint_kernels import (
+    ACK_OUT,
     ACTIVE,
     CHUNK,
     CHUNK_CARRIED,
@@ -48,6 +49,8 @@ from net.endpoint_kernels import (
     PLAIN_COUNT,
     PLAIN_HEAD,
     RELIABLE,
+    SAVED,
+    SAVED_FIRST,
     SENT_BYTES,
     SENT_RING,
     SENT_SLAB,
@@ -107,7 +110,7 @@ def _begin(own: I64, data: U8, at: int, now_us: int) -> None:
     put_u16(data, at + 6, mask >> 16)
     age = (now_us - own[NEWEST_AT]) // 250
     data[at + 8] = np.uint8(255 if newest < 0 else max(0, min(255, age)))
-    own[PENDING] = 0
+    own[PENDING], own[ACK_OUT] = 0, newest
 
 
 @kernel(counted=False)
@@ -276,6 +279,29 @@ def _fill(
 
 
 @kernel(counted=False)
+def _saved_acks(
+    core: Core, events: I64, control: F64, packets: Places, data: U8, count: int, peer: int, now_us: int
+) -> int:
+    """Send the acknowledgements that were kept, before any newer one; returns the packets then listed."""
+    own, ring, totals = core[0][peer], core[1][peer], core[2]
+    pending = own[PENDING]
+    for index in range(own[SAVED]):
+        if not _has_room(packets, data, count, totals, events):
+            totals[_OUTGOING_FULL] += 1
+            break
+        at, saved = int(packets[OFFSET][count]), own[SAVED_FIRST + index]
+        _begin(own, data, at, now_us)
+        put_u16(data, at + 2, saved)
+        put_u16(data, at + 4, saved >> 16)
+        put_u16(data, at + 6, saved >> 32)
+        data[at + 8] = 255
+        _end(own, ring, totals, events, control, peer, _HEADER, 0, 0, now_us)
+        count = _list(packets, count, peer, _HEADER)
+    own[SAVED], own[PENDING] = 0, pending  # the newest is yet to be acknowledged
+    return count
+
+
+@kernel(counted=False)
 def _close_packets(
     core: Core,
     events: I64,
@@ -366,11 +392,13 @@ def compose_packets(
     """
     state, rings, totals, links, slabs = core
     everyone, count = state.shape[0], 0
+    packets[OFFSET][0] = 0
     for peer in range(everyone):
         if state[peer, ACTIVE] != 0:
             refill(control, peer, now_us)
             _promote(state[peer], rings[peer], links)
-    packets[OFFSET][0] = 0
+            if state[peer, SAVED] > 0:
+                count = _saved_acks(core, events, control, packets, data, count, peer, now_us)
     for index in range(given):
         peer = int(np.int64(payloads[CLIENT][index]))
         offset, size = int(payloads[OFFSET][index]), int(np.int64(payloads[LENGTH][index]))

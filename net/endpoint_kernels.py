@@ -159,9 +159,11 @@ class EndpointCount(IntEnum):
     HELD, CLOSE_ROW, CLOSE_HEARD,
     SENT_BYTES, RECEIVED_BYTES, EPOCH_AT, EPOCH_OUT, EPOCH_IN, RATE_OUT, RATE_IN,
     RTT, RTT_VARIATION, RTT_LATEST, RTT_MINIMUM, MINIMUM_AT, MINIMUM_NOW, MINIMUM_BEFORE, JITTER, LOSS,
-) = range(53)
+    ACK_OUT, SAVED, SAVED_FIRST,  # newest acknowledged to the peer; acknowledgements that wait to be sent: see below
+) = range(56)
 # fmt: on
-STATE_WORDS = 53
+SAVED_MAX = 4  # acknowledgements (newest | mask << 16) of packets that the next mask does not reach any more
+STATE_WORDS = 55 + SAVED_MAX
 LOSS_ONE = 1 << 30  # LOSS of a peer that gets nothing
 
 SLAB_AT = 3 * SENT_RING

@@ -13,6 +13,7 @@ import numpy as np
 from net.blocks_kernels import BLOCKS_TYPE, BlockArrays, chunk_fits, take_chunk
 from net.endpoint_acks_kernels import EVENTS_PER_PACKET, take_ack
 from net.endpoint_kernels import (
+    ACK_OUT,
     ACTIVE,
     ARRIVAL_AT,
     CHUNK,
@@ -43,6 +44,9 @@ from net.endpoint_kernels import (
     RECEIVE_RING,
     RECEIVED_BYTES,
     RELIABLE,
+    SAVED,
+    SAVED_FIRST,
+    SAVED_MAX,
     SEQUENCED,
     SLAB_BYTES_MASK,
     WINDOW_ITEMS,
@@ -200,6 +204,14 @@ def _note_arrival(own: I64, sequence: int, at_us: int) -> None:
     if newest >= 0 and ahead >= 0x8000:
         own[MASK_IN] |= 1 << (0x10000 - ahead - 1)
         return
+    if newest < 0:
+        own[ACK_OUT] = sequence - 1
+    elif (sequence - own[ACK_OUT]) & 0xFFFF > _ACK_REACH + 1 and own[SAVED] < SAVED_MAX:
+        # Many packets between two of ours, as with blocks: the mask would lose sight of some. Their acknowledgement is
+        # kept as it stands, to go in a packet of its own.
+        own[SAVED_FIRST + own[SAVED]] = newest | own[MASK_IN] << 16
+        own[SAVED] += 1
+        own[ACK_OUT] = newest
     mask = 0
     if newest >= 0 and ahead <= _ACK_REACH:
         mask = (own[MASK_IN] << ahead | 1 << (ahead - 1)) & _LOW_32
