@@ -25,7 +25,7 @@ TICK_HZ = 60  # of the tables that depend on it
 
 INTRODUCTION = f"""\
 What a client must do to play, in the order of a connection's life; enough to write one from. A client needs UDP,
-ChaCha20-Poly1305 (libsodium's IETF form) and msgpack. `tests/net/test_protocol_doc.py` holds one of some 300 lines,
+ChaCha20-Poly1305 (libsodium's IETF form) and msgpack. `tests/net/document_client.py` holds one of some 400 lines,
 written from this page alone, and lets it play on a real server.
 
 Everything is little endian and without padding, unless said otherwise. `u8` to `u64` are unsigned, `i8` to `i32`
@@ -91,9 +91,10 @@ received.
 **Receiving.** Look at the whole packet before anything of it counts. It is malformed, and dropped unacknowledged,
 if it is shorter than 9 bytes, a section has an unknown kind or bits 5 or 6 set, MORE on a kind that is not
 RELIABLE, is cut short, or has no content (CLOSE may). A packet whose content there is no room for is dropped in the
-same way, and comes again. A packet that was received before is dropped; its acknowledgement is repeated. Everything
-else counts as received, and from then on `ack` and `ack_mask` say so: `ack` is the newest sequence received, bit i
-of the mask means `ack − 1 − i`. Before the first packet: ack 0xFFFF, mask 0.
+same way, and comes again. A packet that was received before, or is more than 32 behind the newest and so cannot be
+acknowledged any more, is dropped. Everything else counts as received, and from then on `ack` and `ack_mask` say so:
+`ack` is the newest sequence received, bit i of the mask means `ack − 1 − i`. Before the first packet: ack 0xFFFF,
+mask 0.
 
 **Acknowledging.** Every packet sent carries what was received. A packet with at least one section is to be
 acknowledged: within 50 ms, or when 16 of them wait, if need be by a packet that is a header and nothing else. Bare
@@ -109,8 +110,8 @@ that the second time, and so on). What it carried reliably is sent again in new 
 packet may be acknowledged after all; both sides take that in their stride.
 
 **Rates.** The server sends retransmissions and chunks within a rate that follows loss and growing round trips
-(`docs/adr/0005-congestion.md`); snapshots are sized by it. A client that sends nothing but commands and now and then
-a message needs no control of its own; one that sends blocks does."""
+(`docs/adr/0005-congestion.md`); snapshots are sized by it. A client that sends nothing but commands and now and
+then a message needs no control of its own; one that sends blocks does."""
 
 SECTIONS = f"""\
 A section begins with a head byte: bits 0–3 kind, bit 4 MORE, bit 7 LAST, the others zero. A section with LAST has
@@ -161,11 +162,11 @@ that they hold (it is clear before the first). This is not the packet's acknowle
 arrived.
 
 **Which tick to send.** The client runs ahead of the server, by half a round trip and a margin that the server sets
-([ADR 4](adr/0004-run-ahead.md)). Simplest: with a snapshot of tick T, aim at tick T + 6 for the next command and count
-up by one per tick time. Then look at `lead` in the snapshots: how early, in 1/16 tick, the newest command came
-(−32,768: none came since the last). It should be `target_lead` ticks: run a little faster when it is less, a little
-slower when it is more, at most 3 %, and jump when it is off by more than 100 ms. A correction shows in `lead` a
-round trip later: wait for it before the next."""
+([ADR 4](adr/0004-run-ahead.md)). Simplest: with a snapshot of tick T, aim at tick T + 6 for the next command and
+count up by one per tick time. Then look at `lead` in the snapshots: how early, in 1/16 tick, the newest command
+came (−32,768: none came since the last). It should be `target_lead` ticks: run a little faster when it is less, a
+little slower when it is more, at most 3 %, and jump when it is off by more than 100 ms. A correction shows in
+`lead` a round trip later: wait for it before the next."""
 
 SNAPSHOTS = """\
 A payload in a PLAIN section, up to 60 times a second, made of: header with the owner section, leave list, bitmap,
