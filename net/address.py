@@ -14,7 +14,7 @@ import numpy as np
 from net.errors import AddressError
 from sim.arrays import U64
 
-__all__ = ["ADDRESS_WORDS", "Address", "address_of", "parse_address"]
+__all__ = ["ADDRESS_WORDS", "MAPPED_PREFIX", "Address", "address_of", "parse_address"]
 
 ADDRESS_WORDS = 3
 MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -49,7 +49,7 @@ def address_of(row: U64) -> Address:
     Args:
         row: Shape (3,), uint64.
     """
-    high, low, rest = (int(word) for word in row)
+    high, low, rest = row.tolist()
     packed = struct.pack("<QQ", high, low)
     port, scope = rest & 0xFFFF, rest >> 32
     if packed.startswith(MAPPED_PREFIX):

@@ -29,19 +29,17 @@ from net.datagrams import Datagrams
 from net.errors import NetError
 from net.history import TokenHistory
 from net.host_arrays import HostArrays
-from net.host_kernels import CONNECTED, COUNTS, FREE, PENDING
+from net.host_kernels import CONNECTED, COUNTS, FREE
 from net.limits import ADDRESS_CONNECTIONS_MAX, ADDRESS_CONNECTS_PER_S, LOOPBACK, AddressLimits, Crowds
 from net.packets import REQUEST_BYTES, Drop, Kind, seal_packet
 from net.packets_kernels import SEND_KEY_AT
 from net.tokens import (
-    CHALLENGE_TOKEN_BYTES,
     KEY_BYTES,
     MAC_BYTES,
     PRIVATE_TOKEN_BYTES,
-    PrivateToken,
-    open_challenge,
-    read_private,
-    seal_challenge,
+    USER_DATA_BYTES,
+    address_forms,
+    scan_private,
 )
 from sim.arrays import I32, I64, U8, U64
 
@@ -56,6 +54,7 @@ TOKEN_LIFETIME_S = 86_400
 GLOBAL_SEQUENCE = 2**63
 RESTART_SECONDS, SEQUENCES_PER_SECOND = 2**17, 2**10  # client sequences of one start: 36 h apart, 1,024 a second
 _NS = 1_000_000_000
+_TOKEN_AT = REQUEST_BYTES - PRIVATE_TOKEN_BYTES
 
 
 class DisconnectReason(IntEnum):
@@ -174,11 +173,12 @@ class Host(HostArrays):
             handshakes_max=handshakes_max,
             protocol_id=protocol_id,
             private_key=private_key,
+            challenge_key=entropy(KEY_BYTES),
             seed=entropy(16),
         )
         self.protocol_id = protocol_id
         self.token_lifetime_s, self.takeover = token_lifetime_s, takeover
-        self._servers = frozenset(address.words() for address in addresses)
+        self._servers = address_forms(addresses)
         self._unix_offset_ns = unix_ns - now_ns
         self._limits = AddressLimits(
             connections_max=address_connections_max,
@@ -187,9 +187,7 @@ class Host(HostArrays):
             exempt=exempt,
         )
         self._batch = 0
-        self._challenge_key = entropy(KEY_BYTES)
-        self._challenge_sequence = 0
-        self._global_sequence = GLOBAL_SEQUENCE + unix_ns
+        self._sequences: U64 = np.array([0, GLOBAL_SEQUENCE + unix_ns], dtype=np.uint64)  # challenges, global
         self._first_sequence = unix_ns // _NS % RESTART_SECONDS * SEQUENCES_PER_SECOND
         self._free = list(range(clients_max))
         self._free_pending = list(range(clients_max + pending - 1, clients_max - 1, -1))
@@ -234,11 +232,10 @@ class Host(HostArrays):
         for slot in self._slots[:closed].tolist():
             self._reset(slot, DisconnectReason.BY_CLIENT, "", now_ns)
         for row, slot in self._cold[:cold].tolist():
-            datagram = datagrams.datagram(row)
             reason = (
-                self._on_response(datagram, slot, datagrams.address[row], now_ns)
-                if datagram[0]
-                else self._on_request(datagram, datagrams.address[row], now_ns)
+                self._on_response(datagrams, row, slot, now_ns)
+                if datagrams.data[row, 0]
+                else self._on_request(datagrams, row, now_ns)
             )
             if reason is not None:
                 self.drops[reason] += 1
@@ -347,8 +344,9 @@ class Host(HostArrays):
 
     def _answer(self, kind: Kind, body: bytes, address: U64, key: bytes) -> None:
         """Queue a packet to someone without a slot, under the global sequence."""
-        packet = seal_packet(kind, body, sequence=self._global_sequence, key=key, protocol_id=self.protocol_id)
-        self._global_sequence += 1
+        sequence = int(self._sequences[1])
+        packet = seal_packet(kind, body, sequence=sequence, key=key, protocol_id=self.protocol_id)
+        self._sequences[1] = sequence + 1
         if not self.outgoing.append(packet, address):
             self.drops[Drop.OUTGOING_FULL] += 1
 
@@ -374,96 +372,111 @@ class Host(HostArrays):
     def _key(self, address: U64) -> int:
         return self._limits.key(int(address[0]), int(address[1]))
 
-    def _on_request(self, datagram: bytes, address: U64, now_ns: int) -> Drop | None:
+    def _on_request(self, datagrams: Datagrams, row: int, now_ns: int) -> Drop | None:
         """A request whose private token is authentic and stands decrypted in the datagram; the standard's order."""
-        plain_at = REQUEST_BYTES - PRIVATE_TOKEN_BYTES
-        token = read_private(datagram[plain_at : REQUEST_BYTES - MAC_BYTES])
+        datagram, address = datagrams.datagram(row), datagrams.address[row]
+        token = scan_private(datagram[_TOKEN_AT:], self._servers)
         if token is None:
             return Drop.TOKEN_MALFORMED
-        if not any(server.words() in self._servers for server in token.addresses):
+        client_id, timeout_s, keys_at, named = token
+        if not named:
             return Drop.WRONG_SERVER
         self._probe[0] = address
         slot = self._edit(0, 0)
         beside = slot if 0 <= slot < self.clients_max else -1
-        holder = self._slot_of_id.get(token.client_id, -1)
+        holder = self._slot_of_id.get(client_id, -1)
         if beside >= 0 and (beside != holder or not self.takeover):
             return Drop.ADDRESS_CONNECTED
         if holder >= 0 and not self.takeover:
             return Drop.CLIENT_ID_CONNECTED
-        mac = datagram[-MAC_BYTES:]
-        words = (int(address[0]), int(address[1]), int(address[2]))
+        mac, words = datagram[-MAC_BYTES:], tuple(address.tolist())
         expire_unix_s = int.from_bytes(datagram[22:30], "little")
         unix_s = (now_ns + self._unix_offset_ns) // _NS
         reason = self._history.admit(mac, words, expire_unix_s=expire_unix_s, unix_s=unix_s)
         if reason is not None:
             return reason
-        reason = self._deny(holder, self._key(address), address, token.server_to_client_key)
-        if reason is None:
-            pending = (int(self._rival[beside]) or -1) if beside >= 0 else slot
-            reason = self._begin(token, mac, pending, beside, address, now_ns)
+        key, keys_at = self._limits.key(words[0], words[1]), _TOKEN_AT + keys_at
+        reason = self._deny(holder, key, address, datagram[keys_at + KEY_BYTES : keys_at + 2 * KEY_BYTES])
         if reason is not None:
             return reason
-        sequence = self._challenge_sequence
-        self._challenge_sequence += 1
-        challenge = seal_challenge(token.client_id, token.user_data, sequence=sequence, key=self._challenge_key)
-        body = sequence.to_bytes(8, "little") + challenge
-        self._answer(Kind.CHALLENGE, body, address, token.server_to_client_key)
-        return None
+        if beside >= 0:
+            slot = int(self._rival[beside]) or -1
+        handshake = _Handshake(client_id, mac, max(0, timeout_s) * _NS, key, beside, self._batch)
+        return self._begin(handshake, slot, datagrams, row, keys_at, now_ns)
 
-    def _begin(self, token: PrivateToken, mac: bytes, slot: int, beside: int, address: U64, now_ns: int) -> Drop | None:
-        """Map an address to the keys of its token, in its own pending slot or a new one; why not, where that fails.
+    def _begin(
+        self, handshake: _Handshake, slot: int, datagrams: Datagrams, row: int, keys_at: int, now_ns: int
+    ) -> Drop | None:
+        """Map the address of a request to the keys of its token, and answer it; why not, where that fails.
 
         Args:
-            token: What the request carried, with its `mac`.
+            handshake: What is known of it; forgotten where `slot` has one with the same token.
             slot: The pending slot that the address has, or -1.
-            beside: The connected slot that the address has, or -1.
-            address: Where the request came from.
+            datagrams: Where the request stands, in `row`.
+            row: Which datagram it is.
+            keys_at: Where in the datagram the keys begin.
             now_ns: Monotonic time [ns].
         """
-        if slot >= 0 and self._handshakes[slot].mac != mac:
+        mapped = 0
+        if slot >= 0 and self._handshakes[slot].mac != handshake.mac:
             self._forget(slot, now_ns)
             slot = -1
         if slot < 0:
-            key = self._key(address)
-            if not self._limits.has_room(key, now_ns):
-                return Drop.ADDRESS_TABLE_FULL
-            for oldest in (self._limits.pending.crowded(key), self._pending_of_id.crowded(token.client_id)):
-                if oldest in self._handshakes:  # it may be the same one twice
-                    self._forget(oldest, now_ns)
-                    self.drops[Drop.PENDING_DISPLACED] += 1
-            if not self._free_pending:
-                return Drop.PENDING_FULL
+            reason = self._make_room(handshake, now_ns)
+            if reason is not None:
+                return reason
             slot = self._free_pending.pop()
-            timeout_ns = max(0, token.timeout_s) * _NS
-            self._handshakes[slot] = _Handshake(token.client_id, mac, timeout_ns, key, beside, self._batch)
-            self._limits.begin(key, slot, now_ns)
-            self._pending_of_id.add(token.client_id, slot)
-            self.address[slot] = address
-            self.state[slot] = PENDING
-            keys = token.client_to_server_key + token.server_to_client_key
-            self._keys[slot] = np.frombuffer(keys, dtype=np.uint8)
-            if beside >= 0:
-                self._rival[beside] = slot
+            self._handshakes[slot] = handshake
+            self._limits.begin(handshake.key, slot, now_ns)
+            self._pending_of_id.add(handshake.client_id, slot)
+            if handshake.beside >= 0:
+                self._rival[handshake.beside] = slot
             else:
-                self._edit(slot, 1)
-        silence_ns = self._handshakes[slot].timeout_ns
-        self.timeout_ns[slot] = now_ns + min(silence_ns or PENDING_NS_MAX, PENDING_NS_MAX)
+                mapped = 1
+        deadline = now_ns + min(handshake.timeout_ns or PENDING_NS_MAX, PENDING_NS_MAX)
+        used = self._path.begin_slot(
+            self._columns,
+            (datagrams.data, datagrams.length, datagrams.address),
+            (row, slot, keys_at, mapped),
+            deadline,
+            self._sequences,
+            self._outgoing,
+            self.outgoing.count,
+            self._scratch,
+        )
+        self._queued(used)
         return None
 
-    def _on_response(self, datagram: bytes, slot: int, address: U64, now_ns: int) -> Drop | None:
-        """An authentic response from the address of a pending slot; the standard's order."""
+    def _make_room(self, handshake: _Handshake, now_ns: int) -> Drop | None:
+        """Let the oldest handshakes go where a client or its address has many; why not, where there is no room."""
+        if not self._limits.has_room(handshake.key, now_ns):
+            return Drop.ADDRESS_TABLE_FULL
+        crowded = self._limits.pending.crowded(handshake.key), self._pending_of_id.crowded(handshake.client_id)
+        for oldest in crowded:
+            if oldest in self._handshakes:  # it may be the same one twice
+                self._forget(oldest, now_ns)
+                self.drops[Drop.PENDING_DISPLACED] += 1
+        return None if self._free_pending else Drop.PENDING_FULL
+
+    def _queued(self, used: int) -> None:
+        """Note that a kernel was to queue one datagram."""
+        if used == self.outgoing.count:
+            self.drops[Drop.OUTGOING_FULL] += 1
+        self.outgoing.count = used
+
+    def _on_response(self, datagrams: Datagrams, row: int, slot: int, now_ns: int) -> Drop | None:
+        """An authentic response to a pending slot, with an authentic challenge, decrypted; the standard's order."""
+        datagram, address = datagrams.datagram(row), datagrams.address[row]
         handshake = self._handshakes.get(slot)
-        if handshake is None or not np.array_equal(self.address[slot], address):
+        if handshake is None or self.address[slot].tolist() != address.tolist():
             return Drop.WRONG_STATE  # a twin in the same batch came first
         if handshake.batch == self._batch:
             return Drop.WRONG_STATE  # it was opened with the keys of another, which had this slot when the batch began
-        head = 1 + (datagram[0] >> 4)
-        sequence = int.from_bytes(datagram[head : head + 8], "little")
-        sealed = datagram[head + 8 : head + 8 + CHALLENGE_TOKEN_BYTES]
-        challenge = open_challenge(sealed, sequence=sequence, key=self._challenge_key)
-        if challenge is None or challenge.client_id != handshake.client_id:
+        challenge_at = 1 + (datagram[0] >> 4) + 8
+        client_id = int.from_bytes(datagram[challenge_at : challenge_at + 8], "little")
+        if client_id != handshake.client_id:
             return Drop.CHALLENGE_NOT_AUTHENTIC
-        holder = self._slot_of_id.get(challenge.client_id, -1)
+        holder = self._slot_of_id.get(client_id, -1)
         if holder >= 0 and not self.takeover:
             return Drop.CLIENT_ID_CONNECTED
         if self._history.is_consumed(handshake.mac):
@@ -473,7 +486,10 @@ class Host(HostArrays):
         reason = self._deny(holder, handshake.key, address, send_key, reserved=reserved)
         if reason is None and not reserved and not self._limits.charge(handshake.key, now_ns):
             reason = Drop.ADDRESS_RATE
-        return reason if reason is not None else self._enter(slot, handshake, holder, challenge.user_data, now_ns)
+        if reason is not None:
+            return reason
+        user_data = datagram[challenge_at + 8 : challenge_at + 8 + USER_DATA_BYTES]
+        return self._enter(slot, handshake, holder, user_data, now_ns)
 
     def _enter(self, slot: int, handshake: _Handshake, holder: int, user_data: bytes, now_ns: int) -> Drop | None:
         """Give a proven client a slot, after taking the one it holds from it.
@@ -502,40 +518,33 @@ class Host(HostArrays):
 
     def _connect(self, client: int, pending: int, handshake: _Handshake, user_data: bytes, now_ns: int) -> None:
         """Move a pending slot to a client slot, and tell the client its index."""
-        self._words[client] = 0
-        self.address[client] = self.address[pending]
-        self._keys[client] = self._keys[pending]
+        used = self._path.connect_slot(
+            self._columns,
+            pending,
+            client,
+            self._first_sequence,
+            handshake.timeout_ns,
+            self.clients_max,
+            now_ns,
+            self._outgoing,
+            self.outgoing.count,
+            self._scratch,
+        )
+        self._queued(used)
         self._limits.connect(handshake.key)
-        self._forget(pending, now_ns)
-        self.state[client] = CONNECTED
-        self.send_sequence[client] = self._first_sequence
-        self.last_receive_ns[client] = self.last_send_ns[client] = now_ns
-        self.timeout_ns[client] = handshake.timeout_ns
-        self.confirmed[client] = 0
+        self._forget(pending, now_ns, mapped=False)
         self.client_id[client] = handshake.client_id
         self.user_data[client] = np.frombuffer(user_data, dtype=np.uint8)
-        self._edit(client, 1)
         self._slot_of_id[handshake.client_id] = client
         address = address_of(self.address[client])
         self._connected.append(Connected(client, handshake.client_id, user_data, address, handshake.replaces))
-        body = client.to_bytes(4, "little") + self.clients_max.to_bytes(4, "little")
-        packet = seal_packet(
-            Kind.KEEP_ALIVE,
-            body,
-            sequence=self._first_sequence,
-            key=self._keys[client, SEND_KEY_AT:].tobytes(),
-            protocol_id=self.protocol_id,
-        )
-        self.send_sequence[client] += np.uint64(1)
-        if not self.outgoing.append(packet, self.address[client]):
-            self.drops[Drop.OUTGOING_FULL] += 1
 
-    def _forget(self, slot: int, now_ns: int) -> None:
-        """End a pending handshake."""
+    def _forget(self, slot: int, now_ns: int, *, mapped: bool = True) -> None:
+        """End a pending handshake; the table maps it still, unless it is a rival or was connected."""
         handshake = self._handshakes.pop(slot)
         if handshake.beside >= 0:
             self._rival[handshake.beside] = 0
-        else:
+        elif mapped:
             self._edit(slot, -1)
         if handshake.reserved >= 0 and self._kept.pop(handshake.reserved):
             heapq.heappush(self._free, handshake.reserved)

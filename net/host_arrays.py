@@ -34,6 +34,7 @@ class HostArrays:
         handshakes_max: Requests and responses handled per batch.
         protocol_id: Of the game and its version.
         private_key: Of connect tokens.
+        challenge_key: Of challenge tokens.
         seed: 16 random bytes.
 
     Attributes:
@@ -56,11 +57,12 @@ class HostArrays:
         handshakes_max: int,
         protocol_id: int,
         private_key: bytes,
+        challenge_key: bytes,
         seed: bytes,
     ) -> None:
         self._path = path
         self.clients_max = clients_max
-        self._scratch = new_scratch(protocol_id, private_key)
+        self._scratch = new_scratch(protocol_id, private_key, challenge_key)
         self._make_columns(clients_max + pending, seed)
         self._make_buffers(batch, handshakes_max)
 

@@ -34,22 +34,30 @@ from typing import Final
 
 import numpy as np
 
-from net.crypto import xaead_decrypt
-from net.packets import PAYLOAD_BYTES_MAX, REQUEST_BYTES, Drop, Kind
+from net.crypto import aead_decrypt, aead_encrypt, xaead_decrypt
+from net.packets import CHALLENGE_BODY_BYTES, PAYLOAD_BYTES_MAX, REQUEST_BYTES, Drop, Kind
 from net.packets_kernels import (
+    CHALLENGE_AT,
+    CHALLENGE_KEY_AT,
     DATAGRAMS_TYPE,
     LAST_RECEIVE,
     LAST_SEND,
+    NONCE_AT,
     PRIVATE_KEY_AT,
+    SEND_KEY_AT,
+    SEND_SEQUENCE,
     TIMEOUT,
+    WORDS,
     DatagramArrays,
     emit,
     emit_keep_alive,
     open_from,
     parse_header,
     read_integer,
+    seal_row,
+    set_nonce,
 )
-from net.tokens import MAC_BYTES, PRIVATE_TOKEN_BYTES, TOKEN_NONCE_BYTES
+from net.tokens import CHALLENGE_TOKEN_BYTES, MAC_BYTES, PRIVATE_TOKEN_BYTES, TOKEN_NONCE_BYTES, USER_DATA_BYTES
 from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
 
@@ -63,7 +71,9 @@ __all__ = [
     "PENDING",
     "HostColumns",
     "HostOutputs",
+    "begin_slot",
     "close_slot",
+    "connect_slot",
     "receive_batch",
     "send_batch",
     "sweep",
@@ -89,15 +99,18 @@ _KEYS: Final = 4
 _TIMES: Final = 5
 _RIVAL: Final = 6
 
-_RESPONSE, _KEEP_ALIVE = int(Kind.RESPONSE), int(Kind.KEEP_ALIVE)
+_CHALLENGE, _RESPONSE, _KEEP_ALIVE = int(Kind.CHALLENGE), int(Kind.RESPONSE), int(Kind.KEEP_ALIVE)
 _PAYLOAD, _DISCONNECT = int(Kind.PAYLOAD), int(Kind.DISCONNECT)
 _ALLOWED = 1 << _RESPONSE | 1 << _KEEP_ALIVE | 1 << _PAYLOAD | 1 << _DISCONNECT
 _MAC, _PAYLOAD_MAX = MAC_BYTES, PAYLOAD_BYTES_MAX
 _REQUEST, _PRIVATE = REQUEST_BYTES, PRIVATE_TOKEN_BYTES
 _HEAD_BYTES, _VERSION_BYTES = 21, 13
 _ASSOCIATED_AT, _ASSOCIATED_BYTES, _EXPIRE_AT = 1, 29, 22  # version, protocol id and expiry stand as they are needed
-_NONCE_AT = 30
-_PRIVATE_AT = _NONCE_AT + TOKEN_NONCE_BYTES
+_TOKEN_NONCE_AT = 30
+_PRIVATE_AT = _TOKEN_NONCE_AT + TOKEN_NONCE_BYTES
+_CHALLENGE_PLAIN, _CHALLENGE_TOKEN = CHALLENGE_TOKEN_BYTES - MAC_BYTES, CHALLENGE_TOKEN_BYTES
+_CHALLENGE_BODY, _USER_DATA = CHALLENGE_BODY_BYTES, USER_DATA_BYTES
+_WORD_COUNT = WORDS
 _DISCONNECTS = 10
 
 _TOO_SHORT, _TOO_LONG = int(Drop.TOO_SHORT), int(Drop.TOO_LONG)
@@ -105,6 +118,7 @@ _UNKNOWN_ADDRESS, _WRONG_STATE = int(Drop.UNKNOWN_ADDRESS), int(Drop.WRONG_STATE
 _WRONG_VERSION, _WRONG_PROTOCOL = int(Drop.WRONG_VERSION), int(Drop.WRONG_PROTOCOL)
 _TOKEN_EXPIRED, _TOKEN_TOO_FAR = int(Drop.TOKEN_EXPIRED), int(Drop.TOKEN_TOO_FAR)
 _TOKEN_NOT_AUTHENTIC, _ADDRESS_CONNECTED = int(Drop.TOKEN_NOT_AUTHENTIC), int(Drop.ADDRESS_CONNECTED)
+_CHALLENGE_NOT_AUTHENTIC = int(Drop.CHALLENGE_NOT_AUTHENTIC)
 _HANDSHAKE_BUDGET, _OUTGOING_FULL = int(Drop.HANDSHAKE_BUDGET), int(Drop.OUTGOING_FULL)
 _SEND_NOT_CONNECTED, _SEND_WRONG_SIZE = int(Drop.SEND_NOT_CONNECTED), int(Drop.SEND_WRONG_SIZE)
 
@@ -112,6 +126,9 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MIX = np.uint64(0x9E3779B1)
 _FOLD = np.uint64(29)
+_BYTE = np.uint64(0xFF)
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
 
 
 @kernel(counted=False)
@@ -168,6 +185,16 @@ def _remove(table: I32, secret: U64, words: U64, slot: int) -> None:
     table[gap] = 0
 
 
+@kernel(counted=False)
+def _insert(table: I32, secret: U64, words: U64, slot: int) -> None:
+    """Put a slot in, whose address is not there."""
+    mask = table.shape[0] - 1
+    at = _home(secret, mask, words, slot)
+    while table[at] != 0:
+        at = (at + 1) & mask
+    table[at] = slot + 1
+
+
 @kernel("(i4[::1], u8[::1], u8[:,::1], u8[:,::1], i8, i8)", counted=False)
 def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edit: int) -> int:
     """Find an address, insert a slot, or remove one; one entry point, because each costs compile time.
@@ -186,11 +213,7 @@ def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edi
     if edit < 0:
         _remove(table, secret, words, slot)
         return -1
-    mask = table.shape[0] - 1
-    at = _home(secret, mask, words, slot)
-    while table[at] != 0:
-        at = (at + 1) & mask
-    table[at] = slot + 1
+    _insert(table, secret, words, slot)
     return -1
 
 
@@ -208,9 +231,18 @@ def _open_request(data: U8, row: int, scratch: U8, unix_s: int, lifetime_s: int)
     base = int(np.int64(data.ctypes.data)) + row * data.shape[1]
     inner, key = base + _PRIVATE_AT, int(np.int64(scratch.ctypes.data)) + PRIVATE_KEY_AT
     result = xaead_decrypt(
-        inner, 0, 0, inner, _PRIVATE, base + _ASSOCIATED_AT, _ASSOCIATED_BYTES, base + _NONCE_AT, key
+        inner, 0, 0, inner, _PRIVATE, base + _ASSOCIATED_AT, _ASSOCIATED_BYTES, base + _TOKEN_NONCE_AT, key
     )
     return -1 if result == 0 else _TOKEN_NOT_AUTHENTIC
+
+
+@kernel(counted=False)
+def _open_challenge(data: U8, row: int, header: int, scratch: U8) -> bool:
+    """Decrypt the challenge token of an authentic response in place; False where it is not authentic."""
+    set_nonce(scratch, np.uint8(0), read_integer(data, row, header, 8))
+    base, token = int(np.int64(scratch.ctypes.data)), int(np.int64(data.ctypes.data)) + row * data.shape[1] + header + 8
+    key = base + CHALLENGE_KEY_AT
+    return bool(aead_decrypt(token, 0, 0, token, _CHALLENGE_TOKEN, 0, 0, base + NONCE_AT, key) == 0)
 
 
 @kernel(counted=False)
@@ -262,6 +294,8 @@ def _receive_one(
         return _WRONG_STATE, -1, slot, 0
     reason = open_from(words, host[_KEYS], slot, data, row, length, kind, header, sequence, scratch)
     if kind == _RESPONSE:
+        if reason < 0 and not _open_challenge(data, row, header, scratch):
+            reason = _CHALLENGE_NOT_AUTHENTIC
         return (reason if reason >= 0 else _list_cold(cold, tally, row, slot)), -1, slot, 0
     return reason, kind, slot, header
 
@@ -316,6 +350,112 @@ def receive_batch(
                 arrivals[payloads] = min(received[row], now) if received[row] != 0 else now
                 payloads += 1
     tally[COUNTS], tally[COUNTS + 2] = payloads, closing
+
+
+@kernel(
+    f"({HOST_TYPE}, {DATAGRAMS_TYPE}, Tuple((i8, i8, i8, i8)), i8, u8[::1], {DATAGRAMS_TYPE}, i8, u1[::1])",
+    counted=False,
+)
+def begin_slot(
+    host: HostColumns,
+    datagrams: DatagramArrays,
+    where: tuple[int, int, int, int],
+    deadline: int,
+    sequences: U64,
+    outgoing: DatagramArrays,
+    used: int,
+    scratch: U8,
+) -> int:
+    """Make a pending slot of a request and queue a challenge; returns the rows of `outgoing` then used.
+
+    Args:
+        host: Columns, as listed at the top of the file.
+        datagrams: Where the request stands, its private token decrypted.
+        where: Its row; the pending slot; where in the row the token's keys begin; 1 to map the address to the slot, 0
+            where something maps it already.
+        deadline: Until when the response must have come [ns].
+        sequences: Of the next challenge token, and of the next packet to somebody without a slot; each goes on by one.
+            In an array, because an integer of 2⁶³ or more costs the call 400 µs.
+        outgoing: Datagrams to be sent; where it is full there is no challenge, and the client repeats its request.
+    """
+    row, slot, keys_at, mapped = where
+    data, words, keys = datagrams[0], host[_WORDS], host[_KEYS]
+    for word in range(3):
+        words[slot, word] = datagrams[2][row, word]
+    for index in range(keys.shape[1]):
+        keys[slot, index] = data[row, keys_at + index]
+    host[_FLAGS][slot, 0] = PENDING
+    host[_TIMES][slot, TIMEOUT] = deadline
+    if mapped:
+        _insert(host[_TABLE], host[_SECRET], words, slot)
+    if used == outgoing[0].shape[0]:
+        return used
+    challenge, sequence = sequences[0], sequences[1]
+    sequences[0], sequences[1] = challenge + _ONE, sequence + _ONE
+    for index in range(8):
+        scratch[CHALLENGE_AT + index] = np.uint8(challenge >> np.uint64(8 * index) & _BYTE)
+        scratch[CHALLENGE_AT + 8 + index] = data[row, _PRIVATE_AT + index]
+    user_at = keys_at + keys.shape[1]
+    for index in range(_USER_DATA):
+        scratch[CHALLENGE_AT + 16 + index] = data[row, user_at + index]
+    for index in range(16 + _USER_DATA, 8 + _CHALLENGE_PLAIN):
+        scratch[CHALLENGE_AT + index] = 0
+    set_nonce(scratch, np.uint8(0), challenge)
+    base = int(np.int64(scratch.ctypes.data))
+    body = base + CHALLENGE_AT
+    aead_encrypt(body + 8, 0, body + 8, _CHALLENGE_PLAIN, 0, 0, 0, base + NONCE_AT, base + CHALLENGE_KEY_AT)
+    key = int(np.int64(keys.ctypes.data)) + slot * keys.shape[1] + SEND_KEY_AT
+    outgoing[1][used] = seal_row(outgoing[0], used, _CHALLENGE, sequence, body, _CHALLENGE_BODY, key, scratch)
+    for word in range(3):
+        outgoing[2][used, word] = words[slot, word]
+    return used + 1
+
+
+@kernel(f"({HOST_TYPE}, i8, i8, u8, i8, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1])", counted=False)
+def connect_slot(
+    host: HostColumns,
+    pending: int,
+    client: int,
+    sequence: np.uint64,
+    timeout: int,
+    clients_max: int,
+    now: int,
+    outgoing: DatagramArrays,
+    used: int,
+    scratch: U8,
+) -> int:
+    """Move a pending slot that the table maps to a client's slot, and queue a keep-alive that tells its index.
+
+    Args:
+        host: Columns, as listed at the top of the file.
+        pending: From where; its columns are left for the caller to clear.
+        client: To where.
+        sequence: First of this connection towards the client.
+        timeout: Of this connection [ns], 0 for none.
+        clients_max: Number of client slots.
+        now: Monotonic time [ns].
+        outgoing: Datagrams to be sent; where it is full there is no keep-alive.
+
+    Returns:
+        The rows of `outgoing` then used.
+    """
+    table, words, keys, times = host[_TABLE], host[_WORDS], host[_KEYS], host[_TIMES]
+    mask = table.shape[0] - 1
+    at = _home(host[_SECRET], mask, words, pending)
+    while table[at] != 0 and table[at] != pending + 1:
+        at = (at + 1) & mask
+    table[at] = client + 1
+    for word in range(_WORD_COUNT):
+        words[client, word] = words[pending, word] if word < 3 else _ZERO
+    words[client, SEND_SEQUENCE] = sequence
+    for index in range(keys.shape[1]):
+        keys[client, index] = keys[pending, index]
+    host[_FLAGS][client, 0], host[_FLAGS][client, 1] = CONNECTED, 0
+    times[client, LAST_RECEIVE], times[client, LAST_SEND], times[client, TIMEOUT] = now, now, timeout
+    if used == outgoing[0].shape[0]:
+        return used
+    emit_keep_alive(words, keys, times, client, outgoing, used, client, clients_max, now, scratch)
+    return used + 1
 
 
 @kernel(

@@ -7,9 +7,9 @@ because every array that a kernel takes costs compile time, and because a row is
     keys     u1[n, 64]    receive key 32, send key 32
     times    i8[n, ≥ 3]   ns: last receive (of a keep-alive or payload), last send, time-out (0: none)
 
-Batches of datagrams are tuples (data, length, address) of `net.datagrams.Datagrams`. `scratch` is uint8[96]:
+Batches of datagrams are tuples (data, length, address) of `net.datagrams.Datagrams`. `scratch` is uint8[436]:
 associated data at 0 (version 13, protocol id 8, prefix 1), nonce at 32, body of a keep-alive at 48, private key of
-connect tokens at 64.
+connect tokens at 64, key of challenge tokens at 96, body of a challenge at 128.
 """
 
 import numpy as np
@@ -22,10 +22,13 @@ from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
 
 __all__ = [
+    "CHALLENGE_AT",
+    "CHALLENGE_KEY_AT",
     "DATAGRAMS_TYPE",
     "KEYS_BYTES",
     "LAST_RECEIVE",
     "LAST_SEND",
+    "NONCE_AT",
     "PRIVATE_KEY_AT",
     "SEND_KEY_AT",
     "SEND_SEQUENCE",
@@ -41,6 +44,7 @@ __all__ = [
     "parse_header",
     "read_integer",
     "seal_row",
+    "set_nonce",
     "write_integer",
 ]
 
@@ -51,11 +55,13 @@ WORDS, SEND_SEQUENCE = 9, 3
 KEYS_BYTES, SEND_KEY_AT = 2 * KEY_BYTES, KEY_BYTES
 LAST_RECEIVE, LAST_SEND, TIMEOUT = 0, 1, 2
 PRIVATE_KEY_AT = 64
-SCRATCH_BYTES = 96
+CHALLENGE_KEY_AT = 96
+CHALLENGE_AT = 128
+SCRATCH_BYTES = CHALLENGE_AT + CHALLENGE_BODY_BYTES
 
 _ASSOCIATED_BYTES = len(VERSION_INFO) + 8 + 1
 _PREFIX_AT = _ASSOCIATED_BYTES - 1
-_NONCE_AT = 32
+NONCE_AT = 32
 _KEEP_ALIVE_AT = 48
 _MAC = MAC_BYTES
 _MINIMUM = ENCRYPTED_BYTES_MIN
@@ -73,11 +79,11 @@ _NOT_ALLOWED, _BAD_SEQUENCE = int(Drop.NOT_ALLOWED), int(Drop.BAD_SEQUENCE)
 _REPLAYED, _NOT_AUTHENTIC, _WRONG_SIZE = int(Drop.REPLAYED), int(Drop.NOT_AUTHENTIC), int(Drop.WRONG_SIZE)
 
 
-def new_scratch(protocol_id: int, private_key: bytes = bytes(KEY_BYTES)) -> U8:
+def new_scratch(protocol_id: int, private_key: bytes = bytes(KEY_BYTES), challenge_key: bytes = bytes(KEY_BYTES)) -> U8:
     """Scratch for the kernels of one endpoint, with what never changes in place."""
     scratch = np.zeros(SCRATCH_BYTES, dtype=np.uint8)
     scratch[:_PREFIX_AT] = np.frombuffer(VERSION_INFO + protocol_id.to_bytes(8, "little"), dtype=np.uint8)
-    scratch[PRIVATE_KEY_AT:] = np.frombuffer(private_key, dtype=np.uint8)
+    scratch[PRIVATE_KEY_AT:CHALLENGE_AT] = np.frombuffer(private_key + challenge_key, dtype=np.uint8)
     return scratch
 
 
@@ -99,11 +105,11 @@ def read_integer(source: U8, row: int, offset: int, size: int) -> np.uint64:
 
 
 @kernel(counted=False)
-def _set_nonce(scratch: U8, prefix: np.uint8, sequence: np.uint64) -> None:
+def set_nonce(scratch: U8, prefix: np.uint8, sequence: np.uint64) -> None:
     """Put a packet's prefix and sequence where associated data and nonce are taken from."""
     scratch[_PREFIX_AT] = prefix
     for index in range(8):
-        scratch[_NONCE_AT + 4 + index] = np.uint8(sequence & _BYTE)
+        scratch[NONCE_AT + 4 + index] = np.uint8(sequence & _BYTE)
         sequence >>= _EIGHT
 
 
@@ -143,10 +149,10 @@ def open_row(data: U8, row: int, length: int, header: int, sequence: np.uint64, 
         row: Which datagram; `length` and `header` are its sizes, as `parse_header` accepted them.
         key: Address of 32 bytes.
     """
-    _set_nonce(scratch, data[row, 0], sequence)
+    set_nonce(scratch, data[row, 0], sequence)
     base = int(np.int64(scratch.ctypes.data))
     body = int(np.int64(data.ctypes.data)) + row * data.shape[1] + header
-    result = aead_decrypt(body, 0, 0, body, length - header, base, _ASSOCIATED_BYTES, base + _NONCE_AT, key)
+    result = aead_decrypt(body, 0, 0, body, length - header, base, _ASSOCIATED_BYTES, base + NONCE_AT, key)
     return bool(result == 0)
 
 
@@ -203,10 +209,10 @@ def seal_row(data: U8, row: int, kind: int, sequence: np.uint64, body: int, size
     prefix = np.uint8(count << 4 | kind)
     data[row, 0] = prefix
     write_integer(data, row, 1, count, sequence)
-    _set_nonce(scratch, prefix, sequence)
+    set_nonce(scratch, prefix, sequence)
     base = int(np.int64(scratch.ctypes.data))
     target = int(np.int64(data.ctypes.data)) + row * data.shape[1] + 1 + count
-    aead_encrypt(target, 0, body, size, base, _ASSOCIATED_BYTES, 0, base + _NONCE_AT, key)
+    aead_encrypt(target, 0, body, size, base, _ASSOCIATED_BYTES, 0, base + NONCE_AT, key)
     return 1 + count + size + _MAC
 
 

@@ -37,6 +37,7 @@ from net.packets import (
     seal_packet,
 )
 from net.packets_kernels import (
+    CHALLENGE_KEY_AT,
     LAST_RECEIVE,
     LAST_SEND,
     PRIVATE_KEY_AT,
@@ -46,11 +47,20 @@ from net.packets_kernels import (
     DatagramArrays,
 )
 from net.replay_kernels import NEWEST_AT, WINDOW_AT
-from net.tokens import KEY_BYTES, PRIVATE_TOKEN_BYTES, VERSION_INFO
+from net.tokens import (
+    KEY_BYTES,
+    PRIVATE_TOKEN_BYTES,
+    USER_DATA_BYTES,
+    VERSION_INFO,
+    open_challenge,
+    seal_challenge,
+)
 from sim.arrays import I32, I64, U8, U64
 
 __all__ = [
+    "begin_slot",
     "close_slot",
+    "connect_slot",
     "group_advance",
     "group_receive",
     "group_send",
@@ -65,6 +75,7 @@ _RING = 256
 _DISCONNECTS = 10
 _LONG_AGO = 1_000_000_000
 _PROTOCOL_AT = len(VERSION_INFO)
+_TOKEN_AT = REQUEST_BYTES - PRIVATE_TOKEN_BYTES
 _TOKEN_EXPIRED, _TIMED_OUT, _RESPONSE_TIMED_OUT, _REQUEST_TIMED_OUT, _DENIED = -6, -4, -3, -2, -1
 _DISCONNECTED, _REQUESTING, _RESPONDING, _IN = 0, 1, 2, 3  # states of a client
 
@@ -230,8 +241,15 @@ def _host_open(
     )
     if isinstance(packet, Drop):
         return packet
-    _store(data, row, header[1], packet.body)
-    return packet.kind, slot, header[1], len(packet.body)
+    body = packet.body
+    if packet.kind == Kind.RESPONSE:
+        key = scratch[CHALLENGE_KEY_AT : CHALLENGE_KEY_AT + KEY_BYTES].tobytes()
+        challenge = open_challenge(body[8:], sequence=int.from_bytes(body[:8], "little"), key=key)
+        if challenge is None:
+            return Drop.CHALLENGE_NOT_AUTHENTIC
+        body = body[:8] + challenge.client_id.to_bytes(8, "little") + challenge.user_data
+    _store(data, row, header[1], body)
+    return packet.kind, slot, header[1], len(body)
 
 
 def receive_batch(
@@ -275,6 +293,59 @@ def receive_batch(
                 arrivals[payloads] = min(int(received[row]), now) if received[row] else now
                 payloads += 1
     tally[COUNTS:] = payloads, waiting, closing
+
+
+def begin_slot(
+    host: HostColumns, datagrams: DatagramArrays, where: tuple[int, int, int, int], deadline: int,
+    sequences: U64, outgoing: DatagramArrays, used: int, scratch: U8,
+) -> int:  # fmt: skip
+    """Make a pending slot of a request and queue a challenge; returns the rows of `outgoing` then used."""
+    table, secret, flags, words, keys, times, _ = host
+    row, slot, keys_at, mapped = where
+    request = datagrams[0][row]
+    words[slot, :3] = datagrams[2][row]
+    keys[slot] = request[keys_at : keys_at + 2 * KEY_BYTES]
+    flags[slot, 0], times[slot, TIMEOUT] = PENDING, deadline
+    if mapped:
+        table_edit(table, secret, words, words[:1, :3], slot, 1)
+    if used == len(outgoing[0]):
+        return used
+    challenge, sequence = (int(number) for number in sequences)
+    sequences += np.uint64(1)
+    client_id = int.from_bytes(request[_TOKEN_AT : _TOKEN_AT + 8].tobytes(), "little")
+    user_data = request[keys_at + 2 * KEY_BYTES :][:USER_DATA_BYTES].tobytes()
+    key = scratch[CHALLENGE_KEY_AT : CHALLENGE_KEY_AT + KEY_BYTES].tobytes()
+    body = challenge.to_bytes(8, "little") + seal_challenge(client_id, user_data, sequence=challenge, key=key)
+    packet = seal_packet(
+        Kind.CHALLENGE,
+        body,
+        sequence=sequence,
+        key=keys[slot, SEND_KEY_AT:].tobytes(),
+        protocol_id=_protocol_id(scratch),
+    )
+    _store(outgoing[0], used, 0, packet)
+    outgoing[1][used], outgoing[2][used] = len(packet), words[slot, :3]
+    return used + 1
+
+
+def connect_slot(
+    host: HostColumns, pending: int, client: int, sequence: int, timeout: int, clients_max: int, now: int,
+    outgoing: DatagramArrays, used: int, scratch: U8,
+) -> int:  # fmt: skip
+    """Move a pending slot that the table maps to a client's slot, and queue a keep-alive that tells its index."""
+    table, _, flags, words, keys, times, _ = host
+    table[np.flatnonzero(table == pending + 1)] = client + 1
+    words[client] = 0
+    words[client, :3], words[client, SEND_SEQUENCE] = words[pending, :3], sequence
+    keys[client] = keys[pending]
+    flags[client] = CONNECTED, 0
+    times[client, LAST_RECEIVE] = times[client, LAST_SEND] = now
+    times[client, TIMEOUT] = timeout
+    if used == len(outgoing[0]):
+        return used
+    body = _keep_alive(client, clients_max)
+    _emit(words, keys, times, client, outgoing, used, Kind.KEEP_ALIVE, body, now, scratch)
+    return used + 1
 
 
 def send_batch(
