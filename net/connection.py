@@ -139,7 +139,8 @@ class ClientGroup:
             public = read_token(token)
             if public.protocol_id != self.protocol_id:
                 raise TokenError(
-                    f"token: protocol_id is {public.protocol_id:#x}, this client's is {self.protocol_id:#x}"
+                    f"token: protocol_id is {public.protocol_id:#x}, this client's is {self.protocol_id:#x}; the "
+                    "server has another game, map, tick rate or version: run the same on both (see hitreg protocol)"
                 )
         except TokenError:
             self.state[client] = ClientState.INVALID_TOKEN

@@ -383,6 +383,53 @@ def fuzz_command(
     typer.echo(f"{report.genuine:,} messages of genuine clients, all of them in order")
 
 
+@app.command("protocol")
+def show_protocol(
+    config: ConfigOption = None,
+    game: GameOption = None,
+    world_map: MapOption = None,
+    tick_hz: TickOption = None,
+    feed: Annotated[str | None, typer.Option(help="Compare with the running server of this feed.")] = None,
+    *,
+    text: Annotated[bool, typer.Option("--text", help="Print the text that the id is the digest of.")] = False,
+) -> None:
+    """Print the protocol id of a game on a map, what it is made of, and what differs from a running server."""
+    overrides = {"game": game, "map": world_map, "tick_hz": tick_hz}
+    _checked(lambda: _tell_protocol(config, overrides, feed=feed, text=text))
+
+
+def _tell_protocol(config: Path | None, overrides: dict[str, Any], *, feed: str | None, text: bool) -> None:
+    from server.config import load_config
+    from server.game import load_game
+    from server.maps import load_map
+    from server.tickets import (
+        card_path,
+        describe_protocol,
+        explain_mismatch,
+        part_digests,
+        protocol_id,
+        protocol_parts,
+        read_card,
+    )
+
+    card = read_card(card_path(feed)) if feed else None
+    settings = load_config(config, overrides)
+    name = settings.map
+    source = str(map_path(name.removeprefix(OPENARENA))) if name.startswith(OPENARENA) else name
+    game, map_hash = load_game(settings.game), load_map(source).content_hash()
+    parts = protocol_parts(game, tick_hz=settings.tick_hz, map_hash=map_hash)
+    if text:
+        typer.echo(describe_protocol(parts), nl=False)
+        return
+    own = protocol_id(game, tick_hz=settings.tick_hz, map_hash=map_hash)
+    typer.echo(f"protocol id: {own:#018x}")
+    for part, digest in part_digests(parts).items():
+        typer.echo(f"{part}: {digest}")
+    if card is not None:
+        told = explain_mismatch(card, part_digests(parts)) or "the same as here"
+        typer.echo(f"server at {card.address}, {card.protocol_id:#018x}: {told}")
+
+
 @app.command("config")
 def show_config(config: ConfigOption = None) -> None:
     """Print the settings in force, as TOML, with what each means."""

@@ -4,9 +4,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from net.datagrams import DATAGRAM_BYTES, Datagrams
 from net.packets import Drop
+from tools.cli import app
 from tools.errors import ToolsError
 from tools.fuzz import fuzz
 from tools.mangler import Mangler
@@ -61,3 +63,9 @@ def test_mangled_datagrams_are_within_an_arena_and_mostly_not_what_was_kept() ->
     assert 200 <= same < 1000, "some are left as they are, to be replayed"
     with pytest.raises(ToolsError, match="0 datagrams kept"):
         Mangler(3).bytes_of(1, to=batch)
+
+
+def test_the_command_prints_what_became_of_them() -> None:
+    result = CliRunner().invoke(app, ["fuzz", "--packets", "9000", "--seed", "2"])
+    assert result.exit_code == 0, result.output
+    assert "host replayed" in result.stdout and "µs each; seed 2" in result.stdout
