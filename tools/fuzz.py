@@ -8,9 +8,10 @@ they send is collected, mangled by the batch with numpy, and fed to the host amo
               re-labelled, from the address of its sender, of another player, of nobody, over IPv4 and IPv6
     insiders  clients with valid tokens, whose packets are mangled before they are sealed, so that they are authentic
 
-After every batch: nothing raised; every datagram is accounted for; replies to the unauthenticated are fewer bytes than
-came, one by one and together; the genuine clients are connected, and all they sent arrived once and in order. At the
-end: no memory and no Python objects have come to stay.
+Some of the hostile ones go to the genuine clients, as if from the server. After every batch: nothing raised; every
+datagram is accounted for; replies to the unauthenticated are fewer bytes than came, one by one and together; the
+genuine clients are connected, and all they sent arrived once and in order. At the end: no memory and no Python objects
+have come to stay.
 """
 
 import gc
@@ -53,6 +54,7 @@ HONEST, INSIDERS, GUESTS = 64, 16, 48  # players, clients that send mangled pack
 BATCH = 8192
 TICK_HZ = 60
 INSIDER_BATCH, INSIDER_BATCHES = 190, 4  # as much as a group of 16 can send at once
+CLIENT_BATCH = 512
 SETTLE_STEPS = 40  # until everyone is connected, before anything is mangled
 WARM_BATCHES = 24
 BEHIND_MAX = 4  # messages that a genuine client may have under way
@@ -326,6 +328,21 @@ class _Rig:
         self.report.replies = (self.report.replies[0] + out.count, self.report.replies[1] + int(lengths.sum()))
         out.clear()
 
+    def client_batch(self, count: int) -> None:
+        """Feed mangled datagrams to the genuine clients, most of them as if from the server."""
+        group, batch = self.honest.group, self.hostile
+        self.datagrams.bytes_of(count, to=batch)
+        batch.peer[:count] = self._rng.integers(HONEST, size=count)
+        batch.address[:count] = SERVER.words()
+        before = int(group.drops[ARRIVED].sum())
+        begun = time.perf_counter()
+        taken = group.receive(batch, self.now)
+        self.report.seconds += time.perf_counter() - begun
+        told = int(group.drops[ARRIVED].sum()) - before
+        if told != count or taken:
+            raise ToolsError(f"fuzz: clients were given {count} datagrams, dropped {told} and took {taken}")
+        self.report.packets += count
+
     def insider_batch(self, count: int) -> None:
         """Feed authentic packets whose content is mangled; the endpoint must account for each."""
         group = self.insiders.group
@@ -402,6 +419,7 @@ def fuzz(
         rig.genuine_step()
         for _ in range(INSIDER_BATCHES):
             rig.insider_batch(INSIDER_BATCH)
+        rig.client_batch(CLIENT_BATCH)
         rig.check()
         batches += 1
         if batches == WARM_BATCHES:
