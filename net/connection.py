@@ -33,7 +33,7 @@ from net.connection_kernels import (
 )
 from net.datagrams import Datagrams, Payloads
 from net.errors import NetError, TokenError
-from net.host_kernels import close_slot
+from net.host_kernels import DISCONNECTS, close_slot
 from net.packets import REQUEST_BYTES, Drop, request_packet
 from net.packets_kernels import (
     KEYS_BYTES,
@@ -244,6 +244,7 @@ class ClientGroup:
                 self._keys,
                 self._times,
                 client,
+                DISCONNECTS,
                 now_ns,
                 self._outgoing,
                 out.count,

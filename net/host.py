@@ -29,7 +29,7 @@ from net.datagrams import Datagrams
 from net.errors import NetError
 from net.history import TokenHistory
 from net.host_arrays import HostArrays
-from net.host_kernels import CONNECTED, COUNTS, FREE
+from net.host_kernels import CONNECTED, COUNTS, DISCONNECTS, FREE
 from net.limits import ADDRESS_CONNECTIONS_MAX, ADDRESS_CONNECTS_PER_S, LOOPBACK, AddressLimits, Crowds
 from net.packets import REQUEST_BYTES, Drop, Kind, seal_packet
 from net.packets_kernels import SEND_KEY_AT
@@ -302,10 +302,15 @@ class Host(HostArrays):
         return True
 
     def disconnect_all(self, now_ns: int, *, detail: str = "") -> int:
-        """Disconnect every client; returns how many. Send `outgoing` in between where it is small."""
+        """Disconnect every client; returns how many.
+
+        Where `outgoing` has no room for ten packets to each, each gets as many as there is room for, at least one.
+        """
         clients = self.connected_clients().tolist()
+        room = self.outgoing.capacity - self.outgoing.count
+        copies = max(1, min(DISCONNECTS, room // max(1, len(clients))))
         for client in clients:
-            self.disconnect(client, now_ns, detail=detail)
+            self._close(client, DisconnectReason.BY_SERVER, detail, now_ns, copies=copies)
         return len(clients)
 
     def take_disconnected(self) -> list[Disconnected]:
@@ -554,13 +559,16 @@ class Host(HostArrays):
         self._keys[slot] = 0
         self._free_pending.append(slot)
 
-    def _close(self, client: int, reason: DisconnectReason, detail: str, now_ns: int) -> None:
-        """Send a client ten disconnect packets and empty its slot."""
+    def _close(
+        self, client: int, reason: DisconnectReason, detail: str, now_ns: int, *, copies: int = DISCONNECTS
+    ) -> None:
+        """Send a client redundant disconnect packets and empty its slot."""
         self.outgoing.count = self._path.close_slot(
             self._words,
             self._keys,
             self._times,
             client,
+            copies,
             now_ns,
             self._outgoing,
             self.outgoing.count,

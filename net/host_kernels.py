@@ -65,6 +65,7 @@ __all__ = [
     "CLOSING",
     "CONNECTED",
     "COUNTS",
+    "DISCONNECTS",
     "FREE",
     "HOST_TYPE",
     "OUTPUTS_TYPE",
@@ -87,6 +88,7 @@ HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1]
 HostOutputs = tuple[I32, I64, I32, I64, I32, I32, I64]
 OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1], i4[:,::1], i4[::1], i8[::1]))"
 
+DISCONNECTS = 10  # redundant packets that end a connection
 FREE, PENDING, CONNECTED, CLOSING = 0, 1, 2, 3
 COUNTS = len(Drop)  # where in the tally the counts start: payloads, cold, closed
 
@@ -111,7 +113,6 @@ _PRIVATE_AT = _TOKEN_NONCE_AT + TOKEN_NONCE_BYTES
 _CHALLENGE_PLAIN, _CHALLENGE_TOKEN = CHALLENGE_TOKEN_BYTES - MAC_BYTES, CHALLENGE_TOKEN_BYTES
 _CHALLENGE_BODY, _USER_DATA = CHALLENGE_BODY_BYTES, USER_DATA_BYTES
 _WORD_COUNT = WORDS
-_DISCONNECTS = 10
 
 _TOO_SHORT, _TOO_LONG = int(Drop.TOO_SHORT), int(Drop.TOO_LONG)
 _UNKNOWN_ADDRESS, _WRONG_STATE = int(Drop.UNKNOWN_ADDRESS), int(Drop.WRONG_STATE)
@@ -536,13 +537,22 @@ def sweep(
     return used
 
 
-@kernel(f"(u8[:,::1], u1[:,::1], i8[:,::1], i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])", counted=False)
+@kernel(f"(u8[:,::1], u1[:,::1], i8[:,::1], i8, i8, i8, {DATAGRAMS_TYPE}, i8, u1[::1], i8[::1])", counted=False)
 def close_slot(
-    words: U64, keys: U8, times: I64, slot: int, now: int, outgoing: DatagramArrays, used: int, scratch: U8, tally: I64
+    words: U64,
+    keys: U8,
+    times: I64,
+    slot: int,
+    copies: int,
+    now: int,
+    outgoing: DatagramArrays,
+    used: int,
+    scratch: U8,
+    tally: I64,
 ) -> int:
-    """Seal ten redundant disconnect packets of a connection; returns the rows of `outgoing` then used."""
+    """Seal redundant disconnect packets of a connection; returns the rows of `outgoing` then used."""
     body = int(np.int64(scratch.ctypes.data))
-    for _ in range(_DISCONNECTS):
+    for _ in range(copies):
         if used == outgoing[0].shape[0]:
             tally[_OUTGOING_FULL] += 1
             break

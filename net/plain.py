@@ -72,7 +72,6 @@ __all__ = [
 
 _MIX, _LOW = 0x9E3779B1, 0xFFFFFFFF
 _RING = 256
-_DISCONNECTS = 10
 _LONG_AGO = 1_000_000_000
 _PROTOCOL_AT = len(VERSION_INFO)
 _TOKEN_AT = REQUEST_BYTES - PRIVATE_TOKEN_BYTES
@@ -401,10 +400,11 @@ def sweep(
 
 
 def close_slot(
-    words: U64, keys: U8, times: I64, slot: int, now: int, outgoing: DatagramArrays, used: int, scratch: U8, tally: I64
-) -> int:
-    """Seal ten redundant disconnect packets of a connection; returns the rows of `outgoing` then used."""
-    for _ in range(_DISCONNECTS):
+    words: U64, keys: U8, times: I64, slot: int, copies: int, now: int, outgoing: DatagramArrays, used: int,
+    scratch: U8, tally: I64,
+) -> int:  # fmt: skip
+    """Seal redundant disconnect packets of a connection; returns the rows of `outgoing` then used."""
+    for _ in range(copies):
         if used == len(outgoing[0]):
             tally[Drop.OUTGOING_FULL] += 1
             break

@@ -75,7 +75,7 @@ class _Rig:
     def clients_step(self) -> None:
         """The clients take what came and send one payload each."""
         self.now += TICK_NS
-        while self.sockets.receive(self.replies):
+        while self.sockets.receive(self.replies, self.now):
             self.group.receive(self.replies, self.now)
         self.group.send(self.everyone, self.buffer, self.zeros, self.in_lengths, self.now)
         self.group.advance(self.now)
@@ -83,7 +83,7 @@ class _Rig:
 
     def server_step(self) -> int:
         """One tick of the server; returns payloads received."""
-        self.server.receive(self.arena)
+        self.server.receive(self.arena, self.now)
         received = self.host.receive(self.arena, self.now)
         self.host.send(self.everyone, self.buffer, self.zeros, self.out_lengths, self.now)
         self.host.tick(self.now)
