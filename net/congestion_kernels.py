@@ -114,7 +114,9 @@ _REDUCED_FROM: Final = 47  # what was delivered before the first of them
 _PAUSED_UNTIL: Final = 48
 _PAUSE_PERIOD: Final = 49  # the last period that was looked at
 _CONFIRMED_AT: Final = 50  # when a queue of our own was last seen to go away
-COLUMNS: Final = 51
+_ACKED_AT: Final = 51  # when anything was acknowledged last
+_SILENT_LOST: Final = 52  # packets lost since
+COLUMNS: Final = 53
 
 _SECOND: Final = 1e6
 _BURST_MIN, _BURST_MAX, _BURST_US = 2_400.0, 65_536.0, 60_000.0  # a tick at 20 Hz, and a little
@@ -135,7 +137,7 @@ _GROWTH, _GROWTH_MOST, _GROWTH_CROWDED = 15_000.0, 0.5, 0.05
 _IDLE_US = 1e6
 _STANDING_TIMES, _DELAY_STANDS, _LOSS_STANDS = 3.0, 0.8, 0.5
 _YIELD_SHARE = 0.5
-_BLACKOUT_PACKETS = 3.0
+_SILENT_PACKETS, _SILENT_US = 3.0, 400_000.0
 _SHARE_SMOOTH_US = 200_000.0
 _SHARE_ROUNDS = 32
 _PAUSE_EVERY_US, _PAUSE_US, _PAUSE_SHARE = 5e6, 250_000.0, 0.2
@@ -157,6 +159,7 @@ def reset_peer(c: CongestionColumns, peer: int, now_us: int) -> None:
     c[peer, _REDUCED_AT] = now_us
     c[peer, _SHARED_AT] = now_us
     c[peer, _LOSS_AT] = now_us
+    c[peer, _ACKED_AT] = now_us
     for column in (BASE_RTT, _BASE_NOW, _BASE_BEFORE, _FLOOR, _ROUND_FLOOR):
         c[peer, column] = np.inf
     c[peer, _STARTUP] = 1.0
@@ -213,8 +216,8 @@ def on_send(c: CongestionColumns, peer: int, size: int, now_us: int) -> None:
 
 
 @kernel(counted=False)
-def _note_rtt(c: CongestionColumns, peer: int, rtt: float, now: float) -> None:
-    """Take one sample into the smoothed, the least and the round's round-trip time."""
+def _note_rtt(c: CongestionColumns, peer: int, rtt: float, fresh: bool, now: float) -> None:
+    """Take one sample into the smoothed and the least round-trip time, and where it is fresh into the round's."""
     if c[peer, _RTT_BEFORE] > 0.0:
         c[peer, _JITTER] += (abs(rtt - c[peer, _RTT_BEFORE]) - c[peer, _JITTER]) * 0.0625
     c[peer, _RTT_BEFORE] = rtt
@@ -225,7 +228,7 @@ def _note_rtt(c: CongestionColumns, peer: int, rtt: float, now: float) -> None:
         c[peer, _BASE_NOW] = np.inf
     c[peer, _BASE_NOW] = min(c[peer, _BASE_NOW], rtt)
     c[peer, BASE_RTT] = min(c[peer, _BASE_NOW], c[peer, _BASE_BEFORE])
-    if now >= c[peer, _ROUND_AT]:
+    if fresh:
         c[peer, _ROUND_SAMPLES] += 1.0
         c[peer, _ROUND_FLOOR] = min(c[peer, _ROUND_FLOOR], rtt)
 
@@ -352,7 +355,8 @@ def _increase(c: CongestionColumns, peer: int, elapsed: float, now: float) -> fl
     if c[peer, _ROUND_SENT] < _USED_SHARE * rate * elapsed / _SECOND:
         return 0.0
     if c[peer, _STARTUP] > 0.0:
-        c[peer, RATE] = min(rate * _STARTUP_GAIN, c[peer, RATE_MAX])
+        most = max(rate, 2.0 * c[peer, BANDWIDTH])
+        c[peer, RATE] = min(rate * _STARTUP_GAIN, most, c[peer, RATE_MAX])
         return float(c[peer, _SRTT])
     packets = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST]
     if c[peer, _LOSS_LOST] > 2.0 + 1.5 * c[peer, LOSS_BASE] * packets:
@@ -393,12 +397,6 @@ def _decide(c: CongestionColumns, peer: int, now: float) -> None:
         wait = _PAUSE_US + min(c[peer, _SRTT], _PAUSE_US)
         c[peer, _PAUSED_UNTIL] = now + wait
         wait += c[peer, _SRTT]
-    elif c[peer, _ROUND_ACKS] == 0.0:
-        if c[peer, _LOSS_LOST] < _BLACKOUT_PACKETS:
-            return
-        c[peer, LOSS_DECREASES] += 1.0
-        c[peer, LOSS] = 1.0
-        _reduce(c, peer, now, 1.0, -1.0)
     else:
         loss_over = _judge_loss(c, peer, now)
         delay = 0 if loss_over else _judge_delay(c, peer, now)
@@ -419,18 +417,23 @@ def on_ack(c: CongestionColumns, peer: int, size: int, sent_us: int, now_us: int
         size: Bytes of the packet.
         sent_us: When it was sent, on the clock of `now_us`.
         now_us: When the acknowledgement arrived.
-        rtt_us: Round-trip time without the peer's delay, for the newest packet of an acknowledgement; 0 or less where
-            there is no sample.
+        rtt_us: Round-trip time without the peer's delay, for the newest packet of an acknowledgement; 0 where there is
+            no sample; −1 where the packet had been declared lost by mistake, which is then taken back.
     """
     now = float(now_us)
     c[peer, _FLOW_BYTES] += size
+    if rtt_us < 0:
+        c[peer, _LOSS_LOST] = max(0.0, c[peer, _LOSS_LOST] - 1.0)
+    # What was sent before the last decrease says nothing of its effect.
+    fresh = now >= c[peer, _ROUND_AT] and sent_us >= c[peer, _REDUCED_AT]
+    c[peer, _ACKED_AT] = now
+    c[peer, _SILENT_LOST] = 0.0
     if rtt_us > 0:
-        _note_rtt(c, peer, float(rtt_us), now)
+        _note_rtt(c, peer, float(rtt_us), bool(fresh), now)
     _note_flow(c, peer, now)
-    if now >= c[peer, _ROUND_AT] and sent_us >= c[peer, _REDUCED_AT]:
+    if fresh:
         c[peer, _ROUND_ACKS] += 1.0
         c[peer, _LOSS_ACKED] += 1.0
-    if now >= c[peer, _ROUND_AT]:
         _decide(c, peer, now)
 
 
@@ -439,9 +442,16 @@ def on_loss(c: CongestionColumns, peer: int, size: int, now_us: int) -> None:
     """Note one packet of `size` bytes that was declared lost; a late acknowledgement of it may still follow."""
     now = float(now_us)
     c[peer, LOST_BYTES] += size
-    if now >= c[peer, _ROUND_AT]:
+    c[peer, _SILENT_LOST] += 1.0
+    if c[peer, _ROUND_ACKS] > 0.0:
         c[peer, _LOSS_LOST] += 1.0
         _decide(c, peer, now)
+    elif c[peer, _SILENT_LOST] >= _SILENT_PACKETS and now - c[peer, _ACKED_AT] > max(_SILENT_US, 3.0 * c[peer, _SRTT]):
+        c[peer, LOSS] = 1.0
+        c[peer, _ACKED_AT] = now
+        c[peer, LOSS_DECREASES] += 1.0
+        _reduce(c, peer, now, 1.0, -1.0)
+        _begin_round(c, peer, now)
 
 
 @kernel(counted=False)

@@ -308,9 +308,10 @@ class Bottleneck:
         packets = sum(since * SECOND <= when < until * SECOND for flow in self.flows for when, _ in flow.delivered)
         return (sum(self.goodput(since, until)) + packets * OVERHEAD / (until - since)) / self.rate
 
-    def queue_ms(self, since: float, share: float) -> float:
+    def queue_ms(self, since: float, share: float, until: float = 1e9) -> float:
         """A percentile of the queueing delay that packets met [ms]."""
-        return float(np.percentile([wait for when, wait in self.queued if when >= since * SECOND], share)) / 1000
+        waits = [wait for when, wait in self.queued if since * SECOND <= when < until * SECOND]
+        return float(np.percentile(waits, share)) / 1000
 
 
 def jain(values: Sequence[float]) -> float:

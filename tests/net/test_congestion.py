@@ -53,15 +53,17 @@ def test_a_queue_too_short_to_be_seen_is_shared_by_its_losses() -> None:
 
 
 def test_a_flow_that_joins_has_its_share_within_seconds() -> None:
-    bottleneck = run([Flow(), Flow(start=15 * SECOND)], 25)
+    bottleneck = run([Flow(), Flow(start=15 * SECOND)], 30)
     assert bottleneck.goodput(10, 15)[0] >= 0.75 * RATE_2_MBIT
-    assert bottleneck.goodput(18, 25)[1] >= 0.8 * RATE_2_MBIT / 2
+    assert bottleneck.goodput(20, 25)[1] >= 0.75 * RATE_2_MBIT / 2
+    assert bottleneck.goodput(25, 30)[1] >= 0.8 * RATE_2_MBIT / 2
 
 
 def test_flows_that_join_a_full_queue_do_not_take_it_for_the_path() -> None:
-    """Each start alone fills the link: who comes later never saw it empty. Pauses make them see it."""
+    """Four starts fill the link: who comes late has never seen it empty."""
     bottleneck = run([Flow(start=i * SECOND) for i in range(4)], 30)
-    assert bottleneck.queue_ms(1, 90) > 100 > bottleneck.queue_ms(15, 99)
+    assert bottleneck.queue_ms(1, 90, until=6) > 150
+    assert bottleneck.queue_ms(15, 99) <= 100
 
 
 def test_random_loss_of_a_third_leaves_useful_progress() -> None:
@@ -243,7 +245,7 @@ def test_limits_that_contradict_each_other_are_refused(limits: dict[str, float])
 
 
 def test_statistics_count_what_was_decided() -> None:
-    bottleneck = run([Flow()], 20)
+    bottleneck = run([Flow(path=Path(loss=0.01))], 20)
     controller = bottleneck.controller
     assert isinstance(controller, Kernels)
     statistics = controller.congestion.statistics()
