@@ -17,11 +17,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from net.errors import NetError
+from net.simulator import PROFILES
 from server.errors import ServerError
 from sim.errors import SimError
 from tools.errors import ToolsError
 from tools.maps import OPENARENA
 from tools.maps import app as map_app
+from tools.netem import netem
 from tools.openarena import map_path
 from tools.token import app as token_app
 
@@ -286,6 +288,15 @@ def _print_rows(document: dict[str, Any]) -> None:
         table.add_row(entry["case"], f"{entry['value']:.2f}", entry["unit"], entry["reference"], reference, ratio)
     # Off a terminal the table is as wide as it needs to be, so that a log keeps whole lines.
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command("netem")
+def in_bad_network(
+    profile: Annotated[str, typer.Argument(help=f"One of {', '.join(PROFILES)}.")],
+    command: Annotated[list[str], typer.Argument(help="What to run, behind --.")],
+) -> None:
+    """Run a command in a network namespace of its own, whose loopback is a bad network."""
+    raise typer.Exit(_checked(lambda: netem(profile, command)))
 
 
 @app.command("hash")

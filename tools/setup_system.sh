@@ -17,6 +17,7 @@ case "${1:-}" in
     venv) install python3-venv ;;
     tests)
         if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then install chromium; fi
+        if ! command -v tc >/dev/null || ! command -v ip >/dev/null; then install iproute2; fi
         ;;
     *) echo "usage: tools/setup_system.sh venv|tests" >&2; exit 2 ;;
 esac
