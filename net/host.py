@@ -195,7 +195,7 @@ class Host(HostArrays):
         self._pending_of_id = Crowds(PENDING_PER_CLIENT_MAX)
         self._kept: dict[int, bool] = {}  # slots kept for a handshake, and whether the event of their end was taken
         self._slot_of_id: dict[int, int] = {}
-        self._history = TokenHistory(history_max if history_max is not None else max(4096, 8 * clients_max))
+        self._history = TokenHistory(history_max if history_max is not None else max(16_384, 32 * clients_max))
         self._connected: list[Connected] = []
         self._disconnected: list[Disconnected] = []
 

@@ -247,6 +247,27 @@ def _open_challenge(data: U8, row: int, header: int, scratch: U8) -> bool:
 
 
 @kernel(counted=False)
+def _is_listed(data: U8, cold: I32, tally: I64, row: int, slot: int) -> bool:
+    """Whether the list for Python has a request with the same token, or a response to the same slot (not -1).
+
+    So that whoever holds one token cannot fill the list with copies, from however many addresses. What is listed is
+    authentic, so that forged copies keep nobody out.
+    """
+    for index in range(tally[COUNTS + 1]):
+        other = int(cold[index, 0])
+        if slot >= 0:
+            if data[other, 0] != 0 and cold[index, 1] == slot:
+                return True
+        elif data[other, 0] == 0:
+            same = 0
+            while same < _MAC and data[other, _REQUEST - 1 - same] == data[row, _REQUEST - 1 - same]:
+                same += 1
+            if same == _MAC:
+                return True
+    return False
+
+
+@kernel(counted=False)
 def _list_cold(cold: I32, tally: I64, row: int, slot: int) -> int:
     """Put an authentic request or response on the list for Python; -1, or the drop reason where the list is full."""
     at = tally[COUNTS + 1]
@@ -279,6 +300,8 @@ def _receive_one(
         slot = _find(host[_TABLE], host[_SECRET], words, address, row)
         if slot >= 0 and flags[slot, 0] >= CONNECTED and (takeover == 0 or flags[slot, 0] == CLOSING):
             return _ADDRESS_CONNECTED, -1, slot, 0
+        if _is_listed(data, cold, tally, row, -1):
+            return _HANDSHAKE_BUDGET, -1, slot, 0
         reason = _open_request(data, row, scratch, unix_s, lifetime_s)
         if reason < 0:
             reason = _list_cold(cold, tally, row, slot)
@@ -293,6 +316,8 @@ def _receive_one(
         slot = int(host[_RIVAL][slot])
     if flags[slot, 0] != (PENDING if kind == _RESPONSE else CONNECTED):
         return _WRONG_STATE, -1, slot, 0
+    if kind == _RESPONSE and _is_listed(data, cold, tally, row, slot):
+        return _HANDSHAKE_BUDGET, -1, slot, 0
     reason = open_from(words, host[_KEYS], slot, data, row, length, kind, header, sequence, scratch)
     if kind == _RESPONSE:
         if reason < 0 and not _open_challenge(data, row, header, scratch):

@@ -114,7 +114,7 @@ class Drop(IntEnum):
     PENDING_FULL = 22
     CHALLENGE_NOT_AUTHENTIC = 23
     SERVER_FULL = 24  # answered with a denied packet
-    HANDSHAKE_BUDGET = 25  # more handshake packets in one batch than it may handle; the client repeats
+    HANDSHAKE_BUDGET = 25  # more handshake packets in one batch than it may handle, or a copy; the client repeats
     OUTGOING_FULL = 26
     SEND_NOT_CONNECTED = 27
     SEND_WRONG_SIZE = 28

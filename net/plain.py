@@ -49,6 +49,7 @@ from net.packets_kernels import (
 from net.replay_kernels import NEWEST_AT, WINDOW_AT
 from net.tokens import (
     KEY_BYTES,
+    MAC_BYTES,
     PRIVATE_TOKEN_BYTES,
     USER_DATA_BYTES,
     VERSION_INFO,
@@ -189,8 +190,17 @@ def _store(data: U8, row: int, at: int, plain: bytes) -> None:
 # -- host -------------------------------------------------------------------------------------------------------------
 
 
+def _is_listed(data: U8, listed: I32, row: int, slot: int) -> bool:
+    """Whether the list has a request with the same token, or a response to the same slot (not -1)."""
+    requests = data[listed[:, 0], 0] == Kind.REQUEST
+    if slot >= 0:
+        return bool((~requests & (listed[:, 1] == slot)).any())
+    mac = slice(REQUEST_BYTES - MAC_BYTES, REQUEST_BYTES)
+    return bool((data[listed[requests, 0], mac] == data[row, mac]).all(axis=1).any())
+
+
 def _request(
-    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, times: tuple[int, int, int]
+    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, times: tuple[int, int, int], listed: I32
 ) -> Drop | None:
     """Check a request and put its private token, decrypted, in the place of the sealed one."""
     data, lengths, address = datagrams
@@ -201,6 +211,8 @@ def _request(
     slot = _find(table, secret, words, address[row])
     if slot >= 0 and (flags[slot, 0] == CLOSING or (flags[slot, 0] == CONNECTED and not takeover)):
         return Drop.ADDRESS_CONNECTED
+    if _is_listed(data, listed, row, -1):
+        return Drop.HANDSHAKE_BUDGET
     plain = open_request(
         data[row, :REQUEST_BYTES].tobytes(),
         protocol_id=_protocol_id(scratch),
@@ -215,7 +227,7 @@ def _request(
 
 
 def _host_open(
-    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int
+    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, listed: I32
 ) -> tuple[Kind, int, int, int] | Drop:
     """Open any other packet in place: type, slot, header bytes and bytes of its body."""
     data, lengths, address = datagrams
@@ -231,6 +243,8 @@ def _host_open(
         slot = int(rival[slot])
     if flags[slot, 0] != (PENDING if header[0] == Kind.RESPONSE else CONNECTED):
         return Drop.WRONG_STATE
+    if header[0] == Kind.RESPONSE and _is_listed(data, listed, row, slot):
+        return Drop.HANDSHAKE_BUDGET
     packet = open_packet(
         datagram,
         key=keys[slot, :KEY_BYTES].tobytes(),
@@ -264,12 +278,12 @@ def receive_batch(
         if lengths[row] < 0:
             continue
         if lengths[row] > 0 and data[row, 0] == Kind.REQUEST:
-            refused = _request(host, datagrams, scratch, row, (unix_s, lifetime_s, takeover))
+            refused = _request(host, datagrams, scratch, row, (unix_s, lifetime_s, takeover), cold[:waiting])
             opened: tuple[Kind, int, int, int] | Drop = (
                 (Kind.REQUEST, _find(table, secret, words, address[row]), 0, 0) if refused is None else refused
             )
         else:
-            opened = _host_open(host, datagrams, scratch, row)
+            opened = _host_open(host, datagrams, scratch, row, cold[:waiting])
         if isinstance(opened, Drop):
             tally[opened] += 1
             continue

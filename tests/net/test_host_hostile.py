@@ -203,7 +203,7 @@ def test_two_responses_in_one_batch_connect_once() -> None:
     (response,) = captured(wire, "up", Kind.RESPONSE)
     give(wire, response, response)
     assert len(wire.host.take_connected()) == 1
-    assert drops(wire) == {"WRONG_STATE": 1}
+    assert drops(wire) == {"HANDSHAKE_BUDGET": 1}
 
 
 # -- hostile packets of connected clients -------------------------------------------------------------------------
@@ -305,3 +305,31 @@ def test_rows_dropped_by_the_socket_are_skipped() -> None:
     batch.length[0] = -1
     wire.host.receive(batch, wire.now_ns)
     assert drops(wire) == {}
+
+
+def test_copies_of_one_token_do_not_keep_others_out() -> None:
+    wire = Wire(1, clients_max=8, handshakes_max=8)
+    flood, honest = request(wire, 1), request(wire, 2)
+    batch = Datagrams(200)
+    for copy in range(150):
+        batch.append(flood, parse_address(f"198.51.100.9:{1_000 + copy}"))
+    batch.append(honest, client_address(0))
+    wire.host.receive(batch, wire.now_ns)
+    assert wire.host.statistics()["pending"] == 2
+    assert drops(wire) == {"HANDSHAKE_BUDGET": 149}
+
+
+def test_copies_of_one_response_do_not_keep_others_out() -> None:
+    wire = Wire(2, clients_max=8, handshakes_max=4)
+    for client in range(2):
+        wire.group.connect(client, token(client), wire.now_ns)
+    wire.lose = lambda way, datagram: way == "up" and kind_of(datagram) == Kind.RESPONSE
+    wire.run(0.05)
+    first, second = captured(wire, "up", Kind.RESPONSE)[:2]
+    batch = Datagrams(200)
+    for _ in range(150):
+        batch.append(first, client_address(0))
+    batch.append(second, client_address(1))
+    wire.host.receive(batch, wire.now_ns)
+    assert wire.host.connected_clients().tolist() == [0, 1]
+    assert drops(wire) == {"HANDSHAKE_BUDGET": 149}
