@@ -4,10 +4,12 @@ Each takes any bytes. Where a naive twin exists, both are given the same and com
 which is plain Python, leads the search into what the kernels do.
 """
 
+import struct
 from collections.abc import Callable
 
 import numpy as np
 
+from net.congestion import CongestionLimits
 from net.datagrams import DATAGRAM_BYTES, Payloads
 from net.errors import TokenError
 from net.inputs import InputCount, InputQueues
@@ -20,6 +22,8 @@ from net.snapshots import FieldSpec, FieldTable
 from net.tokens import CONNECT_TOKEN_BYTES, ConnectToken, PrivateToken, open_challenge, read_private, read_token
 from sim.arrays import AnyArray
 from sim.schema import ActionSpec, Delivery, Direction, Field, FieldType, MessageSpec
+from tests.net.endpoints import MS
+from tests.net.test_endpoint_twin import Side
 from tests.reference.inputs import ReferenceQueue
 
 PROTOCOL, KEY = 0x0123456789ABCDEF, bytes(range(7, 39))
@@ -173,11 +177,36 @@ def fuzz_snapshots(data: bytes) -> None:
         newest = max(newest, int(group.tick[0]))
 
 
+def fuzz_sections(data: bytes) -> None:
+    """An endpoint does with any packets, messages and times what its naive twin does; `Side` compares at each step."""
+    start = 65_500 if data[:1] > b"\x7f" else 0
+    now_ns, sequence = 1_000_000 * MS, start
+    side = Side(CongestionLimits(), now_ns, start)
+    for piece in pieces(data[1:], 24):
+        what, rest = piece[0] if piece else 7, piece[1:1201]
+        now_ns += (1 + (what >> 4)) * MS
+        if what & 7 < 5 and rest:
+            if what & 7 < 4:  # with the sequence that is due, or a little ahead of it
+                sequence = (sequence + (what >> 4 & 1)) % 65536
+                rest = struct.pack("<H", sequence) + rest[2:]
+                sequence = (sequence + 1) % 65536
+            side.receive([(rest, now_ns - (what >> 6) * MS)], now_ns)
+        elif what & 7 == 5 and rest:
+            largest = 1024 if what >> 4 & 3 else 4096
+            side.tell(rest[:largest] * (1 if what >> 4 & 3 else 3), Delivery((what >> 4 & 3) or 3))
+        elif what & 7 == 6:
+            side.compose(rest[:1190] or None, now_ns)
+        else:
+            now_ns += sum(rest[:2]) * MS
+    side.check()
+
+
 HARNESSES: dict[str, Callable[[bytes], None]] = {
     "tokens": fuzz_tokens,
     "packets": fuzz_packets,
     "messages": fuzz_messages,
     "commands": fuzz_commands,
     "snapshots": fuzz_snapshots,
+    "sections": fuzz_sections,
 }
 """By name, in a fixed order: the first byte of an input to all of them chooses one."""

@@ -17,11 +17,14 @@ import net.packets
 import net.schema
 import net.tokens
 import sim.schema
+import tests.reference.endpoint
 import tests.reference.inputs
 from tests.fuzz.harnesses import HARNESSES
 
 CORPUS = Path(__file__).parent / "corpus"
-INSTRUMENTED = (net.tokens, net.packets, net.messages, net.schema, sim.schema, tests.reference.inputs)
+INSTRUMENTED = (
+    net.tokens, net.packets, net.messages, net.schema, sim.schema, tests.reference.inputs, tests.reference.endpoint,
+)  # fmt: skip
 
 
 def instrument(module: ModuleType) -> None:

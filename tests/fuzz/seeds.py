@@ -39,6 +39,32 @@ def _snapshots() -> dict[str, bytes]:
     }
 
 
+def _sections() -> dict[str, bytes]:
+    header = layout("packet header").pack(sequence=0, ack=0xFFFF, ack_delay=255)
+    plain = header + layout("PLAIN section").pack(head=0x81, content=b"\1payload")
+    both = header + layout("PLAIN section").pack(head=1, length=3, content=b"abc")
+    reliable = layout("RELIABLE section")
+    both += reliable.pack(head=0x13, item=0, length=2, content=b"he") + reliable.pack(head=0x83, item=1, content=b"y")
+    sequenced = header + layout("SEQUENCED section").pack(head=0x82, number=4, content=b"\2now")
+    close = header + layout("CLOSE section").pack(head=0x85, code=1, content=b"too rude")
+    chunk = header + layout("CHUNK section").pack(head=0x84, block=1, index=0, content=b"chunk")
+    acks = layout("packet header").pack(sequence=0, ack=1, ack_mask=1, ack_delay=8)
+    told = piece(b"\x35reliable") + piece(b"\x16plain") + piece(b"\x26") + piece(b"\x07\x40")
+    return {
+        "plain": b"\0" + piece(b"\0" + plain),
+        "reliable": b"\0" + piece(b"\0" + both) + piece(b"\x04" + both),
+        "sequenced": b"\xff" + piece(b"\0" + sequenced) + piece(b"\0" + sequenced),
+        "close": b"\0" + piece(b"\0" + close),
+        "chunk": b"\0" + piece(b"\0" + chunk),
+        "acknowledged": b"\0"
+        + told
+        + piece(b"\0" + acks)
+        + piece(b"\x06\x01")
+        + piece(b"\x07\xff\xff")
+        + piece(b"\x06"),
+    }
+
+
 def corpora() -> dict[str, dict[str, bytes]]:
     """Seeds by harness and name."""
     where = [parse_address("203.0.113.7:40000"), parse_address("[2001:db8::7]:40001")]
@@ -82,6 +108,7 @@ def corpora() -> dict[str, dict[str, bytes]]:
             "short": piece(commands[0][:20]),
         },
         "snapshots": _snapshots(),
+        "sections": _sections(),
     }
 
 

@@ -7,6 +7,7 @@ called one event at a time, on columns of the twin's own.
 from collections import Counter
 from dataclasses import dataclass, field
 
+from net.blocks_kernels import CHUNKS_MAX
 from net.congestion import Congestion, CongestionLimits
 from net.congestion_kernels import TOKENS, on_ack, on_loss, on_send, refill, reset_peer
 from net.endpoint_kernels import EndpointCount
@@ -133,6 +134,8 @@ class EndpointTwin:
         missing = self._missing()
         if any(s.kind == 3 and 64 <= (s.number - missing) & 0xFFFF < 0x8000 for s in sections):
             return Count.BEYOND_WINDOW
+        if any(s.kind == 4 and s.number >> 16 >= CHUNKS_MAX for s in sections):
+            return Count.MALFORMED
         self._note(sequence, at_us)
         if sections:
             if not self.pending:
