@@ -5,11 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from net.address import parse_address
+from net.tokens import issue_token
 from server.config import ServerConfig
 from server.game import load_game
 from tools.gen_docs import main, pages
@@ -18,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WAIT_S = 240.0
 # Commands that need a server, other files, minutes, or a network: that they exist is checked, not what they do.
-HELP_ONLY = {"bots", "bench", "soak", "replay"}
+HELP_ONLY = {"bots", "bench", "netem", "soak", "replay"}
 ENDLESS = {"run", "serve"}
 SKELETON = re.compile(r"\b[A-Z]{3,}\b|\bpackage\.module\b|\.\.\.|…")
 
@@ -39,11 +42,25 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                     yield f"{path.relative_to(ROOT)}: {line.strip()}", words
 
 
+def _make_token_files(words: list[str], directory: Path) -> None:
+    """What earlier lines of the page have made, for those that read it."""
+    if words[2] != "key":
+        (directory / "servers.key").write_text("ab" * 32 + "\n", encoding="ascii")
+    if words[2] == "show":
+        token = issue_token(
+            protocol_id=1, private_key=bytes.fromhex("ab" * 32), client_id=1, now_unix_s=int(time.time()),
+            addresses=[parse_address("203.0.113.5:40000")],
+        )  # fmt: skip
+        (directory / words[3]).write_bytes(token)
+
+
 def runnable(words: list[str], directory: Path) -> list[str]:
     """A command that shows the same and ends: endless ones for two seconds, costly ones with --help only."""
     if Path(words[0]).name == "make":
         return ["make", "-n", "-C", str(ROOT), *words[1:]]
     program = [sys.executable, "-m", "tools.cli"]
+    if words[1] == "token":
+        _make_token_files(words, directory)
     if SKELETON.search(" ".join(words)) or words[1] in HELP_ONLY:
         depth = 3 if words[1] == "map" else 2
         return [*program, *words[1:depth], "--help"]
