@@ -99,7 +99,7 @@ _ON_ACK, _ON_LOSS, _CHUNK_ACKED, _CHUNK_LOST = 0, 1, 2, 3
 _LOSS_ONE = LOSS_ONE
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _add_event(totals: I64, events: I64, kind: int, who: int, size: int, sent_us: int, rtt_us: int) -> None:
     """Put a row on the list, which the caller keeps from overflowing."""
     at = int(totals[EVENTS])
@@ -121,7 +121,7 @@ def tell_events(blocks: BlockArrays, control: F64, events: I64, totals: I64, now
     totals[EVENTS] = 0
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _sample(own: I64, sample: int, now_us: int) -> None:
     """Take in one round trip [ns]: RFC 9002 section 5.3, RFC 3550's jitter, and the least of the last windows."""
     before = own[RTT]
@@ -182,7 +182,7 @@ def _items_lost(own: I64, ring: U32, first: int, mask: int) -> None:
         mask >>= 1
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _settle_acked(
     own: I64,
     ring: U32,
@@ -319,7 +319,7 @@ def sweep_peers(core: Core, events: I64, first: int, now_us: int) -> int:
     return int(state.shape[0])
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _round_trip(own: I64, ring: U32, sequence: int, delay: int, at_us: int) -> int:
     """Measure the round trip of the packet an acknowledgement names [µs]; 0 where it says nothing new."""
     at = 3 * (sequence & (_RING - 1))
@@ -334,7 +334,7 @@ def _round_trip(own: I64, ring: U32, sequence: int, delay: int, at_us: int) -> i
     return sample
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def take_ack(
     own: I64,
     ring: U32,
@@ -373,9 +373,10 @@ def take_ack(
     lowest = max(lowest, first, end - _RING)
     if reach < first and mask >> (newest - first) != 0:
         totals[_ACK_INVALID] += 1
-    for sequence in range(lowest, newest):
-        if mask >> (newest - 1 - sequence) & 1:
-            _settle_acked(own, ring, totals, links, events, peer, sequence, now_us, 0)
-    _settle_acked(own, ring, totals, links, events, peer, newest, now_us, rtt_us)
+    named = mask << 1 | 1  # bit i: newest − i
+    for sequence in range(lowest, newest + 1):
+        if named >> (newest - sequence) & 1:
+            sample = rtt_us if sequence == newest else 0
+            _settle_acked(own, ring, totals, links, events, peer, sequence, now_us, sample)
     own[LARGEST_ACKED] = max(newest, own[LARGEST_ACKED])
     _detect(own, ring, totals, events, peer, now_us)

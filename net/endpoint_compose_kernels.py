@@ -100,7 +100,7 @@ _CHUNKS_OUT, _OUTGOING_FULL = int(EndpointCount.CHUNKS_OUT), int(EndpointCount.O
 _SEND_INACTIVE, _SEND_WRONG_SIZE = int(EndpointCount.SEND_INACTIVE), int(EndpointCount.SEND_WRONG_SIZE)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _begin(own: I64, data: U8, at: int, now_us: int) -> None:
     """Write the header of a packet: its number, and what has arrived."""
     put_u16(data, at, own[NEXT_SEQ])
@@ -113,7 +113,7 @@ def _begin(own: I64, data: U8, at: int, now_us: int) -> None:
     own[PENDING], own[ACK_OUT] = 0, newest
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _end(
     own: I64,
     ring: U32,
@@ -146,7 +146,7 @@ def _end(
     on_send(control, peer, size, now_us)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _list(packets: Places, count: int, peer: int, size: int) -> int:
     """List a packet that begins where the one before it ends; returns how many there are then."""
     packets[CLIENT][count] = np.int32(peer)
@@ -156,7 +156,7 @@ def _list(packets: Places, count: int, peer: int, size: int) -> int:
     return count + 1
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _has_room(packets: Places, data: U8, count: int, totals: I64, events: I64) -> bool:
     """Whether another packet can be made."""
     return bool(

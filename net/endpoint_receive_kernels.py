@@ -196,9 +196,15 @@ def _take_chunks(blocks: BlockArrays, peer: int, data: U8, begin: int, end: int)
     return -1
 
 
-@kernel(counted=False)
-def _note_arrival(own: I64, sequence: int, at_us: int) -> None:
+@kernel(counted=False, merge=True)
+def _note_arrival(own: I64, sequence: int, size: int, at_us: int, now_us: int) -> None:
     """Put a packet that `_is_known` let pass into what is acknowledged."""
+    own[RECEIVED_BYTES] += size
+    own[EPOCH_IN] += size
+    if size > _HEADER:
+        if own[PENDING] == 0:
+            own[PENDING_AT] = now_us
+        own[PENDING] += 1
     newest = own[NEWEST_IN]
     ahead = (sequence - newest) & 0xFFFF
     if newest >= 0 and ahead >= 0x8000:
@@ -218,7 +224,7 @@ def _note_arrival(own: I64, sequence: int, at_us: int) -> None:
     own[NEWEST_IN], own[MASK_IN], own[NEWEST_AT] = sequence, mask, at_us
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _is_known(own: I64, sequence: int) -> int:
     """Why a packet's sequence keeps it from being taken, or -1."""
     newest = own[NEWEST_IN]
@@ -359,6 +365,15 @@ def _take_close(own: I64, totals: I64, ready: Ready, peer: int, code: int, start
     totals[_CLOSES_IN] += 1
 
 
+@kernel(counted=False, merge=True)
+def _add_payload(payloads: Places, made: I64, peer: int, start: int, size: int, at_ns: int) -> None:
+    """List an unreliable payload, for which there is room."""
+    row = int(made[PAYLOAD_COUNT])
+    payloads[CLIENT][row], payloads[OFFSET][row] = np.int32(peer), start
+    payloads[LENGTH][row], payloads[AT_NS][row] = np.int32(size), at_ns
+    made[PAYLOAD_COUNT] = row + 1
+
+
 @kernel(counted=False)
 def _take_sections(
     own: I64,
@@ -386,10 +401,7 @@ def _take_sections(
                 own[NUMBER_IN] = number
                 kind = _PLAIN
         if kind == _PLAIN:
-            row = int(made[PAYLOAD_COUNT])
-            payloads[CLIENT][row], payloads[OFFSET][row] = np.int32(peer), start
-            payloads[LENGTH][row], payloads[AT_NS][row] = np.int32(size), at_ns
-            made[PAYLOAD_COUNT] = row + 1
+            _add_payload(payloads, made, peer, start, size, at_ns)
         elif kind == _RELIABLE:
             _take_item(own, ring, totals, links, slabs, ready, peer, data, number | more << 12, start, size, at_ns)
         elif kind == _CLOSE:
@@ -402,8 +414,6 @@ def _refused(
     own: I64, ring: U32, totals: I64, ready: Ready, payload_room: int, data: U8, offset: int, size: int
 ) -> tuple[int, int]:
     """Why a packet is dropped before any effect, or -1; and how many chunks it carries."""
-    if size < _HEADER or offset < 0 or offset > data.shape[0] - size:
-        return _MALFORMED, 0
     inbox, messages, _, made = ready
     entries, room = messages.shape[0] - int(made[MESSAGE_COUNT]), inbox.shape[0] - int(made[INBOX_BYTES])
     reason, payloads, slabs, chunks = _check(own, ring, data, offset + _HEADER, offset + size, entries, room)
@@ -447,6 +457,7 @@ def receive_packets(
         Where to go on after the events have been told; `count` at the end.
     """
     state, rings, totals, links, slabs = core
+    made = ready[MADE]
     if first == 0 and totals[POOL_DEFERRED] > 0:
         for peer in range(state.shape[0]):
             if state[peer, DEFERRED] != 0:
@@ -460,25 +471,32 @@ def receive_packets(
         if peer < 0 or peer >= state.shape[0] or state[peer, ACTIVE] == 0:
             totals[_INACTIVE] += 1
             continue
-        own, ring = state[peer], rings[peer]
-        reason, chunks = _refused(own, ring, totals, ready, payloads[CLIENT].shape[0], data, offset, size)
+        if size < _HEADER or offset < 0 or offset > data.shape[0] - size:
+            totals[_MALFORMED] += 1
+            continue
+        own, ring, payload_room = state[peer], rings[peer], payloads[CLIENT].shape[0]
+        # Most packets are one payload and nothing else; they skip what looks at sections.
+        lone = size > _HEADER + 1 and data[offset + _HEADER] == _PLAIN | _LAST
+        if lone:
+            reason, chunks = _is_known(own, get_u16(data, offset)), 0
+            if reason < 0 and made[PAYLOAD_COUNT] == payload_room:
+                reason = _NO_ROOM
+        else:
+            reason, chunks = _refused(own, ring, totals, ready, payload_room, data, offset, size)
         if reason < 0 and chunks > 0:
             reason = _take_chunks(blocks, peer, data, offset + _HEADER, offset + size)
         if reason >= 0:
             totals[reason] += 1
             continue
         at_ns = int(packets[AT_NS][index])
-        _note_arrival(own, get_u16(data, offset), at_ns // 1000)
-        if size > _HEADER:
-            if own[PENDING] == 0:
-                own[PENDING_AT] = now_us
-            own[PENDING] += 1
+        _note_arrival(own, get_u16(data, offset), size, at_ns // 1000, now_us)
         mask, delay = get_u16(data, offset + 4) | get_u16(data, offset + 6) << 16, int(np.int64(data[offset + 8]))
         take_ack(own, ring, totals, links, events, peer, get_u16(data, offset + 2), mask, delay, at_ns // 1000, now_us)
-        own[RECEIVED_BYTES] += size
-        own[EPOCH_IN] += size
         totals[_PACKETS_IN] += 1
         totals[_BYTES_IN] += size
         begin, end = offset + _HEADER, offset + size
-        _take_sections(own, ring, totals, links, slabs, ready, payloads, peer, data, begin, end, at_ns)
+        if lone:
+            _add_payload(payloads, made, peer, begin + 1, end - begin - 1, at_ns)
+        else:
+            _take_sections(own, ring, totals, links, slabs, ready, payloads, peer, data, begin, end, at_ns)
     return count
