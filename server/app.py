@@ -218,9 +218,7 @@ class Server:
     def _make_watch(self) -> Watch:
         parts = WatchParts(
             world=self.world,
-            host=self.host,
-            socket=self.socket,
-            inputs=self.inputs,
+            transport=self.transport,
             replication=self.replication,
             sessions=self.sessions,
             clock=self.clock,

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from net.host import Host
-from net.inputs import InputQueues
-from net.udp import ServerSocket
 from server.livefeed import EVENT, PICKUP, PLAYER, PROJECTILE, FeedInfo, LiveEvent, LiveFeedWriter, LiveFlag, TeamInfo
 from server.livefeed import EVENTS_MAX as FEED_EVENTS_MAX
 from server.livemesh import floor_levels, live_mesh
@@ -19,6 +16,7 @@ from server.loop import Clock, LoopStats
 from server.maps.picture import map_picture
 from server.replication import Replication
 from server.sessions import Sessions
+from server.transport import Transport
 from sim.arrays import I64, AnyArray
 from sim.components import Look, Motion, Projectile, Stance, Vitals
 from sim.components import Pickup as PickupComponent
@@ -83,9 +81,7 @@ class WatchParts:
     """Where the figures come from."""
 
     world: World
-    host: Host
-    socket: ServerSocket
-    inputs: InputQueues
+    transport: Transport
     replication: Replication
     sessions: Sessions
     clock: Clock
@@ -117,7 +113,7 @@ class Watch:
         columns = (("kills", "score.kills"), ("deaths", "score.deaths"), ("score", "score.points"))
         self._extra = [(field, _column(players, name)) for field, name in (*columns, ("weapon", "arms.weapon"))]
         self._names: list[str] = []
-        self._bytes_out: I64 = np.zeros(parts.host.clients_max, np.int64)
+        self._bytes_out: I64 = np.zeros(parts.transport.host.clients_max, np.int64)
 
     def _capacity(self, kind: str) -> int:
         return self._parts.world.tables[kind].capacity if kind in self._parts.world.tables else 0
@@ -142,7 +138,7 @@ class Watch:
         rows = self._parts.sessions.row
         playing = rows >= 0
         self._players["bytes_out"][rows[playing]] = self._bytes_out[playing]
-        ping = np.minimum(self._parts.inputs.rtt_ns[playing] / 1e6, 65535.0)
+        ping = np.minimum(self._parts.transport.endpoint.rtt_ns[playing] / 1e6, 65535.0)
         self._players["ping_ms"][rows[playing]] = ping.astype(np.uint16)
         self._bytes_out[:] = 0
         self._tell_names()
@@ -199,13 +195,13 @@ class Watch:
 
     def _network(self, stats: LoopStats) -> None:
         metrics, parts = self.writer.metrics, self._parts
-        counts = parts.socket.statistics()
+        counts = parts.transport.socket.statistics()
         metrics["tick_ns"] = self.times.stages["last_ns"].sum()
         metrics["connected"] = parts.sessions.playing
         metrics["overruns"] = stats.overruns
         metrics["bytes_in"], metrics["bytes_out"] = counts["received_bytes"], counts["sent_bytes"]
         metrics["packets_in"], metrics["packets_out"] = counts["received"], counts["sent"]
-        metrics["drops"] = int(parts.host.drops.sum())
+        metrics["drops"] = int(parts.transport.host.drops.sum())
 
     def _fill_players(self) -> AnyArray:
         table = self._parts.world.players
