@@ -433,3 +433,21 @@ def test_same_traffic_gives_the_same_bytes() -> None:
         return wire.sent
 
     assert play() == play()
+
+
+def test_payloads_carry_the_arrival_of_their_datagrams() -> None:
+    wire = connected_wire()
+    wire.run(0.2)  # until the host has heard its client
+    now = wire.now_ns
+    stamps, expected = [now - 7 * MS, 0, now + SECOND, now], [now - 7 * MS, now, now, now]
+    for index in range(4):
+        wire.client_send(0, b"up %d" % index)
+        wire.host_send(0, b"down %d" % index)
+    for outgoing, side in ((wire.group.outgoing, wire.host), (wire.host.outgoing, wire.group)):
+        batch = Datagrams(8)
+        assert outgoing.count == 4
+        for index, stamp in enumerate(stamps):
+            sender = client_address(0) if side is wire.host else SERVER
+            batch.append(outgoing.datagram(index), sender, peer=0, received_ns=stamp)
+        assert side.receive(batch, now) == 4
+        assert side.payloads.received_ns[:4].tolist() == expected
