@@ -341,6 +341,13 @@ class SocketGroup(_Socket):
         self._connected[client] = address
         return handle
 
+    def rebind(self, client: int) -> None:
+        """Give up a client's socket; its next datagram leaves from another port, as after a change of network."""
+        handle = self._sockets[client]
+        if handle is not None:
+            handle.close()
+        self._sockets[client], self._descriptors[client] = None, -1
+
     def _send_row(self, datagrams: Datagrams, row: int) -> None:
         client = int(datagrams.peer[row])
         handle = self._sockets[client]

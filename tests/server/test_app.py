@@ -131,6 +131,18 @@ def test_who_comes_from_another_address_takes_its_player_over_at_once() -> None:
             elsewhere.sockets.close()
 
 
+def test_whose_address_changes_goes_on_with_the_same_player_and_a_fresh_token() -> None:
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        entities = server.sessions.entity[clients.connections.client_index].tolist()
+        clients.sockets.rebind(0)
+        play(server, clients, 180)  # two seconds of silence, and a handshake
+        assert clients.rejoins == 1
+        assert server.sessions.entity[clients.connections.client_index].tolist() == entities
+        assert (server.sessions.resumes, server.sessions.playing, server.sessions.away) == (1, 2, 0)
+        assert clients.clients.tick[0] > server.world.tick - 2
+
+
 def test_who_does_not_come_back_in_time_leaves() -> None:
     with playing(1, client_timeout_s=1, resume_s=1) as (server, clients):
         joined(server, clients)
