@@ -13,8 +13,8 @@ and then additively. Its signals are others, because a game sends few packets ov
 - Loss counts by how much it exceeds what is lost whatever the rate. That much is known when loss stays although the
   rate was reduced, several times, to less than half of what was delivered: an overflow would have gone away.
 - A delay that stays likewise is no queue of ours: it is the new least.
-- Below half the start rate delay says nothing, loss alone does: a game beside a download that fills the queue must not
-  yield to it for ever, as LEDBAT does (RFC 6817).
+- Below a quarter of the start rate delay says nothing, loss alone does: a game beside a download that fills the queue
+  must not yield to it for ever, as LEDBAT does (RFC 6817).
 
 Rounds in which the application uses less than 70 % of its rate never raise the rate.
 """
@@ -133,10 +133,10 @@ _USED_SHARE = 0.7
 _BETA, _REDUCE_MOST, _REDUCE_IDLE = 0.85, 0.5, 0.75
 _STARTUP_GAIN = 1.5
 # Additive: bytes per second, per second; but no larger a share of the rate per second, where a queue stands less.
-_GROWTH, _GROWTH_MOST, _GROWTH_CROWDED = 15_000.0, 0.5, 0.05
+_GROWTH, _GROWTH_MOST, _GROWTH_CROWDED = 15_000.0, 0.5, 0.2
 _IDLE_US = 1e6
 _STANDING_TIMES, _DELAY_STANDS, _LOSS_STANDS = 3.0, 0.8, 0.5
-_YIELD_SHARE = 0.5
+_YIELD_SHARE = 0.25
 _SILENT_PACKETS, _SILENT_US = 3.0, 400_000.0
 _SHARE_SMOOTH_US = 200_000.0
 _SHARE_ROUNDS = 32
@@ -289,7 +289,8 @@ def _stands(c: CongestionColumns, peer: int, strength: float, sign: float) -> bo
 def _judge_loss(c: CongestionColumns, peer: int, now: float) -> bool:
     """Whether the loss window is full and says over-use; the rate is then reduced already."""
     packets, base = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST], c[peer, LOSS_BASE]
-    margin = _LOSS_MARGIN_QUEUED if c[peer, _CROWDED] > _ROOM else _LOSS_MARGIN
+    modest = c[peer, RATE] <= _YIELD_SHARE * c[peer, RATE_START]
+    margin = _LOSS_MARGIN if modest or c[peer, _CROWDED] <= _ROOM else _LOSS_MARGIN_QUEUED
     limit = base + margin + 2.0 * np.sqrt(base * (1.0 - base) / _LOSS_PACKETS)
     if packets < _LOSS_PACKETS_LEAST or (packets < _LOSS_PACKETS and c[peer, _LOSS_LOST] <= limit * _LOSS_PACKETS):
         return False

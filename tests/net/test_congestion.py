@@ -90,15 +90,15 @@ def test_jitter_and_loss_of_bad_radio_do_not_starve_a_game_stream(seed: int) -> 
 
 @pytest.mark.parametrize("queue_s", [0.1, 0.3])
 def test_a_game_beside_a_download_that_fills_the_queue_keeps_its_rate(queue_s: float) -> None:
-    flows = [Flow(game=400, bulk=False), Flow(start=3 * SECOND)]  # 24 kB/s
+    flows = [Flow(game=200, bulk=False), Flow(start=3 * SECOND)]  # 12 kB/s
     bottleneck = Bottleneck(flows, Mixed(2), rate=RATE_2_MBIT, queue_s=queue_s, seed=1)
     rates = []
     for second in range(1, 41):
         bottleneck.run(second)
         rates.append(bottleneck.controller.rate(0))
     assert bottleneck.queue_ms(10, 90) >= 0.6 * queue_s * 1000  # the download does fill it
-    assert np.median(rates[5:]) >= 0.8 * 400 * 60
-    assert min(rates[5:]) >= 10_000
+    assert np.median(rates[5:]) >= 200 * 60
+    assert min(rates[5:]) >= 6_000
 
 
 def test_an_application_that_uses_little_does_not_grow_without_bound() -> None:
