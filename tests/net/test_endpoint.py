@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from net.congestion import CongestionLimits
 from net.endpoint import Endpoint, EndpointLimits
 from net.endpoint_kernels import EndpointCount
 from net.errors import NetError
@@ -361,3 +362,35 @@ def test_more_packets_at_once_than_a_mask_reaches_are_all_acknowledged() -> None
     assert near.counts[EndpointCount.ACKED] == 160
     assert near.in_flight_bytes[0] == 0
     assert near.rtt_ns[0] == 30 * MS  # that of the newest, without the millisecond it was held
+
+
+def test_a_full_arena_makes_packets_wait_and_meets_everybody_in_turn() -> None:
+    peers, now = 100, 0
+    rates = CongestionLimits(rate_min=1e6, rate_start=1e6, rate_max=1e6)
+    near, far = (
+        Endpoint(peers, batch=2048, limits=EndpointLimits(slabs=8192), congestion=rates),
+        Endpoint(peers, batch=2048),
+    )
+    for end in (near, far):
+        end.open(range(peers), 0)
+    out = [[bytes([2, peer, number]) * 300 for number in range(60)] for peer in range(peers)]
+    assert all(near.tell(peer, message) for peer in range(peers) for message in out[peer])
+    got: list[list[bytes]] = [[] for _ in range(peers)]
+    now += SECOND
+    first = near.compose(*no_payloads(), now)
+    assert first == len(near.packets.client)
+    assert near.counts[EndpointCount.OUTGOING_FULL] > 0
+    unserved = set(range(peers)) - set(near.packets.client.tolist())
+    assert unserved
+    for _ in range(40):
+        for sender, taker in ((near, far), (far, near)):
+            taker.receive(sender.packets, now)
+            for row in range(far.messages.count if taker is far else 0):
+                got[far.messages.client[row]].append(far.messages.payload(row))
+        now += 50 * MS
+        near.compose(*no_payloads(), now)
+        if unserved:
+            assert unserved & set(near.packets.client[: near.packets.count].tolist())
+            unserved = set()
+        far.compose(*no_payloads(), now)
+    assert got == out
