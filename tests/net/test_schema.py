@@ -1,5 +1,6 @@
 """The layouts of the protocol's document are what the code writes and reads."""
 
+import hashlib
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
@@ -9,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from net.address import Address
+from net.blocks import Blocks
+from net.blocks_kernels import CHUNK_HEAD_BYTES
 from net.datagrams import Payloads
+from net.endpoint import Endpoint
+from net.endpoint_kernels import CHUNK, CLOSE, PACKET_HEADER_BYTES, PLAIN, RELIABLE, SEQUENCED
 from net.errors import NetError
 from net.inputs import InputCount, InputQueues
 from net.inputs_kernels import COMMAND_BYTES_MAX, COMMAND_HEADER_BYTES, INPUT_BYTES, INPUTS_MAX
@@ -29,7 +34,7 @@ from net.tokens import (
     seal_challenge,
     seal_private,
 )
-from tests.net.virtual import PROTOCOL, token
+from tests.net.virtual import PROTOCOL, one, token
 
 EVERY = [entry for group in LAYOUTS for entry in group.layouts]
 
@@ -211,3 +216,42 @@ def test_the_canonical_text_tells_layouts_apart() -> None:
         (WireField("a", "u8", optional="x"),),
     ]
     assert len({Layout("l", fields).describe() for fields in variants}) == len(variants)
+
+
+def test_the_packets_of_the_endpoint_are_those_of_the_layouts() -> None:
+    kinds = {"PLAIN": PLAIN, "SEQUENCED": SEQUENCED, "RELIABLE": RELIABLE, "CHUNK": CHUNK, "CLOSE": CLOSE}
+    documented = {name: int(layout(f"{name} section").doc.split(".")[0].removeprefix("Kind ")) for name in kinds}
+    assert documented == kinds
+    assert layout("packet header").size == PACKET_HEADER_BYTES
+    assert layout("CHUNK section").offsets["length"] + 2 == CHUNK_HEAD_BYTES + 1
+    end, header = Endpoint(1, batch=8), layout("packet header").pack(sequence=7, ack=0xFFFF, ack_delay=255)
+    end.open([0], 0)
+    plain = layout("PLAIN section").pack(head=PLAIN, length=5, content=b"plain")
+    reliable = layout("RELIABLE section").pack(head=RELIABLE | 0x80, item=0, content=b"reliable")
+    payloads = Payloads(1)
+    payloads.buffer = np.frombuffer(header + plain + reliable, np.uint8)
+    payloads.count, payloads.length[0], payloads.received_ns[0] = 1, len(payloads.buffer), 1_000_000
+    assert end.receive(payloads, 1_000_000) == 1
+    assert (end.payloads.payload(0), end.messages.payload(0)) == (b"plain", b"reliable")
+    assert end.tell(0, b"\2said") and end.compose(*one(0, b"\1told"), 2_000_000) == 1
+    packet = end.packets.payload(0)
+    head = layout("packet header").unpack(packet)
+    assert head is not None and head[0] == {"sequence": 0, "ack": 7, "ack_mask": 0, "ack_delay": 4}
+    first = layout("PLAIN section").unpack(packet, head[1])
+    assert first is not None and first[0]["content"] == b"\1told"
+    second = layout("RELIABLE section").unpack(packet, first[1], without=("length",) if packet[first[1]] & 128 else ())
+    assert packet[first[1]] & 15 == RELIABLE and b"\2said" in packet[first[1] :]
+    assert second is None or second[0]["item"] == 0
+
+
+def test_control_messages_of_blocks_are_those_of_the_layouts() -> None:
+    sender, receiver = Blocks(1), Blocks(1)
+    sender.send(0, b"content", tag=9, now_ns=0)
+    ((_, offer),) = sender.take_controls()
+    read = layout("BLOCK OFFER").unpack(offer)
+    assert read is not None and read[1] == len(offer)
+    digest = hashlib.blake2b(b"content", digest_size=16).digest()
+    assert read[0] == {"type": 3, "block": 0, "size": 7, "tag": 9, "format": 0, "digest": digest}
+    receiver.handle(0, offer, now_ns=0)
+    ((_, answer),) = receiver.take_controls()
+    assert layout("BLOCK ANSWER").unpack(answer) == ({"type": 4, "block": 0, "answer": 0}, len(answer))
