@@ -35,7 +35,7 @@ from tools.errors import ToolsError
 
 __all__ = ["run"]
 
-CLIENTS = 10_000
+CLIENTS, WARM_CLIENTS = 10_000, 64
 PER_SECOND = 10
 MESSAGE_BYTES = 48
 TICK_HZ, CLIENT_HZ = 60, 40
@@ -54,15 +54,15 @@ def _resident_bytes() -> int:
 class _Server:
     """Host and endpoint of the measured server; answers every message with one of the same length."""
 
-    def __init__(self) -> None:
+    def __init__(self, clients: int) -> None:
         now = time.monotonic_ns()
         self.before = _resident_bytes()
         self.socket = ServerSocket("127.0.0.1:0", buffer_bytes=16 << 20)
         self.host = Host(
-            protocol_id=PROTOCOL, private_key=KEY, addresses=[self.socket.address], clients_max=CLIENTS, now_ns=now,
+            protocol_id=PROTOCOL, private_key=KEY, addresses=[self.socket.address], clients_max=clients, now_ns=now,
             unix_ns=time.time_ns(), batch=BATCH, handshakes_max=256,
         )  # fmt: skip
-        self.endpoint = Endpoint(CLIENTS, batch=BATCH)
+        self.endpoint = Endpoint(clients, batch=BATCH)
         self.arena = Datagrams(BATCH)
         self.delivered = 0
         self._nothing: tuple[I32, U8, I64, I32] = (
@@ -104,13 +104,8 @@ def _ticks(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _clients(address: str) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__, address, str(CLIENTS)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _clients(address: str, count: int) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen([sys.executable, "-m", __name__, address, str(count)])
     try:
         yield process
     finally:
@@ -118,18 +113,26 @@ def _clients(address: str) -> Iterator["subprocess.Popen[str]"]:
         process.wait()
 
 
-def _measure() -> list[Row]:
-    server = _Server()
-    with server.socket, _clients(str(server.socket.address)) as process:
-        assert process.stdout is not None
+@contextlib.contextmanager
+def _talking(count: int) -> Iterator[_Server]:
+    """A server on which all clients are connected and have talked for some seconds."""
+    server = _Server(count)
+    with server.socket, _clients(str(server.socket.address), count) as process:
         deadline = time.monotonic() + START_S
-        while server.host.statistics()["clients"] < CLIENTS:
+        while server.host.statistics()["clients"] < count:
             if time.monotonic() > deadline or process.poll() is not None:
-                raise ToolsError(f"bench connections: {CLIENTS:,} clients did not connect; raise `ulimit -n` to 20000")
+                raise ToolsError(f"bench connections: {count:,} clients did not connect; raise `ulimit -n` to 20000")
             for _ in _ticks(0.5):
                 server.tick()
         for _ in _ticks(3.0):
             server.tick()
+        yield server
+
+
+def _measure() -> list[Row]:
+    with _talking(WARM_CLIENTS):
+        pass  # loads the kernels, whose code is no part of a connection's memory
+    with _talking(CLIENTS) as server:
         delivered, start, cpu = server.delivered, time.monotonic_ns(), time.thread_time_ns()
         for _ in _ticks(MEASURE_S):
             server.tick()
