@@ -15,7 +15,7 @@ from types import ModuleType
 
 import numpy as np
 
-from net import connection_kernels, plain
+from net import connection_kernels, plain, plain_group
 from net.address import ADDRESS_WORDS, Address, address_of
 from net.connection_kernels import (
     CLIENT_INDEX,
@@ -77,8 +77,8 @@ class ClientGroup:
         count: Number of clients.
         protocol_id: Of the game and its version, 64 bits.
         batch: Largest number of datagrams `receive` is given at once.
-        batched: Whether whole batches run in kernels; otherwise packet by packet in Python (`net.plain`), with the same
-            results.
+        batched: Whether whole batches run in kernels; otherwise packet by packet in Python
+            (`net.plain_group`), with the same results.
 
     Attributes:
         state: `ClientState` of each client, shape (count,), int32.
@@ -96,7 +96,7 @@ class ClientGroup:
         if count < 1:
             raise NetError(f"clients: count is {count}; it must be at least 1")
         self.count, self.protocol_id = count, protocol_id
-        self._path: ModuleType = connection_kernels if batched else plain
+        self._path: ModuleType = connection_kernels if batched else plain_group
         self._close_slot = close_slot if batched else plain.close_slot
         self._status: I32 = np.zeros((count, STATUS_COLUMNS), dtype=np.int32)
         self._status[:, VERDICT] = NO_VERDICT

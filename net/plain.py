@@ -1,36 +1,20 @@
-"""Host and client group packet by packet in Python, through `net.packets`: the kernels' results without the kernels.
+"""The host packet by packet in Python, through `net.packets`: the kernels' results without the kernels.
 
-Every function has the name, arguments and results of the one in `net.host_kernels` or `net.connection_kernels` (where
-its arguments are described), works on the same columns and leaves the same bytes, states and counters. It serves
-systems on which kernels cannot be compiled, and is what the kernels are tested against, so it shares none of their
-code: packets, the replay window, the address table and the state machine are written once more, the plain way.
+Every function has the name, arguments and results of the one in `net.host_kernels` (where its arguments are described),
+works on the same columns and leaves the same bytes, states and counters; `net.plain_group` has those of the clients.
+They serve systems on which kernels cannot be compiled, and are what the kernels are tested against, so they share none
+of their code: packets, the replay window, the address table, the state machine are written once more, the plain way.
 """
 
 import numpy as np
 
-from net.connection_kernels import (
-    CLIENT_INDEX,
-    LIFE,
-    NO_VERDICT,
-    SERVER_COUNT,
-    SERVER_INDEX,
-    SLOTS,
-    START,
-    STATE,
-    VERDICT,
-    GroupColumns,
-    PayloadArrays,
-)
 from net.host_kernels import CLOSING, CONNECTED, COUNTS, PENDING, HostColumns, HostOutputs
 from net.packets import (
-    CHALLENGE_BODY_BYTES,
     FROM_CLIENT,
-    FROM_SERVER,
     PAYLOAD_BYTES_MAX,
     REQUEST_BYTES,
     Drop,
     Kind,
-    ReplayWindow,
     open_packet,
     open_request,
     read_header,
@@ -46,13 +30,12 @@ from net.packets_kernels import (
     TIMEOUT,
     DatagramArrays,
 )
-from net.replay_kernels import NEWEST_AT, WINDOW_AT
+from net.plain_packets import Window, emit, keep_alive_body, protocol_id_of, store
 from net.tokens import (
     KEY_BYTES,
     MAC_BYTES,
     PRIVATE_TOKEN_BYTES,
     USER_DATA_BYTES,
-    VERSION_INFO,
     open_challenge,
     seal_challenge,
 )
@@ -62,9 +45,6 @@ __all__ = [
     "begin_slot",
     "close_slot",
     "connect_slot",
-    "group_advance",
-    "group_receive",
-    "group_send",
     "receive_batch",
     "send_batch",
     "sweep",
@@ -72,15 +52,7 @@ __all__ = [
 ]
 
 _MIX, _LOW = 0x9E3779B1, 0xFFFFFFFF
-_RING = 256
-_LONG_AGO = 1_000_000_000
-_PROTOCOL_AT = len(VERSION_INFO)
 _TOKEN_AT = REQUEST_BYTES - PRIVATE_TOKEN_BYTES
-_TOKEN_EXPIRED, _TIMED_OUT, _RESPONSE_TIMED_OUT, _REQUEST_TIMED_OUT, _DENIED = -6, -4, -3, -2, -1
-_DISCONNECTED, _REQUESTING, _RESPONDING, _IN = 0, 1, 2, 3  # states of a client
-
-
-# -- address table ----------------------------------------------------------------------------------------------------
 
 
 def _home(secret: U64, mask: int, address: U64) -> int:
@@ -128,68 +100,6 @@ def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edi
     return -1
 
 
-# -- packets ----------------------------------------------------------------------------------------------------------
-
-
-class _Window(ReplayWindow):
-    """The replay window of one row of words: one integer, bit s mod 256 for sequence s."""
-
-    def __init__(self, words: U64, row: int) -> None:
-        self._row = words[row, NEWEST_AT : WINDOW_AT + 4]
-        self.newest = int(self._row[0])
-
-    def seen(self, sequence: int) -> bool:
-        """Whether a sequence was received before, or is too old to tell."""
-        if sequence > self.newest:
-            return False
-        return self.newest - sequence >= _RING or bool(self._bits() >> sequence % _RING & 1)
-
-    def mark(self, sequence: int) -> None:
-        """Remember a sequence whose packet was authentic."""
-        bits = self._bits()
-        if sequence - self.newest >= _RING:
-            bits = 0
-        for passed in range(self.newest + 1, min(sequence, self.newest + _RING)):
-            bits &= ~(1 << passed % _RING)
-        self.newest = max(self.newest, sequence)
-        bits |= 1 << sequence % _RING
-        self._row[0] = self.newest
-        self._row[1:] = np.frombuffer(bits.to_bytes(_RING // 8, "little"), dtype=np.uint64)
-
-    def _bits(self) -> int:
-        return int.from_bytes(self._row[1:].tobytes(), "little")
-
-
-def _protocol_id(scratch: U8) -> int:
-    return int.from_bytes(scratch[_PROTOCOL_AT : _PROTOCOL_AT + 8].tobytes(), "little")
-
-
-def _emit(
-    words: U64, keys: U8, times: I64, slot: int, outgoing: DatagramArrays, at: int, kind: Kind, body: bytes, now: int,
-    scratch: U8,
-) -> None:  # fmt: skip
-    """Seal one packet of a connection into a row, under its next sequence."""
-    data, lengths, address = outgoing
-    sequence, key = int(words[slot, SEND_SEQUENCE]), keys[slot, SEND_KEY_AT:].tobytes()
-    packet = seal_packet(kind, body, sequence=sequence, key=key, protocol_id=_protocol_id(scratch))
-    data[at, : len(packet)] = np.frombuffer(packet, dtype=np.uint8)
-    lengths[at] = len(packet)
-    address[at] = words[slot, :3]
-    words[slot, SEND_SEQUENCE] = (sequence + 1) % 2**64
-    times[slot, LAST_SEND] = now
-
-
-def _keep_alive(index: int, clients_max: int) -> bytes:
-    return index.to_bytes(4, "little") + clients_max.to_bytes(4, "little")
-
-
-def _store(data: U8, row: int, at: int, plain: bytes) -> None:
-    data[row, at : at + len(plain)] = np.frombuffer(plain, dtype=np.uint8)
-
-
-# -- host -------------------------------------------------------------------------------------------------------------
-
-
 def _is_listed(data: U8, listed: I32, row: int, slot: int) -> bool:
     """Whether the list has a request with the same token, or a response to the same slot (not -1)."""
     requests = data[listed[:, 0], 0] == Kind.REQUEST
@@ -215,14 +125,14 @@ def _request(
         return Drop.HANDSHAKE_BUDGET
     plain = open_request(
         data[row, :REQUEST_BYTES].tobytes(),
-        protocol_id=_protocol_id(scratch),
+        protocol_id=protocol_id_of(scratch),
         private_key=scratch[PRIVATE_KEY_AT : PRIVATE_KEY_AT + KEY_BYTES].tobytes(),
         unix_s=unix_s,
         lifetime_s=lifetime_s,
     )
     if isinstance(plain, Drop):
         return plain
-    _store(data, row, REQUEST_BYTES - PRIVATE_TOKEN_BYTES, plain)
+    store(data, row, REQUEST_BYTES - PRIVATE_TOKEN_BYTES, plain)
     return None
 
 
@@ -248,9 +158,9 @@ def _host_open(
     packet = open_packet(
         datagram,
         key=keys[slot, :KEY_BYTES].tobytes(),
-        protocol_id=_protocol_id(scratch),
+        protocol_id=protocol_id_of(scratch),
         allowed=FROM_CLIENT,
-        replay=_Window(words, slot),
+        replay=Window(words, slot),
     )
     if isinstance(packet, Drop):
         return packet
@@ -261,7 +171,7 @@ def _host_open(
         if challenge is None:
             return Drop.CHALLENGE_NOT_AUTHENTIC
         body = body[:8] + challenge.client_id.to_bytes(8, "little") + challenge.user_data
-    _store(data, row, header[1], body)
+    store(data, row, header[1], body)
     return packet.kind, slot, header[1], len(body)
 
 
@@ -334,9 +244,9 @@ def begin_slot(
         body,
         sequence=sequence,
         key=keys[slot, SEND_KEY_AT:].tobytes(),
-        protocol_id=_protocol_id(scratch),
+        protocol_id=protocol_id_of(scratch),
     )
-    _store(outgoing[0], used, 0, packet)
+    store(outgoing[0], used, 0, packet)
     outgoing[1][used], outgoing[2][used] = len(packet), words[slot, :3]
     return used + 1
 
@@ -356,8 +266,8 @@ def connect_slot(
     times[client, TIMEOUT] = timeout
     if used == len(outgoing[0]):
         return used
-    body = _keep_alive(client, clients_max)
-    _emit(words, keys, times, client, outgoing, used, Kind.KEEP_ALIVE, body, now, scratch)
+    body = keep_alive_body(client, clients_max)
+    emit(words, keys, times, client, outgoing, used, Kind.KEEP_ALIVE, body, now, scratch)
     return used + 1
 
 
@@ -376,12 +286,12 @@ def send_batch(
             continue
         bodies = [(Kind.PAYLOAD, buffer[offset : offset + size].tobytes())]
         if not flags[slot, 1]:
-            bodies.insert(0, (Kind.KEEP_ALIVE, _keep_alive(slot, clients_max)))
+            bodies.insert(0, (Kind.KEEP_ALIVE, keep_alive_body(slot, clients_max)))
         if used + len(bodies) > len(outgoing[0]):
             tally[Drop.OUTGOING_FULL] += 1
             continue
         for kind, body in bodies:
-            _emit(words, keys, times, slot, outgoing, used, kind, body, now, scratch)
+            emit(words, keys, times, slot, outgoing, used, kind, body, now, scratch)
             used += 1
     return used
 
@@ -406,8 +316,8 @@ def sweep(
             if used == len(outgoing[0]):
                 tally[Drop.OUTGOING_FULL] += 1
                 continue
-            body = _keep_alive(slot, clients_max)
-            _emit(words, keys, times, slot, outgoing, used, Kind.KEEP_ALIVE, body, now, scratch)
+            body = keep_alive_body(slot, clients_max)
+            emit(words, keys, times, slot, outgoing, used, Kind.KEEP_ALIVE, body, now, scratch)
             used += 1
     tally[COUNTS] = over
     return used
@@ -422,179 +332,6 @@ def close_slot(
         if used == len(outgoing[0]):
             tally[Drop.OUTGOING_FULL] += 1
             break
-        _emit(words, keys, times, slot, outgoing, used, Kind.DISCONNECT, b"", now, scratch)
-        used += 1
-    return used
-
-
-# -- client group -----------------------------------------------------------------------------------------------------
-
-
-def _take(group: GroupColumns, client: int, kind: Kind, body: bytes, now: int) -> bool:
-    """Act on an authentic packet by the client state machine of the standard; False where it does not fit the state."""
-    status, _, _, times, _, handshake = group
-    state = int(status[client, STATE])
-    if kind == Kind.DENIED and state in (_REQUESTING, _RESPONDING):
-        status[client, VERDICT] = _DENIED
-    elif kind == Kind.CHALLENGE and state == _REQUESTING:
-        handshake[client, REQUEST_BYTES:] = np.frombuffer(body, dtype=np.uint8)
-        status[client, STATE] = _RESPONDING
-        times[client, LAST_SEND] = now - _LONG_AGO
-    elif kind == Kind.KEEP_ALIVE and state == _RESPONDING:
-        status[client, CLIENT_INDEX] = int.from_bytes(body[:4], "little", signed=True)
-        status[client, SLOTS] = int.from_bytes(body[4:], "little", signed=True)
-        status[client, STATE] = _IN
-    elif kind == Kind.DISCONNECT and state == _IN:
-        status[client, VERDICT] = _DISCONNECTED
-    elif kind < Kind.KEEP_ALIVE or state != _IN:
-        return False
-    times[client, LAST_RECEIVE] = now
-    return True
-
-
-def _group_open(
-    group: GroupColumns, datagrams: DatagramArrays, scratch: U8, row: int, client: int
-) -> tuple[Kind, int, bytes] | Drop:
-    """Open one packet in place: type, header bytes and body."""
-    data, lengths, address = datagrams
-    status, words, keys = group[:3]
-    datagram = data[row, : lengths[row]].tobytes()
-    header = read_header(datagram, allowed=FROM_SERVER)
-    if isinstance(header, Drop):
-        return header
-    if status[client, STATE] <= _DISCONNECTED or status[client, VERDICT] != NO_VERDICT:
-        return Drop.WRONG_STATE
-    if not np.array_equal(words[client, :3], address[row]):
-        return Drop.UNKNOWN_ADDRESS
-    packet = open_packet(
-        datagram,
-        key=keys[client, :KEY_BYTES].tobytes(),
-        protocol_id=_protocol_id(scratch),
-        allowed=FROM_SERVER,
-        replay=_Window(words, client),
-    )
-    if isinstance(packet, Drop):
-        return packet
-    _store(data, row, header[1], packet.body)
-    return packet.kind, header[1], packet.body
-
-
-def group_receive(
-    group: GroupColumns, datagrams: DatagramArrays, peer: I32, received: I64, places: PayloadArrays, drops: I64,
-    scratch: U8, count: int, now: int,
-) -> int:  # fmt: skip
-    """Open the first `count` datagrams in place, in order; payloads are listed, all else moves the state machines."""
-    clients, offsets, sizes, arrivals = places
-    row_bytes, payloads = datagrams[0].shape[1], 0
-    for row in range(count):
-        if datagrams[1][row] < 0:
-            continue
-        client = int(peer[row])
-        if not 0 <= client < len(group[0]):
-            drops[Drop.UNKNOWN_ADDRESS] += 1
-            continue
-        opened = _group_open(group, datagrams, scratch, row, client)
-        if isinstance(opened, Drop):
-            drops[opened] += 1
-            continue
-        kind, header, body = opened
-        if not _take(group, client, kind, body, now):
-            drops[Drop.WRONG_STATE] += 1
-        elif kind == Kind.PAYLOAD:
-            clients[payloads], offsets[payloads], sizes[payloads] = client, row * row_bytes + header, len(body)
-            arrivals[payloads] = min(int(received[row]), now) if received[row] else now
-            payloads += 1
-    return payloads
-
-
-def _emit_due(group: GroupColumns, outgoing: DatagramArrays, at: int, client: int, now: int, scratch: U8) -> None:
-    """Write what a client in its state repeats: request, response or keep-alive."""
-    status, words, keys, times, _, handshake = group
-    state = status[client, STATE]
-    if state == _REQUESTING:
-        outgoing[0][at, :REQUEST_BYTES] = handshake[client, :REQUEST_BYTES]
-        outgoing[1][at] = REQUEST_BYTES
-        outgoing[2][at] = words[client, :3]
-        times[client, LAST_SEND] = now
-        return
-    kind, body = Kind.KEEP_ALIVE, _keep_alive(0, 0)
-    if state == _RESPONDING:
-        kind, body = Kind.RESPONSE, handshake[client, REQUEST_BYTES:][:CHALLENGE_BODY_BYTES].tobytes()
-    _emit(words, keys, times, client, outgoing, at, kind, body, now, scratch)
-
-
-def _fail(group: GroupColumns, client: int, state: int, now: int) -> None:
-    """Try the next server of the token, or end in `state` where there is none."""
-    status, words, _, times, servers, _ = group
-    following = int(status[client, SERVER_INDEX]) + 1
-    if following >= status[client, SERVER_COUNT]:
-        status[client, STATE] = state
-        return
-    status[client, SERVER_INDEX], status[client, STATE] = following, _REQUESTING
-    words[client, NEWEST_AT : WINDOW_AT + 4] = 0
-    words[client, :3] = servers[client, following]
-    times[client, LAST_SEND], times[client, LAST_RECEIVE] = now - _LONG_AGO, now
-
-
-def _judge(group: GroupColumns, client: int, now: int) -> None:
-    """End or move on what was denied, disconnected, expired or silent for too long."""
-    status, times = group[0], group[3]
-    state, verdict = int(status[client, STATE]), int(status[client, VERDICT])
-    limit = int(times[client, TIMEOUT])
-    silent = limit > 0 and int(times[client, LAST_RECEIVE]) + limit < now
-    status[client, VERDICT] = NO_VERDICT
-    if state == _IN:
-        if verdict != NO_VERDICT:
-            status[client, STATE] = verdict
-        elif silent:
-            status[client, STATE] = _TIMED_OUT
-    elif now - int(times[client, START]) >= int(times[client, LIFE]):
-        status[client, STATE] = _TOKEN_EXPIRED
-    elif verdict != NO_VERDICT:
-        _fail(group, client, verdict, now)
-    elif silent:
-        _fail(group, client, _REQUEST_TIMED_OUT if state == _REQUESTING else _RESPONSE_TIMED_OUT, now)
-
-
-def group_advance(
-    group: GroupColumns, now: int, interval: int, outgoing: DatagramArrays, peer: I32, used: int, scratch: U8,
-    drops: I64,
-) -> int:  # fmt: skip
-    """Judge every client, then write what is due; returns the rows of `outgoing` then used."""
-    status, times = group[0], group[3]
-    for client in range(len(status)):
-        if status[client, STATE] <= _DISCONNECTED:
-            continue
-        _judge(group, client, now)
-        if status[client, STATE] <= _DISCONNECTED or times[client, LAST_SEND] + interval > now:
-            continue
-        if used == len(outgoing[0]):
-            drops[Drop.OUTGOING_FULL] += 1
-            continue
-        _emit_due(group, outgoing, used, client, now, scratch)
-        peer[used] = client
-        used += 1
-    return used
-
-
-def group_send(
-    group: GroupColumns, buffer: U8, clients: I32, offsets: I64, lengths: I32, now: int, outgoing: DatagramArrays,
-    peer: I32, used: int, scratch: U8, drops: I64,
-) -> int:  # fmt: skip
-    """Seal payloads of clients; returns the rows of `outgoing` then used."""
-    status, words, keys, times, _, _ = group
-    for client, offset, size in zip(clients.tolist(), offsets.tolist(), lengths.tolist(), strict=True):
-        if not 0 <= client < len(status) or status[client, STATE] != _IN:
-            drops[Drop.SEND_NOT_CONNECTED] += 1
-            continue
-        if not 1 <= size <= PAYLOAD_BYTES_MAX or not 0 <= offset <= len(buffer) - size:
-            drops[Drop.SEND_WRONG_SIZE] += 1
-            continue
-        if used == len(outgoing[0]):
-            drops[Drop.OUTGOING_FULL] += 1
-            continue
-        body = buffer[offset : offset + size].tobytes()
-        _emit(words, keys, times, client, outgoing, used, Kind.PAYLOAD, body, now, scratch)
-        peer[used] = client
+        emit(words, keys, times, slot, outgoing, used, Kind.DISCONNECT, b"", now, scratch)
         used += 1
     return used

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from net import plain
 from net.address import parse_address
 from net.datagrams import Datagrams
 from net.packets import (
@@ -28,6 +27,7 @@ from net.packets import (
     seal_packet,
 )
 from net.packets_kernels import KEYS_BYTES, WORDS, emit, new_scratch, open_from, parse_header
+from net.plain_packets import Window
 from net.replay_kernels import replay_mark, replay_seen
 from net.tokens import (
     PrivateToken,
@@ -165,7 +165,7 @@ def test_replay_protection() -> None:
     window, words, words_plain = ReplayWindow(), *(np.zeros((1, WORDS), dtype=np.uint64) for _ in range(2))
     refused, by_kernel, by_plain = [], [], []
     for sequence in VECTORS["replay_sequences"]:
-        seen = plain._Window(words_plain, 0)
+        seen = Window(words_plain, 0)
         refused.append(int(window.seen(sequence)))
         by_kernel.append(int(replay_seen(words, 0, np.uint64(sequence))))
         by_plain.append(int(seen.seen(sequence)))
