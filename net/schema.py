@@ -179,6 +179,8 @@ def _end(field: WireField, values: Mapping[str, int | bytes], data: bytes, at: i
         return len(data) - field.size.but
     if isinstance(field.size, int):
         return at + field.size
+    if field.size.field not in values:  # it was left out, so the content runs to the end
+        return len(data)
     told = values[field.size.field]
     assert isinstance(told, int)
     count = (told >> field.size.shift & field.size.mask) * field.size.times
