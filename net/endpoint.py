@@ -20,9 +20,10 @@ from net.congestion import Congestion, CongestionLimits
 from net.congestion_kernels import TOKENS
 from net.datagrams import Payloads
 from net.endpoint_acks_kernels import EVENT_WORDS, EVENTS_PER_PACKET, sweep_peers, tell_events
-from net.endpoint_compose_kernels import Closings, compose_chunks, compose_packets
+from net.endpoint_compose_kernels import compose_chunks, compose_closings, compose_packets
 from net.endpoint_kernels import (
-    CLOSE_ROW,
+    CLOSE,
+    CLOSE_BYTES,
     CLOSE_TEXT_BYTES_MAX,
     COUNTS,
     EVENTS,
@@ -70,7 +71,7 @@ from sim.schema import Delivery
 
 __all__ = ["Endpoint", "EndpointLimits"]
 
-_CLOSINGS = 256
+_LAST = 128
 _NO_BLOCKS = BlockLimits(send_bytes=1, send_transfers=1, receive_bytes=0, receive_transfers=1)
 _CONTROL_TYPES = [int(kind) for kind in BlockControl]
 
@@ -218,8 +219,8 @@ class Endpoint:
             np.zeros((CLOSES_PER_BATCH, NOTE_WORDS), np.int64), self._made,
         )  # fmt: skip
         self._closes: list[tuple[int, int, str]] = []
-        info: I64 = np.full((_CLOSINGS, 2), -1, np.int64)
-        self._closings: Closings = (np.zeros((_CLOSINGS, CLOSE_TEXT_BYTES_MAX), np.uint8), info)
+        self._closings: U8 = np.zeros((peers, 2 + CLOSE_TEXT_BYTES_MAX), np.uint8)
+        self._closing = False
         self._one = (np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1, np.int32))
 
     # -- peers --------------------------------------------------------------------------------------------------
@@ -254,9 +255,6 @@ class Endpoint:
     def _reset(self, peers: Iterable[int] | I32, opened: int) -> None:
         self._tell_events()
         rows = self._rows(peers)
-        _, info = self._closings
-        said = self._state[rows, CLOSE_ROW]
-        info[said[said > 0] - 1] = -1
         reset_peers(self._core, self.congestion.columns, self.active, rows, opened, self._now_us)
         if self.blocks is not None:
             for peer in rows.tolist():
@@ -275,7 +273,7 @@ class Endpoint:
             text: For people; beyond 200 bytes of UTF-8 it is cut.
 
         Returns:
-            False where the peer is not open, or too many are being closed at once, which is counted.
+            False where the peer is not open.
 
         Raises:
             NetError: The code is out of range.
@@ -284,18 +282,10 @@ class Endpoint:
             raise NetError(f"close: code is {code}; give 0 to 255")
         if not 0 <= peer < self.peers or not self.active[peer]:
             return False
-        texts, info = self._closings
-        row = int(self._state[peer, CLOSE_ROW]) - 1
-        if row < 0:
-            free = np.flatnonzero(info[:, 1] < 0)
-            if not len(free):
-                self.counts[EndpointCount.CLOSES_DROPPED] += 1
-                return False
-            row = int(free[0])
-        content = text.encode()[:CLOSE_TEXT_BYTES_MAX].decode(errors="ignore").encode()
-        texts[row, : len(content)] = np.frombuffer(content, np.uint8)
-        info[row] = code, len(content)
-        self._state[peer, CLOSE_ROW] = row + 1
+        section = bytes([CLOSE | _LAST, code]) + _cut(text)
+        self._closings[peer, : len(section)] = np.frombuffer(section, np.uint8)
+        self._state[peer, CLOSE_BYTES] = len(section)
+        self._closing = True
         return True
 
     # -- in -----------------------------------------------------------------------------------------------------
@@ -428,9 +418,12 @@ class Endpoint:
         given: Places = (clients, offsets, lengths, self.packets.received_ns)
         out, data = _places(self.packets), self.packets.buffer
         count = compose_packets(
-            self._core, self._events, control, buffer, given, len(clients), self._closings, out, data, self._start,
+            self._core, self._events, control, buffer, given, len(clients), out, data, self._start,
             self._now_us,
         )  # fmt: skip
+        if self._closing:
+            count = compose_closings(self._core, self._closings, self._events, control, out, data, count, self._now_us)
+            self._closing = bool(self._state[:, CLOSE_BYTES].any())
         if self.blocks is not None and (self._blocks[5][:, 0] >= 0).any():
             count = compose_chunks(
                 self._core, self._blocks, self._events, control, out, data, count, self._start, self._now_us
@@ -491,3 +484,8 @@ class Endpoint:
 def _places(payloads: Payloads) -> Places:
     """Where the payloads of a batch are, as the kernels take it."""
     return payloads.client, payloads.offset, payloads.length, payloads.received_ns
+
+
+def _cut(text: str) -> bytes:
+    """As much of a text as a closing can say, in UTF-8."""
+    return text.encode(errors="replace")[:CLOSE_TEXT_BYTES_MAX].decode(errors="ignore").encode()

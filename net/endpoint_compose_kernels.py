@@ -15,9 +15,7 @@ from net.endpoint_kernels import (
     ACTIVE,
     CHUNK,
     CHUNK_CARRIED,
-    CLOSE,
-    CLOSE_ROW,
-    CLOSE_TEXT_BYTES_MAX,
+    CLOSE_BYTES,
     CORE_TYPE,
     DUE,
     ELICITING,
@@ -75,11 +73,7 @@ from net.endpoint_receive_kernels import CLIENT, LENGTH, OFFSET, PLACES_TYPE, Pl
 from sim.arrays import F64, I32, I64, U8, U32
 from sim.jit import kernel
 
-__all__ = ["CLOSINGS_TYPE", "Closings", "compose_chunks", "compose_packets"]
-
-# Why connections end: text of each, (rows, 200); code and length, (rows, 2), a length of -1 for a free row.
-Closings = tuple[U8, I64]
-CLOSINGS_TYPE = "Tuple((u1[:,::1], i8[:,::1]))"
+__all__ = ["compose_chunks", "compose_closings", "compose_packets"]
 
 ACKS_OWED_MAX = 16
 ACK_DELAY_US_MAX = 50_000
@@ -90,8 +84,8 @@ STARVING_US = 100_000
 ITEMS_PER_PACKET_SPAN = 32  # items that one packet's record can name, from the first on
 
 _PACKET, _HEADER, _RING, _WINDOW = PACKET_BYTES_MAX, PACKET_HEADER_BYTES, SENT_RING, WINDOW_ITEMS
-_PLAIN_MAX, _TEXT_MAX = PLAIN_BYTES_MAX, CLOSE_TEXT_BYTES_MAX
-_PLAIN, _SEQUENCED, _RELIABLE, _CHUNK, _CLOSE = PLAIN, SEQUENCED, RELIABLE, CHUNK, CLOSE
+_PLAIN_MAX = PLAIN_BYTES_MAX
+_PLAIN, _SEQUENCED, _RELIABLE, _CHUNK = PLAIN, SEQUENCED, RELIABLE, CHUNK
 _MORE, _LAST = 16, 128
 _LOW_32 = 0xFFFFFFFF
 _PACKETS_OUT, _BYTES_OUT = int(EndpointCount.PACKETS_OUT), int(EndpointCount.BYTES_OUT)
@@ -303,40 +297,6 @@ def _saved_acks(
 
 
 @kernel(counted=False)
-def _close_packets(
-    core: Core,
-    events: I64,
-    control: F64,
-    closings: Closings,
-    packets: Places,
-    data: U8,
-    count: int,
-    peer: int,
-    now_us: int,
-) -> int:
-    """Say in a few packets, for one may get lost, why the connection ends; returns the packets then listed."""
-    own, ring, totals = core[0][peer], core[1][peer], core[2]
-    text, info = closings
-    row = own[CLOSE_ROW] - 1
-    size = int(info[row, 1])
-    for _ in range(CLOSE_REPEATS):
-        if not _has_room(packets, data, count, totals, events):
-            totals[_OUTGOING_FULL] += 1
-            return count
-        at = int(packets[OFFSET][count])
-        _begin(own, data, at, now_us)
-        data[at + _HEADER] = np.uint8(_CLOSE | _LAST)
-        data[at + _HEADER + 1] = np.uint8(info[row, 0])
-        for index in range(size):
-            data[at + _HEADER + 2 + index] = text[row, index]
-        _end(own, ring, totals, events, control, peer, _HEADER + 2 + size, ELICITING, 0, now_us)
-        count = _list(packets, count, peer, _HEADER + 2 + size)
-    own[CLOSE_ROW] = 0
-    info[row, 1] = -1
-    return count
-
-
-@kernel(counted=False)
 def _extra_packets(
     core: Core, events: I64, control: F64, packets: Places, data: U8, count: int, peer: int, now_us: int
 ) -> int:
@@ -365,7 +325,7 @@ def _extra_packets(
 
 
 @kernel(
-    f"({CORE_TYPE}, i8[:,::1], f8[:,::1], u1[::1], {PLACES_TYPE}, i8, {CLOSINGS_TYPE}, {PLACES_TYPE}, u1[::1], i8, i8)",
+    f"({CORE_TYPE}, i8[:,::1], f8[:,::1], u1[::1], {PLACES_TYPE}, i8, {PLACES_TYPE}, u1[::1], i8, i8)",
     counted=False,
 )
 def compose_packets(
@@ -375,18 +335,16 @@ def compose_packets(
     buffer: U8,
     payloads: Places,
     given: int,
-    closings: Closings,
     packets: Places,
     data: U8,
     start: int,
     now_us: int,
 ) -> int:
-    """Compose the packets that leave now, but those of chunks; returns how many.
+    """Compose the packets that leave now, but those of chunks and closings; returns how many.
 
     Args:
         core: As in `net.endpoint_kernels`; `events` as in `net.endpoint_acks_kernels`, `control` congestion's columns.
         buffer: What `payloads` are in, one packet each, in this order; `given` says how many.
-        closings: Why connections end; rows that have been sent become free.
         packets: Output: where each packet is in `data`.
         start: The peer whose own packets come first, so that a full arena does not always meet the same.
         now_us: The present [µs].
@@ -427,8 +385,6 @@ def compose_packets(
     for step in range(everyone):
         peer = start + step - (everyone if start + step >= everyone else 0)
         if state[peer, ACTIVE] != 0:
-            if state[peer, CLOSE_ROW] > 0:
-                count = _close_packets(core, events, control, closings, packets, data, count, peer, now_us)
             count = _extra_packets(core, events, control, packets, data, count, peer, now_us)
     return count
 
@@ -472,4 +428,38 @@ def compose_chunks(
             _end(own, ring, totals, events, control, peer, size, ELICITING | CHUNK_CARRIED, reference + 1, now_us)
             totals[_CHUNKS_OUT] += 1
             count = _list(packets, count, peer, size)
+    return count
+
+
+@kernel(f"({CORE_TYPE}, u1[:,::1], i8[:,::1], f8[:,::1], {PLACES_TYPE}, u1[::1], i8, i8)", counted=False)
+def compose_closings(
+    core: Core, closings: U8, events: I64, control: F64, packets: Places, data: U8, count: int, now_us: int
+) -> int:
+    """Say to peers why their connections end, in three packets each, for one may get lost; returns how many there are.
+
+    Where there is no room for three, all get one before any gets a second; who gets none is told the next time.
+
+    Args:
+        closings: The section for each peer, of CLOSE_BYTES bytes where there is one, uint8 (peers, 202).
+        count: Of packets that are made already.
+    """
+    state, rings, totals, _, _ = core
+    everyone, told = state.shape[0], 0
+    for repeat in range(CLOSE_REPEATS):
+        for peer in range(everyone):
+            size = state[peer, CLOSE_BYTES]
+            if size == 0:
+                continue
+            if not _has_room(packets, data, count, totals, events):
+                totals[_OUTGOING_FULL] += 1
+                break
+            own, at = state[peer], int(packets[OFFSET][count])
+            _begin(own, data, at, now_us)
+            for index in range(size):
+                data[at + _HEADER + index] = closings[peer, index]
+            _end(own, rings[peer], totals, events, control, peer, _HEADER + size, ELICITING, 0, now_us)
+            count = _list(packets, count, peer, _HEADER + size)
+            told = peer + 1 if repeat == 0 else told
+    for peer in range(told):
+        state[peer, CLOSE_BYTES] = 0
     return count

@@ -289,15 +289,22 @@ def test_the_reason_of_a_disconnect_arrives_once_although_it_is_sent_three_times
         pair.ends[0].close(0, 256, "")
 
 
-def test_more_closings_than_there_is_room_for_are_counted() -> None:
-    end = Endpoint(300, batch=8)
-    end.open(range(300), 0)
-    assert sum(end.close(peer, 1, "bye") for peer in range(300)) == 256
-    assert end.counts[EndpointCount.CLOSES_DROPPED] == 44
-    end.reset(range(10))
-    assert end.close(299, 1, "bye")  # the rows of those that went are free again
-    end.compose(*no_payloads(), 0)
-    assert end.close(290, 1, "bye")
+def test_everybody_is_told_even_where_three_packets_each_do_not_fit() -> None:
+    peers = 2000
+    near, far = Endpoint(peers, batch=8192), Endpoint(peers, batch=8192)
+    for end in (near, far):
+        end.open(range(peers), 0)
+    assert all(near.close(peer, 1, f"bye {peer}") for peer in range(peers))
+    near.compose(*no_payloads(), 0)
+    assert near.packets.count == len(near.packets.client) < 3 * peers
+    for offset in range(0, near.packets.count, 50):
+        rows = range(offset, min(offset + 50, near.packets.count))
+        batch = batch_of([near.packets.payload(row) for row in rows], 0)
+        batch.client[: len(rows)] = near.packets.client[rows]
+        far.receive(batch, 0)
+    assert sorted(far.take_closes()) == [(peer, 1, f"bye {peer}") for peer in range(peers)]
+    near.compose(*no_payloads(), 0)
+    assert near.packets.count == 0
 
 
 def test_a_peer_that_was_made_new_begins_anew() -> None:
