@@ -498,7 +498,8 @@ class Blocks:
             self._drop(row)
             self.counts["peer_left"] += 1
         self._next_block[peer] = 0
-        self._controls = deque(entry for entry in self._controls if entry[0] != peer)
+        if self._controls:
+            self._controls = deque(entry for entry in self._controls if entry[0] != peer)
 
     def advance(self, now_ns: int) -> None:
         """End what makes no progress; to be called once per tick, cheap where nothing is under way."""

@@ -360,6 +360,8 @@ def _increase(c: CongestionColumns, peer: int, elapsed: float, now: float) -> fl
         c[peer, RATE] = min(rate * _STARTUP_GAIN, most, c[peer, RATE_MAX])
         return float(c[peer, _SRTT])
     packets = c[peer, _LOSS_ACKED] + c[peer, _LOSS_LOST]
+    if c[peer, _REDUCED_TIMES] < 0.0:
+        return 0.0  # whether that helped must be known first
     if c[peer, _LOSS_LOST] > 2.0 + 1.5 * c[peer, LOSS_BASE] * packets:
         return 0.0
     since = min((now - c[peer, _REDUCED_AT]) / _SECOND, 8.0)

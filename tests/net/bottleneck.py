@@ -37,31 +37,34 @@ class Controller(Protocol):
 
 
 class Kernels:
-    """The kernels of `net.congestion_kernels`."""
+    """The kernels of `net.congestion_kernels`; `clocks` says how far each flow's clock is ahead [µs]."""
 
-    def __init__(self, peers: int, limits: CongestionLimits | None = None) -> None:
+    def __init__(self, peers: int, limits: CongestionLimits | None = None, clocks: Sequence[int] | None = None) -> None:
         self.congestion = Congestion(peers, limits=limits)
+        self.clocks = clocks or [0] * peers
         for peer in range(peers):
-            self.congestion.reset(peer, 0)
+            self.congestion.reset(peer, self.clocks[peer] * 1000)
         self.columns = self.congestion.columns
 
     def on_send(self, peer: int, size: int, now: int) -> None:
-        on_send(self.columns, peer, size, now)
+        on_send(self.columns, peer, size, now + self.clocks[peer])
 
     def on_ack(self, peer: int, size: int, sent: int, now: int, rtt: int) -> None:
-        on_ack(self.columns, peer, size, sent, now, rtt)
+        ahead = self.clocks[peer]
+        on_ack(self.columns, peer, size, sent + ahead, now + ahead, rtt)
 
     def on_loss(self, peer: int, size: int, now: int) -> None:
-        on_loss(self.columns, peer, size, now)
+        on_loss(self.columns, peer, size, now + self.clocks[peer])
 
     def refill(self, peer: int, now: int) -> float:
-        return refill(self.columns, peer, now)
+        return refill(self.columns, peer, now + self.clocks[peer])
 
     def rate(self, peer: int) -> float:
         return float(self.congestion.rate[peer])
 
     def share(self, now: int) -> None:
-        self.congestion.share(now * 1000)
+        if not any(self.clocks):  # otherwise they are senders that know nothing of each other
+            self.congestion.share(now * 1000)
 
 
 class Download:
