@@ -33,6 +33,19 @@ def equal(left: object, right: object, what: str) -> None:
     assert np.array_equal(np.asarray(left), np.asarray(right)), what
 
 
+def consistent(host: Host) -> None:
+    """Every slot is in one place, the table maps exactly who has an address, and the limits count exactly who is in."""
+    connected = set(host.connected_clients().tolist())
+    table = [int(entry) - 1 for entry in host._table if entry]
+    rivals = {slot for slot, handshake in host._handshakes.items() if handshake.beside >= 0}
+    assert sorted(table) == sorted(connected | (set(host._handshakes) - rivals))
+    assert {int(slot) for slot in host._rival if slot} == rivals
+    ready = sum(host._kept.values())
+    assert len(host._free) + len(connected) + len(host._disconnected) + ready == host.clients_max
+    assert len(host._free_pending) + len(host._handshakes) == len(host.state) - host.clients_max
+    assert sum(entry.connections for entry in host._limits._entries.values()) == len(connected)
+
+
 class Twins:
     """A host and a group in kernels, and the same in Python, fed alike and compared after every call."""
 
@@ -69,6 +82,7 @@ class Twins:
             assert left.drops[reason] == right.drops[reason], reason
         assert left.statistics() == right.statistics()
         self._compare(left, right)
+        consistent(left)
 
     def on_groups(self, act: Callable[[ClientGroup], object]) -> None:
         results = [act(group) for group in self.groups]
@@ -200,7 +214,7 @@ def payloads(side: Host | ClientGroup) -> list[tuple[int, bytes, int]]:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_any_traffic_gives_the_same_bytes_states_and_counters(seed: int, takeover: bool) -> None:
-    twins = Twins(seed, takeover=takeover)
+    twins = Twins(seed, takeover=takeover, pending_max=2 + seed % 6, address_connections_max=seed % 3)
     for _ in range(60):
         twins.step()
 
