@@ -377,10 +377,11 @@ class EndpointTwin:
             body += section
             self.plain.pop(0)
         items: list[int] = []
-        if not self._items_allowed():
-            return body, items
+        small = not self._items_allowed()
+        if small:
+            room = min(room, len(body) + 256)
         for number, item in sorted(self.window.items()):
-            if items and (self._tokens() <= 0 or number - items[0] >= 32):
+            if items and ((self._tokens() <= 0 and not small) or number - items[0] >= 32):
                 break
             section = bytes([19 if item.more else 3]) + (number & 0xFFFF).to_bytes(2, "little")
             section += len(item.content).to_bytes(2, "little") + item.content
@@ -389,7 +390,7 @@ class EndpointTwin:
                 items.append(number)
                 self.counts[Count.ITEMS_RESENT if item.was_sent else Count.ITEMS_OUT] += 1
                 item.due, item.was_sent = False, True
-        if items:
+        if items and not small:
             self.item_sent_us = self.now_us
         return body, items
 
