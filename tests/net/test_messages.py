@@ -87,6 +87,15 @@ def test_longer_forms_of_numbers_and_lengths_are_understood() -> None:
     )
 
 
+def test_longer_forms_do_not_stretch_what_a_delivery_carries() -> None:
+    dots = Field("dots", FieldType.LIST, 0, 256, items=Field("dot", FieldType.INTEGER, 0, 3))
+    head, wide = b"\x02\x92\x00\xdc\x00", b"\xd3" + bytes(8)
+    for delivery, most in ((Delivery.RELIABLE, 200), (Delivery.UNRELIABLE, 113)):
+        receiver = MessageCodec((MessageSpec("draw", (dots,), delivery=delivery),))
+        assert receiver.decode(head + bytes([most]) + wide * most) == Message(0, "draw", ((0,) * most,))
+    assert receiver.decode(head + bytes([114]) + wide * 114) is None, "1,032 bytes"
+
+
 @pytest.mark.parametrize(
     ("name", "values", "problem"),
     [
@@ -202,7 +211,17 @@ def test_hostile_bytes_are_counted_and_dropped(payload: bytes) -> None:
     assert receiver.dropped == 1
 
 
-@pytest.mark.parametrize("payload", [b"\x02" + b"\x91" * 1000, b"\x02\x80", b"\x02\x92\x00\xc7\x05\x01hello"])
+BOMBS = (
+    b"\x02" + b"\x91" * 1000,
+    b"\x02\x91\x91\x91\x01",
+    b"\x02\xdc\x01\x01" + bytes(257),
+    b"\x02\x91\xdc\x01\x01" + bytes(257),
+    b"\x02\x80",
+    b"\x02\x92\x00\xc7\x05\x01hello",
+)
+
+
+@pytest.mark.parametrize("payload", BOMBS)
 def test_bombs_are_refused_before_anything_of_them_is_built(payload: bytes) -> None:
     with patch("net.messages.msgpack.unpackb", side_effect=AssertionError("built")):
         assert codec().decode(payload) is None
