@@ -91,7 +91,7 @@ def test_longer_forms_do_not_stretch_what_a_delivery_carries() -> None:
     dots = Field("dots", FieldType.LIST, 0, 256, items=Field("dot", FieldType.INTEGER, 0, 3))
     head, wide = b"\x02\x92\x00\xdc\x00", b"\xd3" + bytes(8)
     for delivery, most in ((Delivery.RELIABLE, 200), (Delivery.UNRELIABLE, 113)):
-        receiver = MessageCodec((MessageSpec("draw", (dots,), delivery=delivery),))
+        receiver = MessageCodec((MessageSpec("draw", (dots,), delivery=delivery), MessageSpec("large", ())))
         assert receiver.decode(head + bytes([most]) + wide * most) == Message(0, "draw", ((0,) * most,))
     assert receiver.decode(head + bytes([114]) + wide * 114) is None, "1,032 bytes"
 
