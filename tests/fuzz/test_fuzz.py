@@ -12,7 +12,7 @@ from tests.fuzz.harnesses import HARNESSES
 from tests.fuzz.seeds import CORPUS, corpora
 
 ROOT = Path(__file__).parents[2]
-RUNS = 20_000
+RUNS = 10_000
 FILES = sorted(file.relative_to(CORPUS) for file in CORPUS.glob("*/*"))
 
 
