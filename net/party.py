@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from net.blocks import Blocks
 from net.client import GameClients, Predictor, Replicas
 from net.connection import ClientGroup, ClientState
 from net.datagrams import Datagrams
@@ -44,6 +45,7 @@ class Party:
         sockets: One per client.
         connections: The netcode clients.
         endpoint: Acknowledgements, channels and measurements.
+        blocks: Blocks on their way, and those that have arrived.
         clients: Clocks, inputs, prediction.
         kicked: Why the server sent a client away, by client.
         rejoins: How often a lost client has connected again.
@@ -87,7 +89,8 @@ class Party:
         self.count = count
         self.sockets = SocketGroup(count)
         self.connections = ClientGroup(count, protocol_id=protocol_id, batch=batch)
-        self.endpoint = Endpoint(count, batch=batch)
+        self.blocks = Blocks(count)
+        self.endpoint = Endpoint(count, batch=batch, blocks=self.blocks)
         self.clients = GameClients(
             count, layout, tick_hz=tick_hz, predictor=predictor, replicas=replicas, batch_max=batch
         )

@@ -16,6 +16,9 @@ from typing import Self
 import numpy as np
 
 from net.address import parse_address
+from net.block_limits import BlockLimits
+from net.blocks import Blocks
+from net.congestion import CongestionLimits
 from net.endpoint import Endpoint
 from net.host import Host
 from net.inputs import InputQueues
@@ -196,7 +199,7 @@ class Server:
         self.transport = Transport(
             self.socket,
             self.host,
-            Endpoint(clients, batch=batch),
+            self._make_endpoint(batch),
             to_client=MessageCodec.to_client(world.game.actions, world.game.messages),
             batch=batch,
         )
@@ -214,6 +217,20 @@ class Server:
         self.loop = TickLoop(
             self._tick, tick_hz=config.tick_hz, catch_up_max=config.overrun_catch_up_max, clock=self.clock
         )
+
+    def _make_endpoint(self, batch: int) -> Endpoint:
+        config = self.config
+        most = config.client_kbps_max * 125.0
+        plain = CongestionLimits()
+        rates = CongestionLimits(
+            rate_min=min(plain.rate_min, most),
+            rate_start=min(plain.rate_start, most),
+            rate_max=most,
+            total=config.total_kbps_max * 125.0,
+        )
+        # Nothing in the server takes blocks of clients.
+        blocks = Blocks(config.clients_max, limits=BlockLimits(receive_bytes=0, receive_total_bytes=0))
+        return Endpoint(config.clients_max, batch=batch, congestion=rates, blocks=blocks)
 
     def _make_watch(self) -> Watch:
         parts = WatchParts(

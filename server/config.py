@@ -65,6 +65,15 @@ class ServerConfig(BaseModel):
         le=3600,
         description="seconds that the player of a lost client stays for it to come back; 0: it leaves at once",
     )
+    client_kbps_max: int = Field(
+        default=10_000, ge=32, le=1_000_000, description="most that is sent to one client, kbit/s"
+    )
+    total_kbps_max: int = Field(
+        default=1_000_000,
+        ge=32,
+        le=100_000_000,
+        description="most that is sent to all clients together, kbit/s, shared fairly; the fastest give way first",
+    )
     address_connections_max: int = Field(
         default=10, ge=0, le=10_000, description="clients from one IPv4 address or IPv6 /64 at once; 0: any number"
     )

@@ -347,11 +347,12 @@ class Replication:
         """Let snapshots be as large as congestion control allows, and hold them back where it allows nothing.
 
         Args:
-            budget_bytes: What may be sent to each client now, shape (clients,), float64. Any of it lets a snapshot of
-                `BUDGET_MIN` go, since what everyone must be told fits in that; the debt delays the next.
+            budget_bytes: What may be sent to each client now, shape (clients,), float64. A debt of one packet holds
+                nothing back: blocks, which take all that is left over, always leave one. What everyone must be told
+                fits in `BUDGET_MIN` bytes, so no snapshot is smaller; its debt delays the next.
         """
-        allowed = np.clip(budget_bytes, BUDGET_MIN, self.limits.budget_bytes)
-        self.budget[:] = np.where(budget_bytes > 0.0, allowed, 0.0)
+        room = budget_bytes + PAYLOAD_BYTES
+        self.budget[:] = np.where(room > 0.0, np.clip(room, BUDGET_MIN, self.limits.budget_bytes), 0.0)
 
     def encode(self, tick: int) -> int:
         """Write the snapshots of all clients that are due into `payload` and `length`; how many.

@@ -88,6 +88,15 @@ class Transport:
         self.untold += count - taken
         return taken
 
+    def send_block(self, client: int, content: bytes, *, tag: int, now_ns: int) -> int:
+        """Send a client up to 16 MiB beside everything else, paced; the transfer's number.
+
+        Raises:
+            NetError: It is too large, or too many are under way.
+        """
+        assert self.endpoint.blocks is not None
+        return self.endpoint.blocks.send(client, content, tag=tag, now_ns=now_ns)
+
     def kick(self, client: int, code: CloseCode, text: str) -> None:
         """Send a client away, telling it why; again, or for one that is not connected, is harmless."""
         if client not in self._closing and self.endpoint.active[client]:

@@ -163,6 +163,26 @@ def test_who_is_sent_away_learns_why_and_stays_away() -> None:
         assert clients.connected == 1
 
 
+def test_a_block_arrives_whole_beside_a_match_that_goes_on() -> None:
+    content = np.random.default_rng(4).bytes(150_000)
+    with playing(2) as (server, clients):
+        joined(server, clients)
+        client = int(clients.connections.client_index[1])
+        server.transport.send_block(client, content, tag=7, now_ns=server.clock.now_ns())
+        seen = clients.clients.counters[ClientCount.SNAPSHOTS].copy()
+        received = []
+        for _ in range(600):
+            play(server, clients, 1)
+            received += clients.blocks.take_received()
+            if received:
+                break
+        assert [(block.peer, block.tag, block.content) for block in received] == [(1, 7, content)]
+        ticks = int((clients.clients.counters[ClientCount.SNAPSHOTS] - seen)[0])
+        told = clients.clients.counters[ClientCount.SNAPSHOTS] - seen
+        assert told[1] >= told[0] - 2 > 0
+        assert ticks > 5
+
+
 def test_who_comes_and_goes_within_one_tick_leaves_nothing_behind() -> None:
     with playing(1) as (server, clients):
         clients.connect(0)

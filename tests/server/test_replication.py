@@ -290,7 +290,7 @@ def test_congestion_holds_snapshots_back_or_makes_them_smaller() -> None:
     for tick in range(1, 5):
         world.step(server, tick, 0.0)
         server.refresh(tick, world.position)
-        server.pace(np.array([-50.0, 1.0, 1e6]))
+        server.pace(np.array([-1250.0, -1150.0, 1e6]))
         server.encode(tick)
         sizes.append(server.length.tolist())
     held, small, large = np.array(sizes).T
