@@ -98,7 +98,9 @@ mask 0.
 
 **Acknowledging.** Every packet sent carries what was received. A packet with at least one section is to be
 acknowledged: within 50 ms, or when 16 of them wait, if need be by a packet that is a header and nothing else. Bare
-packets are not to be acknowledged by themselves.
+packets are not to be acknowledged by themselves. Where more than 33 packets arrive between two of one's own, as
+while a block is received, the mask does not reach back to all of them: the acknowledgements in between go first, in
+bare packets with ack_delay 255.
 
 **Measuring.** When `ack` names a packet for the first time, and ack_delay is not 255, RTT = now − time sent −
 ack_delay/4 ms. Smoothed as RFC 6298 has it: variation += (|smooth − RTT| − variation)/4, then smooth += (RTT −
