@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sim.errors import DeclarationError
 from sim.events import EVENT_KINDS_MAX
 from sim.pipeline import System, order_systems
-from sim.schema import NAME_PATTERN, ActionSpec, Component, MessageSpec
+from sim.schema import NAME_PATTERN, ActionSpec, Component, Direction, MessageSpec
 
 __all__ = ["CORE_EVENTS", "Game", "GameSpec", "Kind", "Registration"]
 
@@ -124,7 +124,15 @@ class Registration:
             self._events.append(name)
 
     def message(self, spec: MessageSpec) -> None:
-        """Declare a message between server and clients."""
+        """Declare a message between server and clients.
+
+        Raises:
+            DeclarationError: It goes to the server alone, or its name is taken.
+        """
+        if spec.direction is Direction.TO_SERVER:
+            raise DeclarationError(
+                f"message {spec.name!r}: to the server alone nobody would hear it; declare an action"
+            )
         self._new("message", spec.name, [known.name for known in self._messages], MESSAGES_MAX)
         self._messages.append(spec)
 

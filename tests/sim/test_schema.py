@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sim.errors import DeclarationError
+from sim.plugin import Registration
 from sim.schema import ActionSpec, Column, Component, Direction, Field, FieldType, MessageSpec, Wire, column
 
 
@@ -123,3 +124,12 @@ def test_the_canonical_text_tells_messages_apart_but_not_their_documentation() -
     assert len({spec.describe() for spec in variants}) == len(variants)
     assert MessageSpec("say", (NUMBER,), doc="words").describe() == variants[0].describe()
     assert ActionSpec("say", (NUMBER,)).describe() != ActionSpec("say", (NUMBER,), per_second_max=6).describe()
+
+
+def test_a_message_that_nobody_would_hear_is_refused() -> None:
+    registration = Registration("toy")
+    with pytest.raises(DeclarationError, match="declare an action"):
+        registration.message(MessageSpec("whisper", (), direction=Direction.TO_SERVER))
+    registration.message(MessageSpec("say", ()))
+    with pytest.raises(DeclarationError, match="declares message 'say' twice"):
+        registration.message(MessageSpec("say", ()))
