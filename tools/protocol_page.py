@@ -107,13 +107,13 @@ ack_delay/4 ms. Smoothed as RFC 6298 has it: variation += (|smooth − RTT| − 
 smooth)/8.
 
 **Loss.** A packet is lost when one sent at least 3 later is acknowledged and it is older than 9/8 of the round
-trip; when `ack` is more than 32 beyond it; or when nothing was acknowledged for smooth + 4·variation + 50 ms (twice
-that the second time, and so on). What it carried reliably is sent again in new packets, and nothing else is. A
+trip; or when nothing was acknowledged for smooth + 4·variation + 50 ms (twice that the second time, and so on).
+What it carried reliably is sent again in new packets, and nothing else is. A
 packet may be acknowledged after all; both sides take that in their stride.
 
-**Rates.** The server sends retransmissions and chunks within a rate that follows loss and growing round trips
-(`docs/adr/0005-congestion.md`); snapshots are sized by it. A client that sends nothing but commands and now and
-then a message needs no control of its own; one that sends blocks does."""
+**Rates.** The server sends retransmissions and chunks within a rate that follows loss and growing round trips ([ADR
+5](adr/0005-congestion.md)); snapshots are sized by it. A client that sends nothing but commands and now and then a
+message needs no control of its own; one that sends blocks does."""
 
 SECTIONS = f"""\
 A section begins with a head byte: bits 0–3 kind, bit 4 MORE, bit 7 LAST, the others zero. A section with LAST has
