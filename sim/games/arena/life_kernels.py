@@ -21,9 +21,14 @@ STANDS_M = 1.0  # a spawn point with somebody this near is occupied
 TAKER_TYPE = "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u2[::1], i2[:,::1], i2[:,::1], f8[::1], f8[::1], f8[::1]))"
 
 
-@kernel
-def _nearest(spawns: F64, point: int, team: int, players: tuple[F64, Bool, U8], friends_too: int) -> float:
-    """Square of the distance from a spawn point to the nearest opponent, or to anybody who stands on it [m²]."""
+@kernel(counted=False)
+def _nearest(
+    spawns: F64, point: int, team: int, players: tuple[F64, Bool, U8], friends_too: int, enough: float
+) -> float:
+    """Square of the distance from a spawn point to the nearest opponent, or to anybody who stands on it [m²].
+
+    Or any distance that is not above `enough`, as soon as it is found: then the point is no better than another.
+    """
     position, alive, teams = players
     nearest = 1e18
     for row in range(alive.shape[0]):
@@ -36,10 +41,12 @@ def _nearest(spawns: F64, point: int, team: int, players: tuple[F64, Bool, U8], 
         # A place on which anybody stands is the worst, friend or not.
         if square < nearest and (opponent or square < STANDS_M * STANDS_M):
             nearest = square
+            if nearest <= enough:
+                break
     return nearest
 
 
-@kernel("(f8[:,::1], u1[::1], i8, Tuple((f8[:,::1], b1[::1], u1[::1])), UniTuple(i8, 3), i8)")
+@kernel("(f8[:,::1], u1[::1], i8, Tuple((f8[:,::1], b1[::1], u1[::1])), UniTuple(i8, 3), i8)", counted=False)
 def choose_spawn(
     spawns: F64, spawn_teams: U8, team: int, players: tuple[F64, Bool, U8], key: tuple[int, int, int], friends_too: int
 ) -> int:
@@ -63,7 +70,7 @@ def choose_spawn(
             break
         if spawn_teams[point] != 0 and spawn_teams[point] != team and draw < 3 * CANDIDATES:
             continue
-        distance = _nearest(spawns, point, team, players, friends_too)
+        distance = _nearest(spawns, point, team, players, friends_too, best_distance)
         if distance > best_distance:
             best, best_distance = point, distance
     if best_distance >= STANDS_M * STANDS_M:
@@ -73,7 +80,7 @@ def choose_spawn(
         for point in range(spawns.shape[0]):
             if (spawn_teams[point] != 0 and spawn_teams[point] != team) != (strangers == 1):
                 continue
-            distance = _nearest(spawns, point, team, players, friends_too)
+            distance = _nearest(spawns, point, team, players, friends_too, best_distance)
             if distance > best_distance:
                 best, best_distance = point, distance
         if best_distance >= STANDS_M * STANDS_M:

@@ -1,9 +1,10 @@
 """Players enter, choose teams, come to life and leave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sim.commands import Join, Leave
 from sim.components import Look, Motion, Stance, Vitals
 from sim.games.arena.components import Arms, Name, Powers, Score
 from sim.games.arena.life_kernels import choose_spawn, find_ready
@@ -31,25 +32,25 @@ def population_system(rules: ArenaRules) -> System:
         joined, left, refused = (access.event(kind) for kind in ("joined", "left", "refused"))
         choose_team = access.world.game.action("choose_team")
 
-        def smallest_team() -> int:
+        def enter(step: Step, joins: Sequence[Join]) -> None:
+            room = players.capacity - players.live_count
             counts = np.bincount(vitals.team[players.live_slots], minlength=rules.teams + 1)[1 : rules.teams + 1]
-            return int(np.argmin(counts)) + 1
+            for slot, join in zip(players.allocate_many(min(room, len(joins))).tolist(), joins, strict=False):
+                # Whole characters only: a cut one would not be UTF-8.
+                encoded = join.name.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore").encode()
+                name.text[slot, : len(encoded)] = np.frombuffer(encoded, np.uint8)
+                if rules.teams:
+                    team = join.team if 1 <= join.team <= rules.teams else int(np.argmin(counts)) + 1
+                    vitals.team[slot] = team
+                    counts[team - 1] += 1
+                step.events.emit(joined, actor=players.id_of(slot), value=join.ticket)
+            for join in joins[room:]:
+                step.events.emit(refused, value=join.ticket)
 
-        def enter(step: Step, ticket: int, text: str, team: int) -> None:
-            if players.live_count == players.capacity:
-                step.events.emit(refused, value=ticket)
-                return
-            slot = players.allocate()
-            # Whole characters only: a cut one would not be UTF-8.
-            encoded = text.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore").encode()
-            name.text[slot, : len(encoded)] = np.frombuffer(encoded, np.uint8)
-            vitals.team[slot] = team if 1 <= team <= rules.teams else (smallest_team() if rules.teams else 0)
-            step.events.emit(joined, actor=players.id_of(slot), value=ticket)
-
-        def leave(step: Step, entity: int) -> None:
-            slot = players.find(entity)
-            if slot >= 0:
-                players.free(slot)
+        def leave(step: Step, leaves: Sequence[Leave]) -> None:
+            slots = {slot: entry.entity for entry in leaves if (slot := players.find(entry.entity)) >= 0}
+            players.free_many(np.array(list(slots), np.int32))
+            for entity in slots.values():
                 step.events.emit(left, actor=entity)
 
         def act(kind: int, slot: int, values: tuple[Value, ...]) -> None:
@@ -63,10 +64,10 @@ def population_system(rules: ArenaRules) -> System:
                 score.deaths[slot] += 1
 
         def run(step: Step) -> None:
-            for entry in step.commands.leaves:
-                leave(step, entry.entity)
-            for join in step.commands.joins:
-                enter(step, join.ticket, join.name, join.team)
+            if step.commands.leaves:
+                leave(step, step.commands.leaves)
+            if step.commands.joins:
+                enter(step, step.commands.joins)
             for action in step.commands.actions:
                 slot = players.find(action.entity)
                 if slot >= 0:
@@ -101,7 +102,8 @@ def spawn_system(rules: ArenaRules) -> System:
 
         def revive(step: Step, slot: int) -> None:
             key = (step.seed, step.tick, slot)
-            others = (motion.position, vitals.alive, vitals.team)
+            most = players.high_water
+            others = (motion.position[:most], vitals.alive[:most], vitals.team[:most])
             point = choose_spawn(spawns, spawn_team, int(vitals.team[slot]), others, key, free_for_all)
             motion.position[slot] = spawns[point]
             motion.velocity[slot] = 0.0
