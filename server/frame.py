@@ -134,15 +134,15 @@ class Frame:
         was taken here, so nobody goes and comes again within one.
         """
         parts, tick = self._parts, self._parts.world.tick
-        host, sessions = parts.transport.host, parts.sessions
-        for come in host.take_connected():
-            parts.inputs.reset(np.array([come.client], np.int32), tick=tick)
-            parts.transport.open(come, now_ns)
+        sessions = parts.sessions
+        arrivals, departures = parts.transport.admit(now_ns)
+        if arrivals:
+            parts.inputs.reset(np.array([come.client for come in arrivals], np.int32), tick=tick)
+        for come in arrivals:
             self._gate.reset(come.client)
             sessions.connect(come)
-        for gone in host.take_disconnected():
+        for gone in departures:
             sessions.disconnect(gone, tick)
-            parts.transport.forget(gone.client)
             parts.replication.leave(gone.client)
         for client in sessions.resumed:
             self._play(client, resumed=1)
@@ -182,7 +182,7 @@ class Frame:
         sessions, entity = parts.sessions, int(parts.sessions.entity[client])
         parts.replication.join(client, own_id=entity)
         parts.replication.owner[parts.world.players.slot_base + int(sessions.row[client])] = client
-        parts.transport.tell([client], "welcome", sessions.number[client], resumed, entity, parts.world.tick)
+        parts.transport.say(client, "welcome", sessions.number[client], resumed, entity, parts.world.tick)
 
     def _select(self) -> None:
         """Quantise the world, hand over its events and choose what each client is told of."""

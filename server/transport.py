@@ -14,11 +14,11 @@ import numpy as np
 from net.closing import CloseCode
 from net.datagrams import Datagrams, Payloads
 from net.endpoint import Endpoint
-from net.host import Connected, Host
+from net.host import Connected, Disconnected, Host
 from net.messages import MessageCodec
 from net.udp import ServerSocket
 from sim.arrays import I32, I64, U8
-from sim.schema import Value
+from sim.schema import Delivery, Value
 
 __all__ = ["Transport"]
 
@@ -44,6 +44,7 @@ class Transport:
         self.kicks = self.untold = 0
         self._codec = to_client
         self._datagrams = Datagrams(batch)
+        self._messages: list[tuple[Sequence[int], bytes, Delivery]] = []  # of this tick
         self._closing: dict[int, int] = {}  # client -> ticks left, at most one per client
 
     def receive(self, now_ns: int, take: Callable[[Payloads, Payloads], None]) -> None:
@@ -63,30 +64,45 @@ class Transport:
             if not full:
                 break
 
-    def open(self, come: Connected, now_ns: int) -> None:
-        """Begin with a client that was just connected."""
-        self._closing.pop(come.client, None)
-        self.endpoint.open(np.array([come.client], np.int32), now_ns)
-
-    def forget(self, client: int) -> None:
-        """End with a client that is gone."""
-        self._closing.pop(client, None)
-        self.endpoint.reset(np.array([client], np.int32))
-
-    def tell(self, clients: Sequence[int], name: str, *values: Value) -> int:
-        """Send a message to clients by the delivery it is declared with.
+    def admit(self, now_ns: int) -> tuple[list[Connected], list[Disconnected]]:
+        """Begin with clients that were connected since the last call, and end with those that are gone.
 
         Returns:
-            How many clients' queues took it; the others are counted in `untold`.
+            Both, each oldest first. A client may be in both: it has come and gone.
         """
-        payload = np.frombuffer(self._codec.encode(name, *values), np.uint8).copy()
-        count = len(clients)
-        taken = self.endpoint.tell_batch(
-            np.array(clients, np.int32), payload, np.zeros(count, np.int64),
-            np.full(count, len(payload), np.int32), self._codec.form(name).delivery,
-        )  # fmt: skip
-        self.untold += count - taken
-        return taken
+        arrivals, departures = self.host.take_connected(), self.host.take_disconnected()
+        if arrivals:
+            self.endpoint.open([come.client for come in arrivals], now_ns)
+        if departures:
+            self.endpoint.reset([gone.client for gone in departures])
+        for client in [come.client for come in arrivals] + [gone.client for gone in departures]:
+            self._closing.pop(client, None)
+        return arrivals, departures
+
+    def tell(self, clients: Sequence[int], name: str, *values: Value) -> None:
+        """Send the same message to clients with the next `send`, by the delivery it is declared with.
+
+        Whose queue is full goes without; these are counted in `untold`.
+        """
+        self._messages.append((clients, self._codec.encode(name, *values), self._codec.form(name).delivery))
+
+    def say(self, client: int, name: str, *values: Value) -> None:
+        """As `tell`, to one client."""
+        self.tell((client,), name, *values)
+
+    def _queue_messages(self) -> None:
+        """Hand the messages of this tick to the endpoint, in one batch for each delivery."""
+        messages, self._messages = self._messages, []
+        for delivery in Delivery:
+            chosen = [(clients, payload) for clients, payload, how in messages if how is delivery]
+            if not chosen:
+                continue
+            sizes = np.array([len(payload) for _, payload in chosen])
+            counts = [len(clients) for clients, _ in chosen]
+            clients = np.concatenate([np.asarray(who, np.int32) for who, _ in chosen])
+            buffer = np.frombuffer(b"".join(payload for _, payload in chosen), np.uint8)
+            offsets, lengths = np.repeat(np.cumsum(sizes) - sizes, counts), np.repeat(sizes, counts).astype(np.int32)
+            self.untold += len(clients) - self.endpoint.tell_batch(clients, buffer, offsets, lengths, delivery)
 
     def send_block(self, client: int, content: bytes, *, tag: int, now_ns: int) -> int:
         """Send a client up to 16 MiB beside everything else, paced; the transfer's number.
@@ -106,6 +122,7 @@ class Transport:
 
     def send(self, clients: I32, buffer: U8, offsets: I64, lengths: I32, now_ns: int) -> None:
         """Send the payloads of this tick, one to each of `clients`, and all else that is due."""
+        self._queue_messages()
         for client in self.endpoint.stalled().tolist():
             self.kick(client, CloseCode.TOO_SLOW, "your connection takes less than the game needs")
         self.endpoint.compose(clients, buffer, offsets, lengths, now_ns)
