@@ -401,3 +401,19 @@ def test_a_full_arena_makes_packets_wait_and_meets_everybody_in_turn() -> None:
             unserved = set()
         far.compose(*no_payloads(), now)
     assert got == out
+
+
+def test_an_application_that_spends_the_whole_budget_does_not_starve_messages() -> None:
+    slow = CongestionLimits(rate_min=4000.0, rate_start=4000.0, rate_max=4000.0)
+    pair = Pair(CALM, congestion=slow)
+    snapshot = b"\x01" + bytes(999)  # 62 kB/s where 4 are allowed
+    pair.run(1, payloads=(snapshot, snapshot))
+    assert pair.ends[0].budget_bytes[0] < 0
+    for number in range(20):
+        pair.ends[0].tell(0, bytes([2, number]) * 50)
+        pair.run(0.08, payloads=(snapshot, snapshot))
+        assert pair.messages[1][-1] == bytes([2, number]) * 50
+    pair.ends[0].tell(0, bytes(20 * 1024))
+    pair.run(2.4, payloads=(snapshot, snapshot))
+    assert pair.messages[1][-1] == bytes(20 * 1024)
+    assert pair.ends[0].counts[EndpointCount.ITEMS_RESENT] == 0
