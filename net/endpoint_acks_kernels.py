@@ -211,7 +211,8 @@ def _settle_acked(
         own[IN_FLIGHT] -= size if word & ELICITING else 0
     if word & ELICITING:
         age = (now_us - int(np.int64(ring[at]))) & _LOW_32
-        _add_event(totals, events, _ON_ACK, peer, size, now_us - age, rtt_us)
+        mistaken = status == LOST and rtt_us == 0  # -1 tells congestion control to take the loss back
+        _add_event(totals, events, _ON_ACK, peer, size, now_us - age, -1 if mistaken else rtt_us)
     if load != 0:
         if word & CHUNK_CARRIED:
             _add_event(totals, events, _CHUNK_ACKED, load - 1, 0, 0, 0)

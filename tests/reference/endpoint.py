@@ -259,6 +259,7 @@ class EndpointTwin:
             self.loss -= self.loss // 64
         else:
             self.counts[Count.SPURIOUS] += 1
+            sample_us = sample_us or -1
         sent.status = ACKED
         if sent.eliciting:
             self.events.append((True, sent.size, sent.at_us, sample_us))
