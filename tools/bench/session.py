@@ -17,12 +17,11 @@ from net.address import parse_address
 from net.connection import RETRY_NS, ClientGroup, ClientState
 from net.datagrams import Datagrams
 from net.host import Host
-from net.host_kernels import table_edit
 from net.packets_kernels import WORDS
 from net.tokens import issue_token
 from sim.arrays import I32, I64, U64
-from sim.jit import kernel
 from tools.bench.harness import Row, median_us, row
+from tools.bench.table_kernels import edit_all
 
 __all__ = ["run"]
 
@@ -32,19 +31,6 @@ REFERENCE = "session table in Go, published"
 HANDSHAKES, BATCH = 512, 64
 PROTOCOL, KEY = 0xBE7C, bytes(32)
 SERVER = parse_address("192.0.2.1:40000")
-
-
-@kernel("(i4[::1], u8[::1], u8[:,::1], u8[:,::1], i8[::1], i8)", counted=False)
-def _edit_all(table: I32, secret: U64, words: U64, probe: U64, order: I64, edit: int) -> int:
-    """`table_edit` for every slot in an order; the number of slots that were found."""
-    found = 0
-    for index in range(order.shape[0]):
-        slot = order[index]
-        if edit == 0:
-            for word in range(3):
-                probe[0, word] = words[slot, word]
-        found += 1 if table_edit(table, secret, words, probe, slot, edit) == slot else 0
-    return found
 
 
 def _table_rows() -> list[Row]:
@@ -58,7 +44,7 @@ def _table_rows() -> list[Row]:
     order: I64 = random.permutation(SESSIONS)
 
     def edit(kind: int) -> int:
-        return int(_edit_all(table, secret, words, probe, order, kind))
+        return int(edit_all(table, secret, words, probe, order, kind))
 
     def get() -> None:
         assert edit(0) == SESSIONS
