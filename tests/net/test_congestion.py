@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from net.congestion import Congestion, CongestionLimits
-from net.congestion_kernels import CAP, RATE, TOKENS, on_ack, on_loss, on_send, refill
+from net.congestion_kernels import CAP, LOSS_DECREASES, RATE, TOKENS, on_ack, on_loss, on_send, refill
 from net.errors import NetError
 from tests.net.bottleneck import SECOND, Bottleneck, Flow, Kernels, Mixed, Path, jain
 
@@ -146,6 +146,24 @@ def test_a_sender_recovers_from_an_outage() -> None:
     rate = bottleneck.controller.rate(0)
     assert rate >= CongestionLimits().rate_min
     assert bottleneck.goodput(32, 40)[0] >= 0.6 * RATE_2_MBIT
+
+
+def test_losses_that_were_a_mistake_are_taken_back() -> None:
+    """A receiver that acknowledges late: every other packet counts as lost, and is acknowledged after all."""
+    decreases = []
+    for verdict in (-1, 0):
+        congestion = Congestion(1)
+        congestion.reset(0, 0)
+        columns, now = congestion.columns, 0
+        for _ in range(3000):
+            now += 10_000
+            on_send(columns, 0, 1000, now)
+            on_ack(columns, 0, 1000, now - 50_000, now, 50_000)
+            on_loss(columns, 0, 1000, now)
+            on_ack(columns, 0, 1000, now - 100_000, now, verdict)
+        decreases.append(columns[0, LOSS_DECREASES])
+    assert decreases[0] == 0
+    assert decreases[1] >= 3
 
 
 def test_the_bucket_holds_a_burst_and_a_debt_at_most() -> None:
