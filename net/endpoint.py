@@ -37,6 +37,7 @@ from net.endpoint_kernels import (
     LOSS,
     LOSS_ONE,
     PACKET_BYTES_MAX,
+    PEER_MESSAGES_MAX,
     PLAIN_ITEMS_MAX,
     POOL_FREE,
     POOL_SURPLUS,
@@ -88,6 +89,8 @@ class EndpointLimits:
             peer can always have one. `tell` refuses, and arriving packets are dropped, where there is none.
         inbox_bytes: Reliable messages handed over by one `receive`; the rest comes with the next.
         inbox_messages: Likewise, their number.
+        peer_messages: Likewise, those of one peer: what a client makes the application do at once. A peer that sends
+            more is slowed down: what waits here fills its window.
         stall_ns: How long a queue may stay full, or a gap in what arrives open, before `stalled` lists the peer [ns].
     """
 
@@ -97,6 +100,7 @@ class EndpointLimits:
     slabs: int = 0
     inbox_bytes: int = 1_048_576
     inbox_messages: int = 8_192
+    peer_messages: int = 32
     stall_ns: int = 5_000_000_000
 
     def check(self) -> None:
@@ -108,7 +112,7 @@ class EndpointLimits:
         message = ITEM_BYTES_MAX * ITEMS_PER_MESSAGE_MAX
         least = {
             "queue_bytes": message, "queue_items": ITEMS_PER_MESSAGE_MAX, "plain_items": 1, "slabs": 0,
-            "inbox_bytes": message, "inbox_messages": 1, "stall_ns": 1,
+            "inbox_bytes": message, "inbox_messages": 1, "peer_messages": 1, "stall_ns": 1,
         }  # fmt: skip
         for field in fields(self):
             if getattr(self, field.name) < least[field.name]:
@@ -183,7 +187,7 @@ class Endpoint:
         totals: I64 = np.zeros(TOTALS, np.int64)
         totals[POOL_FREE], totals[POOL_SURPLUS] = slabs, slabs - peers
         totals[QUEUE_BYTES_MAX], totals[QUEUE_ITEMS_MAX] = limits.queue_bytes, limits.queue_items
-        totals[PLAIN_ITEMS_MAX] = limits.plain_items
+        totals[PLAIN_ITEMS_MAX], totals[PEER_MESSAGES_MAX] = limits.plain_items, limits.peer_messages
         links: I32 = np.zeros((slabs, 2), np.int32)
         links[:-1, LINK] = np.arange(1, slabs)
         links[-1, LINK] = -1

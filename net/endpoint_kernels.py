@@ -159,11 +159,12 @@ class EndpointCount(IntEnum):
     HELD, CLOSE_BYTES, CLOSE_HEARD,
     SENT_BYTES, RECEIVED_BYTES, EPOCH_AT, EPOCH_OUT, EPOCH_IN, RATE_OUT, RATE_IN,
     RTT, RTT_VARIATION, RTT_LATEST, RTT_MINIMUM, MINIMUM_AT, MINIMUM_NOW, MINIMUM_BEFORE, JITTER, LOSS,
+    BATCH_SEEN, GIVEN,  # the last batch that gave messages to the application, and how many of this peer
     ACK_OUT, SAVED, SAVED_FIRST,  # newest acknowledged to the peer; acknowledgements that wait to be sent: see below
-) = range(56)
+) = range(58)
 # fmt: on
 SAVED_MAX = 4  # acknowledgements (newest | mask << 16) of packets that the next mask does not reach any more
-STATE_WORDS = 55 + SAVED_MAX
+STATE_WORDS = 57 + SAVED_MAX
 LOSS_ONE = 1 << 30  # LOSS of a peer that gets nothing
 
 SLAB_AT = 3 * SENT_RING
@@ -181,8 +182,10 @@ COUNTS = len(EndpointCount)
     QUEUE_BYTES_MAX,
     QUEUE_ITEMS_MAX,
     PLAIN_ITEMS_MAX,
-) = range(COUNTS, COUNTS + 8)
-TOTALS = COUNTS + 8
+    PEER_MESSAGES_MAX,
+    BATCH,  # number of the batch that is being received
+) = range(COUNTS, COUNTS + 10)
+TOTALS = COUNTS + 10
 _MESSAGES_OUT, _ABANDONED = int(EndpointCount.MESSAGES_OUT), int(EndpointCount.ABANDONED)
 _QUEUE_FULL, _POOL_EMPTY = int(EndpointCount.QUEUE_FULL), int(EndpointCount.POOL_EMPTY)
 _SEND_INACTIVE, _SEND_WRONG_SIZE = int(EndpointCount.SEND_INACTIVE), int(EndpointCount.SEND_WRONG_SIZE)

@@ -16,6 +16,8 @@ from net.endpoint_kernels import (
     ACK_OUT,
     ACTIVE,
     ARRIVAL_AT,
+    BATCH,
+    BATCH_SEEN,
     CHUNK,
     CLOSE,
     CLOSE_HEARD,
@@ -25,6 +27,7 @@ from net.endpoint_kernels import (
     EPOCH_IN,
     EVENTS,
     GAP_SINCE,
+    GIVEN,
     IN_HELD,
     IN_MISSING,
     IN_NEXT,
@@ -37,6 +40,7 @@ from net.endpoint_kernels import (
     NEWEST_IN,
     NUMBER_IN,
     PACKET_HEADER_BYTES,
+    PEER_MESSAGES_MAX,
     PENDING,
     PENDING_AT,
     PLAIN,
@@ -238,8 +242,10 @@ def _is_known(own: I64, sequence: int) -> int:
 
 
 @kernel(counted=False)
-def _note_message(totals: I64, ready: Ready, peer: int, size: int, at_ns: int) -> None:
+def _note_message(own: I64, totals: I64, ready: Ready, peer: int, size: int, at_ns: int) -> None:
     """List a message whose bytes have just been put at the end of the inbox."""
+    own[GIVEN] = own[GIVEN] + 1 if own[BATCH_SEEN] == totals[BATCH] else 1
+    own[BATCH_SEEN] = totals[BATCH]
     _, messages, _, made = ready
     at = int(made[MESSAGE_COUNT])
     messages[at, 0], messages[at, 1], messages[at, 2], messages[at, 3] = peer, made[INBOX_BYTES], size, at_ns
@@ -249,10 +255,16 @@ def _note_message(totals: I64, ready: Ready, peer: int, size: int, at_ns: int) -
 
 
 @kernel(counted=False)
-def _inbox_takes(ready: Ready, size: int) -> bool:
-    """Whether a message of `size` bytes fits into the inbox now."""
-    inbox, messages, _, made = ready
-    return bool(made[MESSAGE_COUNT] < messages.shape[0] and made[INBOX_BYTES] + size <= inbox.shape[0])
+def _entries(own: I64, totals: I64, ready: Ready) -> int:
+    """How many messages the inbox still takes from a peer in this batch."""
+    given = own[GIVEN] if own[BATCH_SEEN] == totals[BATCH] else 0
+    return int(min(totals[PEER_MESSAGES_MAX] - given, ready[MESSAGES].shape[0] - ready[MADE][MESSAGE_COUNT]))
+
+
+@kernel(counted=False)
+def _inbox_takes(own: I64, totals: I64, ready: Ready, size: int) -> bool:
+    """Whether a message of `size` bytes of a peer goes into the inbox now."""
+    return bool(_entries(own, totals, ready) > 0 and ready[MADE][INBOX_BYTES] + size <= ready[INBOX].shape[0])
 
 
 @kernel(counted=False)
@@ -279,7 +291,7 @@ def _deliver(own: I64, ring: U32, totals: I64, links: I32, slabs: U8, ready: Rea
         items, size = _whole_message(own, ring, links)
         if items == 0:
             break
-        if items > 0 and not _inbox_takes(ready, size):
+        if items > 0 and not _inbox_takes(own, totals, ready, size):
             deferred = 1
             break
         at = int(ready[MADE][INBOX_BYTES])
@@ -297,7 +309,7 @@ def _deliver(own: I64, ring: U32, totals: I64, links: I32, slabs: U8, ready: Rea
         if items < 0:
             totals[_TOO_LONG] += 1
         else:
-            _note_message(totals, ready, peer, size, at_ns)
+            _note_message(own, totals, ready, peer, size, at_ns)
     totals[_DEFERRED] += 1 if deferred and own[DEFERRED] == 0 else 0
     totals[POOL_DEFERRED] += deferred - own[DEFERRED]
     own[DEFERRED] = deferred
@@ -328,9 +340,9 @@ def _take_item(
         totals[_ITEMS_DUPLICATE] += 1
         return
     totals[_ITEMS_IN] += 1
-    if item == own[IN_NEXT] and more == 0 and _inbox_takes(ready, size):
+    if item == own[IN_NEXT] and more == 0 and _inbox_takes(own, totals, ready, size):
         copy_bytes(ready[INBOX], int(ready[MADE][INBOX_BYTES]), data, start, size)
-        _note_message(totals, ready, peer, size, at_ns)
+        _note_message(own, totals, ready, peer, size, at_ns)
         own[IN_NEXT] += 1
     else:
         slab = slab_take(own, totals, links)
@@ -414,8 +426,8 @@ def _refused(
     own: I64, ring: U32, totals: I64, ready: Ready, payload_room: int, data: U8, offset: int, size: int
 ) -> tuple[int, int]:
     """Why a packet is dropped before any effect, or -1; and how many chunks it carries."""
-    inbox, messages, _, made = ready
-    entries, room = messages.shape[0] - int(made[MESSAGE_COUNT]), inbox.shape[0] - int(made[INBOX_BYTES])
+    inbox, _, _, made = ready
+    entries, room = _entries(own, totals, ready), inbox.shape[0] - int(made[INBOX_BYTES])
     reason, payloads, slabs, chunks = _check(own, ring, data, offset + _HEADER, offset + size, entries, room)
     if reason == _MALFORMED:
         return reason, 0
@@ -458,6 +470,7 @@ def receive_packets(
     """
     state, rings, totals, links, slabs = core
     made = ready[MADE]
+    totals[BATCH] += 1 if first == 0 else 0
     if first == 0 and totals[POOL_DEFERRED] > 0:
         for peer in range(state.shape[0]):
             if state[peer, DEFERRED] != 0:

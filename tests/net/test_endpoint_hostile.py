@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from net.datagrams import Payloads
 from net.endpoint import Endpoint, EndpointLimits
-from net.endpoint_kernels import IN_NEXT, EndpointCount
+from net.endpoint_kernels import BATCH, IN_NEXT, EndpointCount
 from tests.net.endpoints import MS, batch_of, counted, no_payloads, one_payload
 
 HEADER = struct.Struct("<HHIB")
@@ -51,7 +51,7 @@ def unharmed(end: Endpoint) -> tuple[bytes, ...]:
         end._state.tobytes(),
         end._core[1].tobytes(),
         end._core[3].tobytes(),
-        end._totals[len(EndpointCount) :].tobytes(),
+        end._totals[len(EndpointCount) : BATCH].tobytes(),
         end.congestion.columns.tobytes(),
     )
 
@@ -309,3 +309,26 @@ def test_long_random_hostility_leaks_nothing() -> None:
     assert end.counts[Count.MESSAGES_IN] > 100
     end.reset(range(3))
     assert end.statistics()["slabs_free"] == 64
+
+
+def test_one_peer_cannot_flood_the_application_with_messages() -> None:
+    end = Endpoint(2, batch=64, limits=EndpointLimits(peer_messages=10))
+    end.open([0, 1], 0)
+    flood = [packet(0, b"".join(item(number, bytes([number])) for number in range(40)))]
+    batch = batch_of([*flood, packet(0, item(0, b"other"))], 0)
+    batch.client[1] = 1
+    end.receive(batch, 0)
+    assert contents(end.messages) == [*(bytes([number]) for number in range(10)), b"other"]
+    assert end.counts[Count.DEFERRED] == 1
+    for first in (10, 20, 30):
+        give(end)
+        assert contents(end.messages) == [bytes([number]) for number in range(first, first + 10)]
+    give(end)
+    assert end.messages.count == 0
+    assert end.statistics()["slabs_free"] == end.statistics()["slabs"]
+    before = end.counts[Count.DEFERRED]
+    for sequence in range(1, 8):  # what is not taken fills the window, and then nothing more is acknowledged
+        more = b"".join(item(number, b"x") for number in range(40 * sequence, 40 * sequence + 40))
+        give(end, packet(sequence, more))
+    assert end.counts[Count.NO_ROOM] + end.counts[Count.BEYOND_WINDOW] > 0
+    assert end.counts[Count.DEFERRED] == before + 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from net.congestion import CongestionLimits
 from net.datagrams import Payloads
-from net.endpoint import Endpoint
+from net.endpoint import Endpoint, EndpointLimits
 from net.endpoint_kernels import LOSS as LOSS_WORD
 from net.endpoint_kernels import EndpointCount
 from sim.schema import Delivery
@@ -21,7 +21,7 @@ class Side:
     """An endpoint and its twin, fed and compared step by step."""
 
     def __init__(self, limits: CongestionLimits, now_ns: int, start: int) -> None:
-        self.end = Endpoint(1, batch=512, congestion=limits)
+        self.end = Endpoint(1, batch=512, limits=EndpointLimits(peer_messages=8192), congestion=limits)
         self.end.open([0], now_ns)
         start_numbers_at(self.end, start)
         self.twin = EndpointTwin(limits, now_ns // 1000, first=start)
