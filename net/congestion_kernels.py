@@ -277,11 +277,14 @@ def _reduce(c: CongestionColumns, peer: int, now: float, strength: float, sign: 
 
 @kernel(counted=False)
 def _stands(c: CongestionColumns, peer: int, strength: float, sign: float) -> bool:
-    """Whether a delay or a loss did not change although the rate was reduced well below what was delivered before."""
+    """Whether a delay or a loss did not change although the rate was reduced well below what was delivered before.
+
+    At the least rate that is as far as reducing goes, and what must not wait may be more than that: enough evidence.
+    """
     return bool(
         c[peer, _REDUCED_TIMES] * sign >= _STANDING_TIMES
         and strength >= (_DELAY_STANDS if sign > 0.0 else _LOSS_STANDS) * c[peer, _REDUCED_BY]
-        and c[peer, RATE] <= 0.5 * c[peer, _REDUCED_FROM]
+        and c[peer, RATE] <= max(0.5 * c[peer, _REDUCED_FROM], c[peer, RATE_MIN])
     )
 
 

@@ -85,6 +85,18 @@ def test_blocks_arrive_over_a_hostile_network() -> None:
     assert received == dict(enumerate(blocks))
 
 
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_a_third_of_loss_does_not_starve_a_block_beside_live_payloads(seed: int) -> None:
+    """Live payloads alone are more than the least rate: reducing to it shows that the loss is not of our making."""
+    harsh = NetworkProfile(latency_ms=50, jitter_ms=25, loss=0.3, burst=2, duplicate=0.2, reorder=0.1)
+    pair, server, client = pair_of(harsh, seed)
+    data = content(200_000)
+    server.send(0, data, tag=1, now_ns=pair.now_ns)
+    delays, _ = run_live(pair, server, 60)
+    assert client.take_received() == [ReceivedBlock(0, 1, data)]
+    assert np.percentile(delays, 95) <= 200
+
+
 def test_what_the_server_does_not_take_is_refused_over_the_wire() -> None:
     pair, server, client = pair_of(NetworkProfile(latency_ms=20))
     number = client.send(0, content((64 << 10) + 1), tag=3, now_ns=pair.now_ns)
