@@ -369,7 +369,7 @@ class Endpoint:
             )
         peers, offsets, lengths = self._one
         peers[0], lengths[0] = peer, len(payload)
-        return self.tell_batch(peers, np.frombuffer(payload, np.uint8), offsets, lengths, delivery) == 1
+        return self.tell_batch(peers, np.frombuffer(bytearray(payload), np.uint8), offsets, lengths, delivery) == 1
 
     def tell_batch(self, peers: I32, buffer: U8, offsets: I64, lengths: I32, delivery: Delivery) -> int:
         """Queue payload i, `lengths[i]` bytes at `offsets[i]` of `buffer`, for `peers[i]`.

@@ -100,7 +100,8 @@ class Transport:
             sizes = np.array([len(payload) for _, payload in chosen])
             counts = [len(clients) for clients, _ in chosen]
             clients = np.concatenate([np.asarray(who, np.int32) for who, _ in chosen])
-            buffer = np.frombuffer(b"".join(payload for _, payload in chosen), np.uint8)
+            # Of a bytearray: kernels take no arrays that are read only, as those of bytes are.
+            buffer = np.frombuffer(bytearray().join(payload for _, payload in chosen), np.uint8)
             offsets, lengths = np.repeat(np.cumsum(sizes) - sizes, counts), np.repeat(sizes, counts).astype(np.int32)
             self.untold += len(clients) - self.endpoint.tell_batch(clients, buffer, offsets, lengths, delivery)
 

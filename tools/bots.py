@@ -39,6 +39,7 @@ NS = 1_000_000_000
 BOTS_MAX = 10_000
 CONNECTS_PER_FRAME = 16  # so that a server with a thousand handshakes at once is not what is measured
 CATCH_UP_TICKS = 4  # a frame later than that gives up the schedule, counted
+GREETING = "good luck, have fun"
 CLIENT_BASE = 1 << 40  # ids of bots; those of people are random
 
 
@@ -138,6 +139,7 @@ class BotSwarm:
         self.names = bot_names(count, seed)
         self.frames = self.welcomed = self.resumed = 0
         self._asked = 0
+        self._talks = any(spec.name == "say" for spec in game.messages)
         replicas = self.replicas
         self._seen = Seen(replicas.entity_id, replicas.state_tick, replicas.fields)
         self._events = Events(
@@ -160,6 +162,8 @@ class BotSwarm:
                 _, resumed, entity, _ = message.values
                 assert isinstance(entity, int)
                 self.brain.meet(bot, entity)
+                if bot == 0 and not self.welcomed and self._talks:
+                    party.tell(bot, "say", GREETING)
                 self.welcomed += 1
                 self.resumed += int(resumed == 1)
         self.brain.hear(self._events)

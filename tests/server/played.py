@@ -1,5 +1,7 @@
 """A whole server and clients in one process, over loopback sockets and a clock that the test moves."""
 
+import functools
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +14,15 @@ from net.party import Party
 from net.replica import ReplicaGroup
 from server.app import Server
 from server.config import ServerConfig
+from server.kernels import MODULES, prepare
 from server.wire import field_table, owner_layout
+from sim.jit import seal
 from sim.motion import Motion
 from sim.schema import Value
 from tools.bots import MotionPredictor
 
 TICK_HZ = 60
+SEALED = "HITREG_TEST_SEALED"
 TICK_NS = 1_000_000_000 // TICK_HZ
 
 
@@ -81,15 +86,24 @@ class Clients(Party):
         self.sockets.send(self.connections.outgoing)
 
 
+@functools.cache
+def _seal_once() -> None:
+    prepare(modules=(*MODULES, "tools.bots"))
+    seal()
+
+
 @contextmanager
 def playing(count: int, **settings: object) -> Iterator[tuple[Server, Clients]]:
     """A server without a feed and with clients, none of them connected yet.
 
-    Kernels are neither warmed up nor sealed: other tests of this process call them with types of their own.
+    Kernels are neither warmed up nor sealed: other tests of this process call them with types of their own. They are in
+    a process of its own (`tests.server.test_sealed`), as in every server.
     """
     config = ServerConfig.model_validate(
         {"feed": f"played-{time.monotonic_ns()}", "feed_hz": 0, "clients_max": 64} | settings
     )
+    if SEALED in os.environ:
+        _seal_once()
     with patch("server.app.prepare", return_value=0), patch("server.app.seal"):
         server = Server(config, clock=HandClock())
     with server:
