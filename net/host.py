@@ -2,7 +2,7 @@
 
 Per tick: `receive` a batch of datagrams, take the events and payloads, `send` payloads, `tick`; then hand `outgoing`
 to the socket. Payloads, keep-alives and every check of hostile bytes run in `net.host_kernels`; only authentic
-requests, responses and disconnects reach the Python below, at most `handshakes_max` per batch.
+requests, responses and disconnects reach the Python below, at most `handshakes_max` of each per tick.
 
 Beyond the standard (netcode's later hardening, and limits of our own):
 - a token is consumed when its client gets a slot, and refused from then on, even from the same address;
@@ -29,7 +29,7 @@ from net.datagrams import Datagrams
 from net.errors import NetError
 from net.history import TokenHistory
 from net.host_arrays import HostArrays
-from net.host_kernels import CONNECTED, COUNTS, DISCONNECTS, FREE
+from net.host_kernels import CONNECTED, COUNTS, DISCONNECTS, FREE, REQUESTS, TALLY
 from net.limits import ADDRESS_CONNECTIONS_MAX, ADDRESS_CONNECTS_PER_S, LOOPBACK, AddressLimits, Crowds
 from net.packets import REQUEST_BYTES, Drop, Kind, seal_packet
 from net.packets_kernels import SEND_KEY_AT
@@ -49,7 +49,7 @@ KEEP_ALIVE_NS = 100_000_000
 CLIENTS_MAX = 65_536
 PENDING_NS_MAX = 60_000_000_000  # of tokens that allow silence for longer, or for ever
 PENDING_PER_CLIENT_MAX = 4  # of one client id; the oldest makes way
-HANDSHAKES_PER_BATCH = 64
+HANDSHAKES_PER_TICK = 64
 TOKEN_LIFETIME_S = 86_400
 GLOBAL_SEQUENCE = 2**63
 RESTART_SECONDS, SEQUENCES_PER_SECOND = 2**17, 2**10  # client sequences of one start: 36 h apart, 1,024 a second
@@ -120,7 +120,8 @@ class Host(HostArrays):
         now_ns: Monotonic time now [ns]; later calls must not go back.
         unix_ns: Time of day at that moment [ns since 1970]; tokens expire by it.
         batch: Largest number of datagrams `receive` is given at once.
-        handshakes_max: Requests and responses handled per batch; more are dropped, and clients repeat them at 10 Hz.
+        handshakes_max: Requests, and as many responses, handled between two calls of `tick`, so that no storm of
+            newcomers moves a tick; more are dropped before any cryptography, and clients repeat them at 10 Hz.
         pending_max: Handshakes under way; further requests are dropped.
         history_max: Tokens remembered until they expire; further tokens are dropped.
         token_lifetime_s: Tokens that expire later than this from now are dropped.
@@ -147,7 +148,7 @@ class Host(HostArrays):
         now_ns: int,
         unix_ns: int,
         batch: int = 4096,
-        handshakes_max: int = HANDSHAKES_PER_BATCH,
+        handshakes_max: int = HANDSHAKES_PER_TICK,
         pending_max: int | None = None,
         history_max: int | None = None,
         token_lifetime_s: int = TOKEN_LIFETIME_S,
@@ -227,7 +228,7 @@ class Host(HostArrays):
             self.token_lifetime_s,
             int(self.takeover),
         )
-        payloads, cold, closed = (int(value) for value in self._tally[COUNTS:])
+        payloads, cold, closed = (int(value) for value in self._tally[COUNTS:REQUESTS])
         self.payloads.count, self.payloads.buffer = payloads, datagrams.flat
         for slot in self._slots[:closed].tolist():
             self._reset(slot, DisconnectReason.BY_CLIENT, "", now_ns)
@@ -277,6 +278,7 @@ class Host(HostArrays):
 
     def tick(self, now_ns: int) -> None:
         """Send keep-alives that are due (10 Hz), reset clients that were silent for too long, forget old handshakes."""
+        self._tally[REQUESTS:TALLY] = 0
         self.outgoing.count = self._path.sweep(
             self._columns,
             self.clients_max,
@@ -399,6 +401,8 @@ class Host(HostArrays):
         unix_s = (now_ns + self._unix_offset_ns) // _NS
         reason = self._history.admit(mac, words, expire_unix_s=expire_unix_s, unix_s=unix_s)
         if reason is not None:
+            if self._history.is_consumed(mac):
+                self._spend(mac)
             return reason
         key, keys_at = self._limits.key(words[0], words[1]), _TOKEN_AT + keys_at
         reason = self._deny(holder, key, address, datagram[keys_at + KEY_BYTES : keys_at + 2 * KEY_BYTES])
@@ -518,6 +522,7 @@ class Host(HostArrays):
             del self._kept[client]
             handshake.reserved = -1
         self._history.consume(handshake.mac)
+        self._spend(handshake.mac)
         self._connect(client, slot, handshake, user_data, now_ns)
         return None
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from net.address import ADDRESS_WORDS
 from net.datagrams import Datagrams, Payloads
-from net.host_kernels import COUNTS, HostColumns, HostOutputs
+from net.host_kernels import COUNTS, TALLY, HostColumns, HostOutputs
 from net.packets_kernels import (
     KEYS_BYTES,
     LAST_RECEIVE,
@@ -31,7 +31,7 @@ class HostArrays:
         clients_max: Slots of clients; further `pending` slots are handshakes under way.
         pending: How many.
         batch: Largest number of datagrams received at once.
-        handshakes_max: Requests and responses handled per batch.
+        handshakes_max: Requests, and as many responses, handled per tick.
         protocol_id: Of the game and its version.
         private_key: Of connect tokens.
         challenge_key: Of challenge tokens.
@@ -75,6 +75,7 @@ class HostArrays:
         self._keys: U8 = np.zeros((slots, KEYS_BYTES), dtype=np.uint8)
         self._times: I64 = np.zeros((slots, 3), dtype=np.int64)
         self._rival: I32 = np.zeros(slots, dtype=np.int32)
+        self._spent: U64 = np.zeros(1 << (4 * self.clients_max + 4095).bit_length(), dtype=np.uint64)
         self.client_id: U64 = np.zeros(self.clients_max, dtype=np.uint64)
         self.user_data: U8 = np.zeros((self.clients_max, USER_DATA_BYTES), dtype=np.uint8)
         self.state, self.confirmed = flags[:, 0], flags[:, 1]
@@ -91,16 +92,17 @@ class HostArrays:
             self._keys,
             self._times,
             self._rival,
+            self._spent,
         )
 
     def _make_buffers(self, batch: int, handshakes_max: int) -> None:
         self.payloads = Payloads(batch)
         self.outgoing = Datagrams(2 * self.clients_max + handshakes_max + 1024)
         self._outgoing: DatagramArrays = (self.outgoing.data, self.outgoing.length, self.outgoing.address)
-        self._tally: I64 = np.zeros(COUNTS + 3, dtype=np.int64)
+        self._tally: I64 = np.zeros(TALLY, dtype=np.int64)
         self.drops: I64 = self._tally[:COUNTS]
         self._slots: I32 = np.zeros(self.state.shape[0], dtype=np.int32)
-        self._cold: I32 = np.zeros((handshakes_max, 2), dtype=np.int32)
+        self._cold: I32 = np.zeros((2 * handshakes_max, 2), dtype=np.int32)
         self._probe: U64 = np.zeros((1, ADDRESS_WORDS), dtype=np.uint64)
         payloads = self.payloads
         self._outputs: HostOutputs = (
@@ -116,3 +118,8 @@ class HostArrays:
     def _edit(self, slot: int, edit: int) -> int:
         """Edit the address table; see `net.host_kernels.table_edit`."""
         return int(self._path.table_edit(self._table, self._secret, self._words, self._probe, slot, edit))
+
+    def _spend(self, mac: bytes) -> None:
+        """Let the kernel know a consumed token, so that its copies cost no cryptography and none of the budget."""
+        low = int.from_bytes(mac[:8], "little")
+        self._spent[low & len(self._spent) - 1] = low

@@ -10,6 +10,7 @@ to clients_max − 1 are clients; those behind are pending handshakes, which hav
     keys     u1[slots, 64]
     times    i8[slots, 3]       the time-out of a pending slot is its deadline
     rival    i4[slots]          of a connected slot: the pending slot of the same address, or 0 for none
+    spent    u8[power of two]   64 bits of the MACs of consumed tokens, each at itself mod the size; the newest stay
 
 Take-over. A client that lost its connection comes back with a fresh token while its old slot is still connected: from
 another address, or from the same one (the same socket after a stall, or the same port of a NAT after a restart). The
@@ -22,12 +23,11 @@ connected slot is not in the table but is that slot's *rival*, and packets from 
     keep-alive, payload, disconnect  with the keys of the connected slot, and its replay window
 
 Until a response is authentic under the new keys and carries an authentic challenge, nothing of the connected slot is
-written: requests forged, replayed or of others, however many, make at most a pending slot. Then the old slot is closed
-and the new one connected. A connected slot that ends before that puts its rival into the table in its place.
+written: requests, however many, make at most a pending slot. Then the old slot is closed and the new one connected. A
+connected slot that ends before that puts its rival into the table in its place.
 
-Everything that needs a decision (requests, responses, disconnects) is only authenticated here and listed for Python,
-so that hostile bytes never cost more than a kernel step: no cryptography where the header, the address or the sequence
-is wrong, one AEAD pass where they are not.
+What needs a decision (requests, responses, disconnects) is only authenticated here and listed for Python: no
+cryptography where header, address or sequence is wrong, the token spent or the tick's budget used up; else one pass.
 """
 
 from typing import Final
@@ -70,6 +70,9 @@ __all__ = [
     "HOST_TYPE",
     "OUTPUTS_TYPE",
     "PENDING",
+    "REQUESTS",
+    "RESPONSES",
+    "TALLY",
     "HostColumns",
     "HostOutputs",
     "begin_slot",
@@ -81,16 +84,18 @@ __all__ = [
     "table_edit",
 ]
 
-HostColumns = tuple[I32, U64, U8, U64, U8, I64, I32]
-HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1], i4[::1]))"
-# payload client, offset, length, arrival; cold rows and slots (k, 2); closed slots; tally: drops by reason, then three
-# counts
+HostColumns = tuple[I32, U64, U8, U64, U8, I64, I32, U64]
+HOST_TYPE = "Tuple((i4[::1], u8[::1], u1[:,::1], u8[:,::1], u1[:,::1], i8[:,::1], i4[::1], u8[::1]))"
+# payload client, offset, length, arrival; cold rows and slots (k, 2); closed slots; tally: drops by reason, counts
 HostOutputs = tuple[I32, I64, I32, I64, I32, I32, I64]
 OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1], i4[:,::1], i4[::1], i8[::1]))"
 
 DISCONNECTS = 10  # redundant packets that end a connection
 FREE, PENDING, CONNECTED, CLOSING = 0, 1, 2, 3
-COUNTS = len(Drop)  # where in the tally the counts start: payloads, cold, closed
+# Where in the tally the counts start: payloads, cold, closed; requests and responses listed since the last tick.
+COUNTS = len(Drop)
+REQUESTS, RESPONSES = COUNTS + 3, COUNTS + 4
+TALLY = COUNTS + 5
 
 # Final, so that the type of host[_TABLE] is known.
 _TABLE: Final = 0
@@ -100,6 +105,7 @@ _WORDS: Final = 3
 _KEYS: Final = 4
 _TIMES: Final = 5
 _RIVAL: Final = 6
+_SPENT: Final = 7
 
 _CHALLENGE, _RESPONSE, _KEEP_ALIVE = int(Kind.CHALLENGE), int(Kind.RESPONSE), int(Kind.KEEP_ALIVE)
 _PAYLOAD, _DISCONNECT = int(Kind.PAYLOAD), int(Kind.DISCONNECT)
@@ -119,7 +125,7 @@ _UNKNOWN_ADDRESS, _WRONG_STATE = int(Drop.UNKNOWN_ADDRESS), int(Drop.WRONG_STATE
 _WRONG_VERSION, _WRONG_PROTOCOL = int(Drop.WRONG_VERSION), int(Drop.WRONG_PROTOCOL)
 _TOKEN_EXPIRED, _TOKEN_TOO_FAR = int(Drop.TOKEN_EXPIRED), int(Drop.TOKEN_TOO_FAR)
 _TOKEN_NOT_AUTHENTIC, _ADDRESS_CONNECTED = int(Drop.TOKEN_NOT_AUTHENTIC), int(Drop.ADDRESS_CONNECTED)
-_CHALLENGE_NOT_AUTHENTIC = int(Drop.CHALLENGE_NOT_AUTHENTIC)
+_CHALLENGE_NOT_AUTHENTIC, _TOKEN_REUSED = int(Drop.CHALLENGE_NOT_AUTHENTIC), int(Drop.TOKEN_REUSED)
 _HANDSHAKE_BUDGET, _OUTGOING_FULL = int(Drop.HANDSHAKE_BUDGET), int(Drop.OUTGOING_FULL)
 _SEND_NOT_CONNECTED, _SEND_WRONG_SIZE = int(Drop.SEND_NOT_CONNECTED), int(Drop.SEND_WRONG_SIZE)
 
@@ -268,14 +274,18 @@ def _is_listed(data: U8, cold: I32, tally: I64, row: int, slot: int) -> bool:
 
 
 @kernel(counted=False)
-def _list_cold(cold: I32, tally: I64, row: int, slot: int) -> int:
-    """Put an authentic request or response on the list for Python; -1, or the drop reason where the list is full."""
-    at = tally[COUNTS + 1]
-    if at == cold.shape[0]:
-        return _HANDSHAKE_BUDGET
-    cold[at, 0], cold[at, 1] = row, slot
+def _is_spent(spent: U64, data: U8, row: int) -> bool:
+    """Whether the token of a request is known to be consumed, by 64 bits of its MAC; some that are, are not known."""
+    mac = read_integer(data, row, _REQUEST - _MAC, 8)
+    return bool(spent[np.int64(mac & np.uint64(spent.shape[0] - 1))] == mac)
+
+
+@kernel(counted=False)
+def _list_cold(cold: I32, tally: I64, row: int, slot: int, which: int) -> None:
+    """Put an authentic request or response on the list for Python, on which there is room."""
+    cold[tally[COUNTS + 1], 0], cold[tally[COUNTS + 1], 1] = row, slot
     tally[COUNTS + 1] += 1
-    return -1
+    tally[which] += 1
 
 
 @kernel(counted=False)
@@ -300,11 +310,13 @@ def _receive_one(
         slot = _find(host[_TABLE], host[_SECRET], words, address, row)
         if slot >= 0 and flags[slot, 0] >= CONNECTED and (takeover == 0 or flags[slot, 0] == CLOSING):
             return _ADDRESS_CONNECTED, -1, slot, 0
-        if _is_listed(data, cold, tally, row, -1):
+        if _is_spent(host[_SPENT], data, row):
+            return _TOKEN_REUSED, -1, slot, 0
+        if tally[REQUESTS] >= cold.shape[0] // 2 or _is_listed(data, cold, tally, row, -1):
             return _HANDSHAKE_BUDGET, -1, slot, 0
         reason = _open_request(data, row, scratch, unix_s, lifetime_s)
         if reason < 0:
-            reason = _list_cold(cold, tally, row, slot)
+            _list_cold(cold, tally, row, slot, REQUESTS)
         return reason, -1, slot, 0
     reason, kind, header, sequence = parse_header(data, row, length, _ALLOWED)
     if reason >= 0:
@@ -316,13 +328,15 @@ def _receive_one(
         slot = int(host[_RIVAL][slot])
     if flags[slot, 0] != (PENDING if kind == _RESPONSE else CONNECTED):
         return _WRONG_STATE, -1, slot, 0
-    if kind == _RESPONSE and _is_listed(data, cold, tally, row, slot):
+    if kind == _RESPONSE and (tally[RESPONSES] >= cold.shape[0] // 2 or _is_listed(data, cold, tally, row, slot)):
         return _HANDSHAKE_BUDGET, -1, slot, 0
     reason = open_from(words, host[_KEYS], slot, data, row, length, kind, header, sequence, scratch)
     if kind == _RESPONSE:
         if reason < 0 and not _open_challenge(data, row, header, scratch):
             reason = _CHALLENGE_NOT_AUTHENTIC
-        return (reason if reason >= 0 else _list_cold(cold, tally, row, slot)), -1, slot, 0
+        if reason < 0:
+            _list_cold(cold, tally, row, slot, RESPONSES)
+        return reason, -1, slot, 0
     return reason, kind, slot, header
 
 

@@ -8,7 +8,16 @@ of their code: packets, the replay window, the address table, the state machine 
 
 import numpy as np
 
-from net.host_kernels import CLOSING, CONNECTED, COUNTS, PENDING, HostColumns, HostOutputs
+from net.host_kernels import (
+    CLOSING,
+    CONNECTED,
+    COUNTS,
+    PENDING,
+    REQUESTS,
+    RESPONSES,
+    HostColumns,
+    HostOutputs,
+)
 from net.packets import (
     FROM_CLIENT,
     PAYLOAD_BYTES_MAX,
@@ -109,10 +118,22 @@ def _is_listed(data: U8, listed: I32, row: int, slot: int) -> bool:
     return bool((data[listed[requests, 0], mac] == data[row, mac]).all(axis=1).any())
 
 
+def _is_spent(spent: U64, mac: bytes) -> bool:
+    """Whether a token is known to be consumed, by 64 bits of its MAC."""
+    low = int.from_bytes(mac[:8], "little")
+    return int(spent[low % len(spent)]) == low
+
+
 def _request(
-    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, times: tuple[int, int, int], listed: I32
+    host: HostColumns,
+    datagrams: DatagramArrays,
+    scratch: U8,
+    row: int,
+    times: tuple[int, int, int],
+    listed: I32,
+    left: int,
 ) -> Drop | None:
-    """Check a request and put its private token, decrypted, in the place of the sealed one."""
+    """Check a request and put its private token, decrypted, in the place of the sealed one; `left`: of the budget."""
     data, lengths, address = datagrams
     table, secret, flags, words = host[:4]
     unix_s, lifetime_s, takeover = times
@@ -121,7 +142,9 @@ def _request(
     slot = _find(table, secret, words, address[row])
     if slot >= 0 and (flags[slot, 0] == CLOSING or (flags[slot, 0] == CONNECTED and not takeover)):
         return Drop.ADDRESS_CONNECTED
-    if _is_listed(data, listed, row, -1):
+    if _is_spent(host[7], data[row, REQUEST_BYTES - MAC_BYTES : REQUEST_BYTES].tobytes()):
+        return Drop.TOKEN_REUSED
+    if left <= 0 or _is_listed(data, listed, row, -1):
         return Drop.HANDSHAKE_BUDGET
     plain = open_request(
         data[row, :REQUEST_BYTES].tobytes(),
@@ -137,11 +160,11 @@ def _request(
 
 
 def _host_open(
-    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, listed: I32
+    host: HostColumns, datagrams: DatagramArrays, scratch: U8, row: int, listed: I32, left: int
 ) -> tuple[Kind, int, int, int] | Drop:
-    """Open any other packet in place: type, slot, header bytes and bytes of its body."""
+    """Open any other packet in place: type, slot, header bytes and bytes of its body; `left`: of the budget."""
     data, lengths, address = datagrams
-    table, secret, flags, words, keys, _, rival = host
+    table, secret, flags, words, keys, _, rival, _ = host
     datagram = data[row, : lengths[row]].tobytes()
     header = read_header(datagram, allowed=FROM_CLIENT)
     if isinstance(header, Drop):
@@ -153,7 +176,7 @@ def _host_open(
         slot = int(rival[slot])
     if flags[slot, 0] != (PENDING if header[0] == Kind.RESPONSE else CONNECTED):
         return Drop.WRONG_STATE
-    if header[0] == Kind.RESPONSE and _is_listed(data, listed, row, slot):
+    if header[0] == Kind.RESPONSE and (left <= 0 or _is_listed(data, listed, row, slot)):
         return Drop.HANDSHAKE_BUDGET
     packet = open_packet(
         datagram,
@@ -182,27 +205,26 @@ def receive_batch(
     """Open the first `count` datagrams in place, in order, and sort them into outputs and drop counters."""
     clients, offsets, sizes, arrivals, cold, closed, tally = outputs
     data, lengths, address = datagrams
-    table, secret, flags, words, _, times, _ = host
-    payloads, waiting, closing = 0, 0, 0
+    table, secret, flags, words, _, times, _, _ = host
+    payloads, waiting, closing, most = 0, 0, 0, len(cold) // 2
     for row in range(count):
         if lengths[row] < 0:
             continue
         if lengths[row] > 0 and data[row, 0] == Kind.REQUEST:
-            refused = _request(host, datagrams, scratch, row, (unix_s, lifetime_s, takeover), cold[:waiting])
+            left = most - int(tally[REQUESTS])
+            refused = _request(host, datagrams, scratch, row, (unix_s, lifetime_s, takeover), cold[:waiting], left)
             opened: tuple[Kind, int, int, int] | Drop = (
                 (Kind.REQUEST, _find(table, secret, words, address[row]), 0, 0) if refused is None else refused
             )
         else:
-            opened = _host_open(host, datagrams, scratch, row, cold[:waiting])
+            opened = _host_open(host, datagrams, scratch, row, cold[:waiting], most - int(tally[RESPONSES]))
         if isinstance(opened, Drop):
             tally[opened] += 1
             continue
         kind, slot, header, size = opened
         if kind in (Kind.REQUEST, Kind.RESPONSE):
-            if waiting == len(cold):
-                tally[Drop.HANDSHAKE_BUDGET] += 1
-                continue
             cold[waiting] = row, slot
+            tally[REQUESTS if kind == Kind.REQUEST else RESPONSES] += 1
             waiting += 1
         elif kind == Kind.DISCONNECT:
             flags[slot, 0] = CLOSING
@@ -215,7 +237,7 @@ def receive_batch(
                 clients[payloads], offsets[payloads], sizes[payloads] = slot, row * data.shape[1] + header, size
                 arrivals[payloads] = min(int(received[row]), now) if received[row] else now
                 payloads += 1
-    tally[COUNTS:] = payloads, waiting, closing
+    tally[COUNTS:REQUESTS] = payloads, waiting, closing
 
 
 def begin_slot(
@@ -223,7 +245,7 @@ def begin_slot(
     sequences: U64, outgoing: DatagramArrays, used: int, scratch: U8,
 ) -> int:  # fmt: skip
     """Make a pending slot of a request and queue a challenge; returns the rows of `outgoing` then used."""
-    table, secret, flags, words, keys, times, _ = host
+    table, secret, flags, words, keys, times, _, _ = host
     row, slot, keys_at, mapped = where
     request = datagrams[0][row]
     words[slot, :3] = datagrams[2][row]
@@ -256,7 +278,7 @@ def connect_slot(
     outgoing: DatagramArrays, used: int, scratch: U8,
 ) -> int:  # fmt: skip
     """Move a pending slot that the table maps to a client's slot, and queue a keep-alive that tells its index."""
-    table, _, flags, words, keys, times, _ = host
+    table, _, flags, words, keys, times, _, _ = host
     table[np.flatnonzero(table == pending + 1)] = client + 1
     words[client] = 0
     words[client, :3], words[client, SEND_SEQUENCE] = words[pending, :3], sequence
@@ -276,7 +298,7 @@ def send_batch(
     outgoing: DatagramArrays, used: int, scratch: U8, tally: I64,
 ) -> int:  # fmt: skip
     """Seal payloads; returns the rows of `outgoing` then used."""
-    _, _, flags, words, keys, times, _ = host
+    _, _, flags, words, keys, times, _, _ = host
     for slot, offset, size in zip(clients.tolist(), offsets.tolist(), lengths.tolist(), strict=True):
         if not 0 <= slot < clients_max or flags[slot, 0] != CONNECTED:
             tally[Drop.SEND_NOT_CONNECTED] += 1
@@ -301,7 +323,7 @@ def sweep(
     tally: I64, expired: I32,
 ) -> int:  # fmt: skip
     """Send due keep-alives and list slots whose time is up; returns the rows of `outgoing` then used."""
-    _, _, flags, words, keys, times, _ = host
+    _, _, flags, words, keys, times, _, _ = host
     over = 0
     for slot, state in enumerate(flags[:, 0].tolist()):
         limit = int(times[slot, TIMEOUT])

@@ -147,6 +147,7 @@ class Server:
                 now_ns=self.clock.now_ns(),
                 unix_ns=self.clock.unix_ns(),
                 batch=max(256, DATAGRAMS_PER_CLIENT * config.clients_max),
+                handshakes_max=max(1, round(config.connects_per_s / config.tick_hz)),
                 token_lifetime_s=config.token_seconds,
                 takeover=True,
                 address_connections_max=config.address_connections_max,

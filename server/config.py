@@ -65,6 +65,12 @@ class ServerConfig(BaseModel):
         le=3600,
         description="seconds that the player of a lost client stays for it to come back; 0: it leaves at once",
     )
+    connects_per_s: int = Field(
+        default=480,
+        ge=1,
+        le=100_000,
+        description="newcomers that are let in a second, spread over ticks; more of them repeat until it is their turn",
+    )
     client_kbps_max: int = Field(
         default=10_000, ge=32, le=1_000_000, description="most that is sent to one client, kbit/s"
     )

@@ -163,7 +163,7 @@ def test_full_pending_table_drops_requests() -> None:
     assert wire.host.outgoing.count == 2
 
 
-def test_requests_beyond_the_budget_of_a_batch_are_dropped() -> None:
+def test_requests_beyond_the_budget_of_a_tick_are_dropped() -> None:
     wire = Wire(40, handshakes_max=8)
     for client in range(40):
         wire.group.connect(client, token(client), wire.now_ns)
@@ -333,3 +333,43 @@ def test_copies_of_one_response_do_not_keep_others_out() -> None:
     wire.host.receive(batch, wire.now_ns)
     assert wire.host.connected_clients().tolist() == [0, 1]
     assert drops(wire) == {"HANDSHAKE_BUDGET": 149}
+
+
+def test_the_budget_is_of_a_tick_however_many_batches_it_takes() -> None:
+    wire = Wire(1, clients_max=16, handshakes_max=3)
+    for client_id in range(5):
+        give(wire, request(wire, client_id), address=client_address(client_id))
+    assert wire.host.statistics()["pending"] == 3
+    assert drops(wire) == {"HANDSHAKE_BUDGET": 2}
+    wire.host.tick(wire.now_ns)
+    give(wire, request(wire, 7), address=client_address(7))
+    assert wire.host.statistics()["pending"] == 4
+
+
+def test_a_storm_of_requests_does_not_keep_responses_from_connecting() -> None:
+    wire = Wire(4, clients_max=64, handshakes_max=4)
+    for client in range(4):
+        wire.group.connect(client, token(client), wire.now_ns)
+    wire.lose = lambda way, datagram: way == "up" and kind_of(datagram) == Kind.RESPONSE
+    wire.run(0.05)
+    responses = captured(wire, "up", Kind.RESPONSE)[:4]
+    wire.host.tick(wire.now_ns)
+    for client_id in range(100, 120):
+        give(wire, request(wire, client_id), address=client_address(client_id))
+    for client, response in enumerate(responses):
+        give(wire, response, address=client_address(client))
+    assert wire.host.connected_clients().tolist() == [0, 1, 2, 3]
+
+
+def test_copies_of_consumed_tokens_cost_none_of_the_budget() -> None:
+    wire = Wire(4, clients_max=16, handshakes_max=4, takeover=True)
+    wire.connect(seconds=0.3)
+    assert wire.all_connected()
+    wire.host.tick(wire.now_ns)
+    before = drops(wire).get("TOKEN_REUSED", 0)
+    for copy in range(40):
+        used = captured(wire, "up", Kind.REQUEST)[copy % 4]
+        give(wire, used, address=client_address(100 + copy))
+    give(wire, request(wire, 77), address=client_address(50))
+    assert drops(wire)["TOKEN_REUSED"] == before + 40
+    assert wire.host.statistics()["pending"] == 1

@@ -138,18 +138,19 @@ def test_zero_means_no_limit_and_other_addresses_are_not_concerned() -> None:
 
 
 def test_requests_in_anothers_name_cost_that_one_nothing() -> None:
-    wire = Wire(1, clients_max=100, place=neighbours)
+    wire = Wire(1, clients_max=100, place=neighbours, handshakes_max=200)
     for turn in range(200):
         give(wire, request(wire, 5_000 + turn), address=parse_address(f"198.51.100.1:{1_000 + turn}"))
     assert wire.host.statistics()["pending"] == 40
     assert drops(wire) == {"PENDING_DISPLACED": 160}
     wire.host.outgoing.clear()
+    wire.host.tick(wire.now_ns)
     wire.connect(seconds=0.05)
     assert wire.all_connected(), "neither its connections nor its bucket were touched"
 
 
 def test_one_client_id_has_few_handshakes_wherever_they_claim_to_be_from() -> None:
-    wire = Wire(1, clients_max=100)
+    wire = Wire(1, clients_max=100, handshakes_max=100)
     for turn in range(100):
         give(wire, request(wire, 9), address=parse_address(f"203.0.{turn}.1:4000"))
     assert wire.host.statistics()["pending"] == 4
@@ -158,7 +159,7 @@ def test_one_client_id_has_few_handshakes_wherever_they_claim_to_be_from() -> No
 
 
 def test_table_of_addresses_is_bounded_and_empties_itself() -> None:
-    wire = Wire(1, clients_max=8, pending_max=400)
+    wire = Wire(1, clients_max=8, pending_max=400, handshakes_max=1000)
     for turn in range(1000):
         give(wire, request(wire, turn), address=parse_address(f"203.{turn // 250}.{turn % 250}.1:4000"))
         wire.host.outgoing.clear()
