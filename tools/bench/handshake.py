@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 PLAYERS, TICK_HZ = 500, 60
 STORM_HZ = 2_000
-WINDOW_S, TURNS = 4.0, 4
+WINDOW_S, TURNS = 2.0, 8
 
 
 def run(_data: Sequence[Path]) -> list[Row]:

@@ -19,7 +19,7 @@ __all__ = ["run"]
 
 PLAYERS, TICK_HZ = 500, 60
 JUNK_HZ = 50_000
-WINDOW_S, TURNS = 2.0, 3
+WINDOW_S, TURNS = 1.0, 8
 
 
 def _rows(kind: str, rig: Rig) -> list[Row]:
