@@ -20,6 +20,7 @@ from net.errors import NetError
 from net.simulator import PROFILES
 from server.errors import ServerError
 from sim.errors import SimError
+from tools.dictionary import app as dictionary_app
 from tools.errors import ToolsError
 from tools.maps import OPENARENA
 from tools.maps import app as map_app
@@ -32,6 +33,7 @@ __all__ = ["app", "main"]
 ResultT = TypeVar("ResultT")
 
 app = typer.Typer(help="An authoritative FPS and MMO simulation server.", no_args_is_help=True, add_completion=False)
+app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(map_app, name="map")
 app.add_typer(token_app, name="token")
 
