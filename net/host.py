@@ -544,7 +544,6 @@ class Host(HostArrays):
         self._limits.connect(handshake.key)
         self._forget(pending, now_ns, mapped=False)
         self.client_id[client] = handshake.client_id
-        self.user_data[client] = np.frombuffer(user_data, dtype=np.uint8)
         self._slot_of_id[handshake.client_id] = client
         address = address_of(self.address[client])
         self._connected.append(Connected(client, handshake.client_id, user_data, address, handshake.replaces))

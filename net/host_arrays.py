@@ -17,7 +17,6 @@ from net.packets_kernels import (
     DatagramArrays,
     new_scratch,
 )
-from net.tokens import USER_DATA_BYTES
 from sim.arrays import I32, I64, U8, U64
 
 __all__ = ["HostArrays"]
@@ -43,7 +42,7 @@ class HostArrays:
         outgoing: Datagrams to be sent; the caller sends and clears them. Overflow is dropped and counted.
         drops: Counts by `net.packets.Drop`, int64.
         state: `CONNECTED` for connected clients, shape (slots,), uint8. Of the columns the first clients_max rows are
-            the clients': client_id (uint64), user_data (uint8[256]), address (uint64[3]), last_receive_ns and
+            the clients': client_id (uint64), address (uint64[3]), last_receive_ns and
             last_send_ns (int64), timeout_ns (int64, 0: none), confirmed (uint8), send_sequence (uint64).
     """
 
@@ -77,7 +76,6 @@ class HostArrays:
         self._rival: I32 = np.zeros(slots, dtype=np.int32)
         self._spent: U64 = np.zeros(1 << (4 * self.clients_max + 4095).bit_length(), dtype=np.uint64)
         self.client_id: U64 = np.zeros(self.clients_max, dtype=np.uint64)
-        self.user_data: U8 = np.zeros((self.clients_max, USER_DATA_BYTES), dtype=np.uint8)
         self.state, self.confirmed = flags[:, 0], flags[:, 1]
         self.address: U64 = self._words[:, :ADDRESS_WORDS]
         self.send_sequence: U64 = self._words[:, SEND_SEQUENCE]
