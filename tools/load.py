@@ -7,6 +7,7 @@ It reads commands from its input, one a line, and answers each with a line of JS
     play            the players connect; answered once all are in
     storm N         from now on N newcomers a second connect and leave again; 0: none
     junk KIND N     from now on N hostile datagrams of a kind a second, spread over time; 0: none
+    waste KIND N    the same datagrams, but to a socket of our own: what sending them costs the machine, and no more
     report          counts so far
     (end of input)  everybody leaves
 
@@ -37,7 +38,7 @@ from net.udp import ServerSocket, SocketGroup
 from server.game import load_game
 from server.tickets import ServerCard, read_card
 from server.wire import owner_layout
-from sim.arrays import U8
+from sim.arrays import U8, U64
 from sim.jit import set_threads
 
 __all__ = ["JUNK", "Load"]
@@ -54,8 +55,8 @@ NOISE_BYTES_MAX = 1200
 class _Junk:
     """One kind of hostile datagram: some templates, sent over and over at a rate."""
 
-    def __init__(self, load: "Load", datagrams: list[bytes], *, as_player: bool = False) -> None:
-        self._load, self._as_player = load, as_player
+    def __init__(self, load: "Load", datagrams: list[bytes], *, as_player: bool, target: U64) -> None:
+        self._load, self._as_player, self._target = load, as_player, target
         self._arena = Datagrams(4096)
         self._templates: U8 = np.zeros((len(datagrams), 1280), np.uint8)
         self._lengths = np.array([len(datagram) for datagram in datagrams], np.int32)
@@ -71,7 +72,7 @@ class _Junk:
             which = (self._next + np.arange(rows)) % len(self._lengths)
             arena.data[:rows] = self._templates[which]
             arena.length[:rows] = self._lengths[which]
-            arena.address[:rows] = self._load.server_row
+            arena.address[:rows] = self._target
             arena.peer[:rows] = which % self._load.players if self._as_player else -1
             arena.count = rows
             (self._load.party.sockets if self._as_player else self._load.attacker).send(arena)
@@ -157,6 +158,7 @@ class Load:
         self.used_tokens: list[bytes] = []
         self.server_row = parse_address(card.address).row()
         self.attacker = ServerSocket("127.0.0.1:0")
+        self._sink = ServerSocket("127.0.0.1:0")
         self.party = Party(
             players, protocol_id=card.protocol_id, layout=owner_layout(), tick_hz=card.tick_hz, token=self._token,
             to_server=MessageCodec.to_server(game.actions, game.messages),
@@ -185,11 +187,12 @@ class Load:
         self.used_tokens.append(token)
         return token
 
-    def set_junk(self, kind: str, per_second: int) -> None:
-        """Send junk of a kind from now on."""
+    def set_junk(self, kind: str, per_second: int, *, wasted: bool) -> None:
+        """Send junk of a kind from now on, to the server or to a socket that nobody reads."""
         make, as_player = JUNK[kind]
         self.junk_hz = per_second
-        self._junk = _Junk(self, make(self), as_player=as_player) if per_second else None
+        target = self._sink.address.row() if wasted else self.server_row
+        self._junk = _Junk(self, make(self), as_player=as_player and not wasted, target=target) if per_second else None
 
     def frame(self, now_ns: int, seconds: float) -> None:
         """One tick: players, newcomers, junk."""
@@ -249,6 +252,7 @@ class Load:
         """Everybody leaves."""
         self.party.close(time.monotonic_ns())
         self.attacker.close()
+        self._sink.close()
         self.storm_sockets.close()
 
     def obey(self, line: str) -> bool:
@@ -256,8 +260,8 @@ class Load:
         words = line.split()
         if words[0] == "storm":
             self.storm_hz = int(words[1])
-        elif words[0] == "junk":
-            self.set_junk(words[1], int(words[2]))
+        elif words[0] in ("junk", "waste"):
+            self.set_junk(words[1], int(words[2]), wasted=words[0] == "waste")
         return words[0] != "play" or self.party.connected == self.players
 
 

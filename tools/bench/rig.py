@@ -27,6 +27,7 @@ from tools.errors import ToolsError
 __all__ = ["Rig", "Window"]
 
 START_S = 120.0
+SETTLE_TICKS = 10
 NS = 1_000_000_000
 
 
@@ -77,15 +78,20 @@ class Rig:
         return answer
 
     def window(self, seconds: float) -> Window:
-        """Make ticks for some seconds, at their times; a tick that is late is made at once."""
+        """Make ticks for some seconds, at their times; a tick that is late is made at once.
+
+        The first few, which find what arrived since the last window, are made and not counted.
+        """
         ticks = max(1, round(seconds * NS / self._tick_ns))
-        took, cpu = np.zeros(ticks), np.zeros(ticks)
-        before = self.server.socket.statistics()["received"]
-        self._due = max(self._due, time.monotonic_ns())
+        took, cpu = np.zeros(ticks + SETTLE_TICKS), np.zeros(ticks + SETTLE_TICKS)
         gc.collect()
         gc.disable()
+        before = 0
+        self._due = max(self._due, time.monotonic_ns())
         try:
-            for tick in range(ticks):
+            for tick in range(len(took)):
+                if tick == SETTLE_TICKS:
+                    before = self.server.socket.statistics()["received"]
                 time.sleep(max(0.0, (self._due - time.monotonic_ns()) / NS))
                 start, start_cpu = time.monotonic_ns(), time.thread_time_ns()
                 self.server.frame.run(start)
@@ -94,7 +100,8 @@ class Rig:
                 self._due = max(self._due + self._tick_ns, start)
         finally:
             gc.enable()
-        return Window(took, cpu, self.server.socket.statistics()["received"] - before)
+        received = self.server.socket.statistics()["received"] - before
+        return Window(took[SETTLE_TICKS:], cpu[SETTLE_TICKS:], received)
 
     def _end_load(self) -> None:
         assert self._load.stdin is not None
