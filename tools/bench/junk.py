@@ -4,8 +4,8 @@ Value and reference: 99th percentile of the tick, with and without junk, in wind
 median of the windows. In the windows without, the same datagrams go to a socket that nobody reads: so what is compared
 is what they do to the server, and not what their sender takes of a shared machine. Beside it the server's processor
 time per hostile datagram: the difference of the windows' mean processor time per tick. The kinds stand in
-`tools.load.JUNK`: noise, empty and short datagrams, well-formed packets from strangers, forged packets from players' own
-addresses, and requests with forged, expired, foreign and used tokens.
+`tools.load.JUNK`: noise, empty and short datagrams, well-formed packets of strangers, forged packets from players'
+own addresses, and requests with forged, expired, foreign and used tokens.
 """
 
 from collections.abc import Sequence
