@@ -23,7 +23,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
 
-from net import host_kernels, plain
+from net import host_kernels, host_table_kernels, plain
 from net.address import Address, address_of
 from net.datagrams import Datagrams
 from net.errors import NetError
@@ -121,7 +121,8 @@ class Host(HostArrays):
         unix_ns: Time of day at that moment [ns since 1970]; tokens expire by it.
         batch: Largest number of datagrams `receive` is given at once.
         handshakes_max: Requests, and as many responses, handled between two calls of `tick`, so that no storm of
-            newcomers moves a tick; more are dropped before any cryptography, and clients repeat them at 10 Hz.
+            newcomers moves a tick; more are dropped before any cryptography, and clients repeat them at 10 Hz. At most
+            256 private tokens, or four times as many as that, are decrypted between two ticks.
         pending_max: Handshakes under way; further requests are dropped.
         history_max: Tokens remembered until they expire; further tokens are dropped.
         token_lifetime_s: Tokens that expire later than this from now are dropped.
@@ -168,6 +169,7 @@ class Host(HostArrays):
         pending = pending_max if pending_max is not None else max(64, clients_max)
         super().__init__(
             host_kernels if batched else plain,
+            host_table_kernels.table_edit if batched else plain.table_edit,
             clients_max=clients_max,
             pending=pending,
             batch=batch,

@@ -1,5 +1,6 @@
 """The arrays of a host: columns of its slots, buffers of its batches."""
 
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -27,6 +28,7 @@ class HostArrays:
 
     Args:
         path: `net.host_kernels`, or `net.plain` to do the same packet by packet.
+        table_edit: Of `net.host_table_kernels`, or of `net.plain`.
         clients_max: Slots of clients; further `pending` slots are handshakes under way.
         pending: How many.
         batch: Largest number of datagrams received at once.
@@ -49,6 +51,7 @@ class HostArrays:
     def __init__(
         self,
         path: ModuleType,
+        table_edit: Callable[..., int],
         *,
         clients_max: int,
         pending: int,
@@ -59,7 +62,7 @@ class HostArrays:
         challenge_key: bytes,
         seed: bytes,
     ) -> None:
-        self._path = path
+        self._path, self._table_edit = path, table_edit
         self.clients_max = clients_max
         self._scratch = new_scratch(protocol_id, private_key, challenge_key)
         self._make_columns(clients_max + pending, seed)
@@ -114,8 +117,8 @@ class HostArrays:
         )
 
     def _edit(self, slot: int, edit: int) -> int:
-        """Edit the address table; see `net.host_kernels.table_edit`."""
-        return int(self._path.table_edit(self._table, self._secret, self._words, self._probe, slot, edit))
+        """Edit the address table; see `net.host_table_kernels.table_edit`."""
+        return int(self._table_edit(self._table, self._secret, self._words, self._probe, slot, edit))
 
     def _spend(self, mac: bytes) -> None:
         """Let the kernel know a consumed token, so that its copies cost no cryptography and none of the budget."""

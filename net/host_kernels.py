@@ -35,6 +35,7 @@ from typing import Final
 import numpy as np
 
 from net.crypto import aead_decrypt, aead_encrypt, xaead_decrypt
+from net.host_table_kernels import find_slot, home_of, insert_slot
 from net.packets import CHALLENGE_BODY_BYTES, PAYLOAD_BYTES_MAX, REQUEST_BYTES, Drop, Kind
 from net.packets_kernels import (
     CHALLENGE_AT,
@@ -62,6 +63,8 @@ from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
 
 __all__ = [
+    "CHECKS",
+    "CHECKS_MAX",
     "CLOSING",
     "CONNECTED",
     "COUNTS",
@@ -81,7 +84,6 @@ __all__ = [
     "receive_batch",
     "send_batch",
     "sweep",
-    "table_edit",
 ]
 
 HostColumns = tuple[I32, U64, U8, U64, U8, I64, I32, U64]
@@ -92,10 +94,12 @@ OUTPUTS_TYPE = "Tuple((i4[::1], i8[::1], i4[::1], i8[::1], i4[:,::1], i4[::1], i
 
 DISCONNECTS = 10  # redundant packets that end a connection
 FREE, PENDING, CONNECTED, CLOSING = 0, 1, 2, 3
-# Where in the tally the counts start: payloads, cold, closed; requests and responses listed since the last tick.
+# Where in the tally the counts start: payloads, cold, closed; since the last tick: requests and responses listed, and
+# private tokens decrypted.
 COUNTS = len(Drop)
-REQUESTS, RESPONSES = COUNTS + 3, COUNTS + 4
-TALLY = COUNTS + 5
+REQUESTS, RESPONSES, CHECKS = COUNTS + 3, COUNTS + 4, COUNTS + 5
+TALLY = COUNTS + 6
+CHECKS_MAX = 256  # private tokens decrypted per tick, or twice the room of the cold list where that is more
 
 # Final, so that the type of host[_TABLE] is known.
 _TABLE: Final = 0
@@ -129,99 +133,9 @@ _CHALLENGE_NOT_AUTHENTIC, _TOKEN_REUSED = int(Drop.CHALLENGE_NOT_AUTHENTIC), int
 _HANDSHAKE_BUDGET, _OUTGOING_FULL = int(Drop.HANDSHAKE_BUDGET), int(Drop.OUTGOING_FULL)
 _SEND_NOT_CONNECTED, _SEND_WRONG_SIZE = int(Drop.SEND_NOT_CONNECTED), int(Drop.SEND_WRONG_SIZE)
 
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_MIX = np.uint64(0x9E3779B1)
-_FOLD = np.uint64(29)
 _BYTE = np.uint64(0xFF)
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
-
-
-@kernel(counted=False)
-def _home(secret: U64, mask: int, address: U64, row: int) -> int:
-    """The table index at which the probe for an address starts.
-
-    A seeded multiply-fold hash; its factors have 32 bits, so that nothing overflows in plain Python either.
-    """
-    state: np.uint64 = secret[0]
-    for index in range(3):
-        word = address[row, index]
-        state = ((state ^ word) & _LOW) * _MIX
-        state ^= state >> _FOLD
-        state = ((state ^ (word >> _HALF)) & _LOW) * _MIX
-        state ^= state >> _FOLD
-    state = ((state ^ secret[1]) & _LOW) * _MIX
-    return int(np.int64((state ^ (state >> _FOLD)) & np.uint64(mask)))
-
-
-@kernel(counted=False)
-def _find(table: I32, secret: U64, words: U64, address: U64, row: int) -> int:
-    """The slot of an address, or -1. The table is at most a quarter full, so probes stay short."""
-    mask = table.shape[0] - 1
-    at = _home(secret, mask, address, row)
-    while table[at] != 0:
-        slot = int(table[at]) - 1
-        if (
-            words[slot, 1] == address[row, 1]
-            and words[slot, 2] == address[row, 2]
-            and words[slot, 0] == address[row, 0]
-        ):
-            return slot
-        at = (at + 1) & mask
-    return -1
-
-
-@kernel(counted=False)
-def _remove(table: I32, secret: U64, words: U64, slot: int) -> None:
-    """Take a slot out, closing the gap by moving later entries back (Knuth, volume 3, 6.4 R), without tombstones."""
-    mask = table.shape[0] - 1
-    at = _home(secret, mask, words, slot)
-    while table[at] != slot + 1:
-        if table[at] == 0:
-            return
-        at = (at + 1) & mask
-    gap = at
-    at = (at + 1) & mask
-    while table[at] != 0:
-        home = _home(secret, mask, words, int(table[at]) - 1)
-        if ((at - home) & mask) >= ((at - gap) & mask):
-            table[gap] = table[at]
-            gap = at
-        at = (at + 1) & mask
-    table[gap] = 0
-
-
-@kernel(counted=False)
-def _insert(table: I32, secret: U64, words: U64, slot: int) -> None:
-    """Put a slot in, whose address is not there."""
-    mask = table.shape[0] - 1
-    at = _home(secret, mask, words, slot)
-    while table[at] != 0:
-        at = (at + 1) & mask
-    table[at] = slot + 1
-
-
-@kernel("(i4[::1], u8[::1], u8[:,::1], u8[:,::1], i8, i8)", counted=False)
-def table_edit(table: I32, secret: U64, words: U64, address: U64, slot: int, edit: int) -> int:
-    """Find an address, insert a slot, or remove one; one entry point, because each costs compile time.
-
-    Args:
-        table: As listed at the top of the file, with `secret` and `words`.
-        address: Shape (1, 3); what to find where `edit` is 0.
-        slot: What to insert where `edit` is 1, or remove where it is -1, by the address in its words. An address must
-            not be inserted twice; removing what is not there changes nothing.
-
-    Returns:
-        The slot found, or -1.
-    """
-    if edit == 0:
-        return _find(table, secret, words, address, 0)
-    if edit < 0:
-        _remove(table, secret, words, slot)
-        return -1
-    _insert(table, secret, words, slot)
-    return -1
 
 
 @kernel(counted=False)
@@ -307,21 +221,24 @@ def _receive_one(
     if length > 0 and data[row, 0] == 0:
         if length != _REQUEST:
             return (_TOO_SHORT if length < _REQUEST else _TOO_LONG), -1, -1, 0
-        slot = _find(host[_TABLE], host[_SECRET], words, address, row)
+        slot = find_slot(host[_TABLE], host[_SECRET], words, address, row)
         if slot >= 0 and flags[slot, 0] >= CONNECTED and (takeover == 0 or flags[slot, 0] == CLOSING):
             return _ADDRESS_CONNECTED, -1, slot, 0
         if _is_spent(host[_SPENT], data, row):
             return _TOKEN_REUSED, -1, slot, 0
-        if tally[REQUESTS] >= cold.shape[0] // 2 or _is_listed(data, cold, tally, row, -1):
+        full = tally[REQUESTS] >= cold.shape[0] // 2 or tally[CHECKS] >= max(CHECKS_MAX, 2 * cold.shape[0])
+        if full or _is_listed(data, cold, tally, row, -1):
             return _HANDSHAKE_BUDGET, -1, slot, 0
         reason = _open_request(data, row, scratch, unix_s, lifetime_s)
+        if reason < 0 or reason == _TOKEN_NOT_AUTHENTIC:
+            tally[CHECKS] += 1
         if reason < 0:
             _list_cold(cold, tally, row, slot, REQUESTS)
         return reason, -1, slot, 0
     reason, kind, header, sequence = parse_header(data, row, length, _ALLOWED)
     if reason >= 0:
         return reason, -1, -1, 0
-    slot = _find(host[_TABLE], host[_SECRET], words, address, row)
+    slot = find_slot(host[_TABLE], host[_SECRET], words, address, row)
     if slot < 0:
         return _UNKNOWN_ADDRESS, -1, -1, 0
     if kind == _RESPONSE and host[_RIVAL][slot] > 0:
@@ -427,7 +344,7 @@ def begin_slot(
     host[_FLAGS][slot, 0] = PENDING
     host[_TIMES][slot, TIMEOUT] = deadline
     if mapped:
-        _insert(host[_TABLE], host[_SECRET], words, slot)
+        insert_slot(host[_TABLE], host[_SECRET], words, slot)
     if used == outgoing[0].shape[0]:
         return used
     challenge, sequence = sequences[0], sequences[1]
@@ -481,7 +398,7 @@ def connect_slot(
     """
     table, words, keys, times = host[_TABLE], host[_WORDS], host[_KEYS], host[_TIMES]
     mask = table.shape[0] - 1
-    at = _home(host[_SECRET], mask, words, pending)
+    at = home_of(host[_SECRET], mask, words, pending)
     while table[at] != 0 and table[at] != pending + 1:
         at = (at + 1) & mask
     table[at] = client + 1

@@ -9,6 +9,8 @@ of their code: packets, the replay window, the address table, the state machine 
 import numpy as np
 
 from net.host_kernels import (
+    CHECKS,
+    CHECKS_MAX,
     CLOSING,
     CONNECTED,
     COUNTS,
@@ -211,8 +213,10 @@ def receive_batch(
         if lengths[row] < 0:
             continue
         if lengths[row] > 0 and data[row, 0] == Kind.REQUEST:
-            left = most - int(tally[REQUESTS])
+            checked = int(tally[CHECKS]) >= max(CHECKS_MAX, 4 * most)
+            left = 0 if checked else most - int(tally[REQUESTS])
             refused = _request(host, datagrams, scratch, row, (unix_s, lifetime_s, takeover), cold[:waiting], left)
+            tally[CHECKS] += int(refused in (None, Drop.TOKEN_NOT_AUTHENTIC))
             opened: tuple[Kind, int, int, int] | Drop = (
                 (Kind.REQUEST, _find(table, secret, words, address[row]), 0, 0) if refused is None else refused
             )

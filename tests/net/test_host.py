@@ -11,7 +11,7 @@ from net.connection import ClientState
 from net.datagrams import Datagrams
 from net.errors import NetError
 from net.host import DisconnectReason, Host
-from net.host_kernels import table_edit
+from net.host_table_kernels import table_edit
 from net.packets import Drop, Kind
 from tests.net.virtual import (
     KEY,

@@ -373,3 +373,18 @@ def test_copies_of_consumed_tokens_cost_none_of_the_budget() -> None:
     give(wire, request(wire, 77), address=client_address(50))
     assert drops(wire)["TOKEN_REUSED"] == before + 40
     assert wire.host.statistics()["pending"] == 1
+
+
+def test_a_flood_of_forged_tokens_is_decrypted_only_up_to_a_bound() -> None:
+    wire = Wire(1, clients_max=8, handshakes_max=8)
+    forged = bytearray(request(wire, 1))
+    batch = Datagrams(400)
+    for copy in range(300):
+        forged[-1] = copy & 255
+        forged[100 + copy] ^= 1
+        batch.append(bytes(forged), parse_address(f"198.51.100.9:{1_000 + copy}"))
+    wire.host.receive(batch, wire.now_ns)
+    assert drops(wire) == {"TOKEN_NOT_AUTHENTIC": 256, "HANDSHAKE_BUDGET": 44}
+    wire.host.tick(wire.now_ns)
+    give(wire, request(wire, 2), address=client_address(0))
+    assert wire.host.statistics()["pending"] == 1

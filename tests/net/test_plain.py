@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from net import host_kernels, plain
+from net import host_table_kernels, plain
 from net.address import Address, parse_address
 from net.connection import ClientGroup, ClientState
 from net.datagrams import Datagrams
@@ -273,7 +273,7 @@ def test_address_tables_are_laid_out_alike(edits: list[tuple[int, bool]], seed: 
         if insert and (slot in inside or any(np.array_equal(words[slot], words[other]) for other in inside)):
             continue
         inside ^= {slot} if insert or slot in inside else set()
-        for table, path in zip(tables, (host_kernels, plain), strict=True):
+        for table, path in zip(tables, (host_table_kernels, plain), strict=True):
             path.table_edit(table, secret, words, words[:1, :3].copy(), slot, 1 if insert else -1)
         equal(tables[0], tables[1], "tables")
 

@@ -3,7 +3,7 @@
 Value and reference: 99th percentile of the tick, with and without junk, in windows by turns (`tools.bench.rig`), the
 median of the windows. In the windows without, the same datagrams go to a socket that nobody reads: so what is compared
 is what they do to the server, and not what their sender takes of a shared machine. Beside it the server's processor
-time per hostile datagram: the difference of the windows' mean processor time per tick. The kinds stand in
+time per hostile datagram: the difference of the median ticks'. The kinds stand in
 `tools.load.JUNK`: noise, empty and short datagrams, well-formed packets of strangers, forged packets from players'
 own addresses, and requests with forged, expired, foreign and used tokens.
 """
@@ -37,11 +37,16 @@ def _rows(kind: str, rig: Rig) -> list[Row]:
     p99, p99_quiet = (
         median(float(np.percentile(window.took_us, 99)) for window in windows) for windows in (loud, quiet)
     )
-    cpu = sum(float(window.cpu_us.sum()) for window in loud) - sum(float(window.cpu_us.sum()) for window in quiet)
-    arrived = sum(window.received for window in loud) - sum(window.received for window in quiet)
+    ticks = len(loud[0].cpu_us)
+    cpu, cpu_quiet = (
+        float(np.median(np.concatenate([window.cpu_us for window in windows]))) for windows in (loud, quiet)
+    )
+    arrived = (
+        float(np.mean([window.received for window in loud]) - np.mean([window.received for window in quiet])) / ticks
+    )
     return [
         row(f"{kind}, tick p99", p99, reference="without", reference_value=p99_quiet),
-        row(f"{kind}, CPU per datagram", cpu / max(1, arrived)),
+        row(f"{kind}, CPU per datagram", (cpu - cpu_quiet) / max(1.0, arrived)),
     ]
 
 

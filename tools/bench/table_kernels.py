@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from net.host_kernels import table_edit
+from net.host_table_kernels import table_edit
 from net.packets_kernels import parse_header
 from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
