@@ -60,7 +60,8 @@ REASONS = (
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Plain numbers: comparing with members of an enumeration costs more than the header does.
-_STORED, _LZ4, _ZSTD, _ZSTD_DICTIONARY, _LZ4_DICTIONARY = (int(codec) for codec in Codec)
+_STORED, _, _ZSTD, _ZSTD_DICTIONARY, _LZ4_DICTIONARY = (int(codec) for codec in Codec)
+_NEED_DICTIONARY = frozenset({Codec.ZSTD_DICTIONARY, Codec.LZ4_DICTIONARY})
 _SHORT = struct.Struct("<H")
 _SIZE_BYTES_MAX = 4
 _LZ4_RATIO_MAX = 255  # a byte of an LZ4 block stands for at most so many
@@ -95,7 +96,7 @@ class ClassPolicy:
                 f"compression: floor_bytes = {self.floor_bytes}, level = {self.level}: give a floor of 0 or more and"
                 f" a level from {_LEVEL_MIN} to {_LEVEL_MAX}"
             )
-        if {Codec.ZSTD_DICTIONARY, Codec.LZ4_DICTIONARY} & set(self.codecs):
+        if _NEED_DICTIONARY & set(self.codecs):
             raise NetError("compression: codecs names one that needs a dictionary; move it to with_dictionary")
 
 
@@ -141,7 +142,7 @@ _Attempt: TypeAlias = Callable[[bytes | memoryview, int], bytes]  # a payload an
 
 
 class _Loaded:
-    """A dictionary made ready for both ways. Its digested form is made once: doing so takes as long as 50 payloads."""
+    """A dictionary made ready for both ways, once."""
 
     def __init__(self, dictionary: Dictionary, *, policy: ClassPolicy, window_bytes_max: int) -> None:
         self.id = dictionary.id
@@ -150,34 +151,40 @@ class _Loaded:
         try:
             digested = zstandard.ZstdCompressionDict(dictionary.content, dict_type=zstandard.DICT_TYPE_FULLDICT)
             digested.precompute_compress(level=policy.level)
-            compressor = zstandard.ZstdCompressor(
+            self.compressor = zstandard.ZstdCompressor(
                 level=policy.level, dict_data=digested, write_dict_id=False, write_checksum=False
             )
             self.decompressor = zstandard.ZstdDecompressor(dict_data=digested, max_window_size=window_bytes_max)
-            compressor.compress(b"")  # entropy tables that do not fit together are found only now
+            self.compressor.compress(b"")  # entropy tables that do not fit together are found only now
         except zstandard.ZstdError as error:
             raise NetError(f"dictionary {dictionary.id:#018x}: {error}; train another") from error
-        makers: dict[Codec, Callable[[], _Attempt]] = {
-            Codec.LZ4: _lz4_attempt,
-            Codec.ZSTD: lambda: _zstd_attempt(_plain_compressor(policy.level), b"\x02"),
-            Codec.ZSTD_DICTIONARY: lambda: _zstd_attempt(compressor, b"\x03" + self.name),
-            Codec.LZ4_DICTIONARY: lambda: _lz4_attempt(b"\x04" + self.name, self.content),
-        }
-        self.attempts = tuple(makers[codec]() for codec in policy.with_dictionary if codec is not Codec.STORED)
+        self.attempts = _attempts(policy.with_dictionary, policy.level, self)
 
 
-def _plain_compressor(level: int) -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(level=level, write_checksum=False)
+def _attempts(codecs: Sequence[Codec], level: int, loaded: _Loaded | None) -> tuple[_Attempt, ...]:
+    """A function for each codec but that which stores."""
+    made: list[_Attempt] = []
+    for codec in codecs:
+        head = bytes([codec]) + (loaded.name if loaded is not None and codec in _NEED_DICTIONARY else b"")
+        if codec is Codec.ZSTD:
+            made.append(_zstd_attempt(head, zstandard.ZstdCompressor(level=level, write_checksum=False)))
+        elif codec is Codec.LZ4:
+            made.append(_lz4_attempt(head, b""))
+        elif codec is Codec.ZSTD_DICTIONARY and loaded is not None:
+            made.append(_zstd_attempt(head, loaded.compressor))
+        elif codec is Codec.LZ4_DICTIONARY and loaded is not None:
+            made.append(_lz4_attempt(head, loaded.content))
+    return tuple(made)
 
 
-def _zstd_attempt(compressor: zstandard.ZstdCompressor, head: bytes) -> _Attempt:
+def _zstd_attempt(head: bytes, compressor: zstandard.ZstdCompressor) -> _Attempt:
     def attempt(payload: bytes | memoryview, _: int) -> bytes:
         return head + compressor.compress(payload)[len(_ZSTD_MAGIC) :]
 
     return attempt
 
 
-def _lz4_attempt(head: bytes = b"\x01", content: bytes = b"") -> _Attempt:
+def _lz4_attempt(head: bytes, content: bytes) -> _Attempt:
     def attempt(payload: bytes | memoryview, size: int) -> bytes:
         block: bytes = lz4.block.compress(payload, store_size=False, dict=content)
         return head + _put_size(size) + block
@@ -191,11 +198,7 @@ class _Plan:
     def __init__(self, policy: ClassPolicy) -> None:
         self.floor_bytes = max(policy.floor_bytes, 1)
         self.loaded: list[_Loaded] = []
-        makers: dict[Codec, Callable[[], _Attempt]] = {
-            Codec.LZ4: _lz4_attempt,
-            Codec.ZSTD: lambda: _zstd_attempt(_plain_compressor(policy.level), b"\x02"),
-        }
-        self.attempts = tuple(makers[codec]() for codec in policy.codecs if codec is not Codec.STORED)
+        self.attempts = _attempts(policy.codecs, policy.level, None)
 
     def choose(self, agreed: Collection[int]) -> tuple[_Attempt, ...]:
         """What is tried with a peer that has the dictionaries `agreed`."""
@@ -231,7 +234,7 @@ class Compressor:
         self.ids = tuple(sorted(dictionary.id for dictionary in dictionaries))
         self._by_name: dict[bytes, _Loaded] = {}
         policies, window = self.limits.policies, self.limits.window_bytes_max
-        # A list, as hashing a member of an enumeration costs more than compressing a short message.
+        # By class number in a list, as hashing a member of an enumeration is a call in Python; there is no class 0.
         self._plans = [_Plan(policies[PayloadClass(max(number, 1))]) for number in range(max(PayloadClass) + 1)]
         for dictionary in sorted(dictionaries, key=lambda one: (-one.revision, one.id)):
             loaded = _Loaded(dictionary, policy=policies[dictionary.kind], window_bytes_max=window)
@@ -305,13 +308,13 @@ class Compressor:
         if codec > _LZ4_DICTIONARY:
             raise _RefusedError("unknown_codec")
         loaded, at = None, 1
-        if codec in {_ZSTD_DICTIONARY, _LZ4_DICTIONARY}:
+        if codec >= _ZSTD_DICTIONARY:
             if len(data) < 3:
                 raise _RefusedError("cut_short")
             loaded, at = self._by_name.get(data[1:3]), 3
             if loaded is None:
                 raise _RefusedError("unknown_dictionary")
-        if codec in {_ZSTD, _ZSTD_DICTIONARY}:
+        if codec == _ZSTD or codec == _ZSTD_DICTIONARY:
             return self._decode_zstd(data, at, size_max, loaded)
         return _decode_lz4(data, at, size_max, loaded)
 

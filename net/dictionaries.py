@@ -123,11 +123,13 @@ class Dictionary:
             NetError: The bytes are not a dictionary of this format, or not whole.
         """
         behind = _HEAD.size + _DIGEST_BYTES
-        if len(data) < behind or data[: len(_MAGIC)] != _MAGIC:
+        if data[: len(_MAGIC)] != _MAGIC:
             raise NetError(f"{source}: magic = {data[: len(_MAGIC)]!r}: not a dictionary of version 1; {_REMEDY}")
+        if len(data) < behind:
+            raise NetError(f"{source}: size = {len(data)} bytes, at least {behind} expected: cut short; {_REMEDY}")
         _, kind, zero, revision, *counts, size = _HEAD.unpack_from(data)
         if len(data) != behind + size:
-            raise NetError(f"{source}: size = {len(data)} bytes, expected {behind + size}: cut short; {_REMEDY}")
+            raise NetError(f"{source}: size = {len(data)} bytes, {behind + size} expected: cut short; {_REMEDY}")
         digest = hashlib.blake2b(data[: _HEAD.size] + data[behind:], digest_size=_DIGEST_BYTES).digest()
         if digest != data[_HEAD.size : behind]:
             raise NetError(

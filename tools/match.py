@@ -29,11 +29,11 @@ from tools.errors import ToolsError
 from tools.maps import open_map
 from tools.script import play_script
 
-__all__ = ["ScriptedMatch"]
+__all__ = ["LATE_TICKS", "ScriptedMatch"]
 
 LATE_TICKS = 6  # a round trip of 100 ms at 60 Hz
 SNAPSHOT_HZ = 30
-JOIN_EVERY_S = 1.0
+JOIN_EVERY_S = 0.25
 LINE_EVERY_S = 4.0  # of each player, on average
 LINE_WORDS_MAX = 14
 CHAT_STREAM = 4096  # of random numbers; far from those of worlds and games
@@ -54,6 +54,7 @@ class ScriptedMatch:
         replication: What tells the clients; `payload` and `length` are of the last tick.
         group: What the clients know; one row per client.
         due: Clients that were sent a snapshot in the last tick, int32.
+        messages: Payloads of the messages that everybody was sent in the last tick.
     """
 
     def __init__(self, players: int, *, map_source: str = "arena", seed: int = 1, told: bool = True) -> None:
@@ -88,7 +89,7 @@ class ScriptedMatch:
         self._lengths: I32 = np.zeros(players, np.int32)
         self._late: deque[tuple[int, I32, I32, U32]] = deque()
         self._codec = MessageCodec.to_client(self.world.game.actions, self.world.game.messages)
-        self._messages: list[bytes] = []
+        self.messages: list[bytes] = []
         self._words = SPOKEN.split()
 
     def play(self, ticks: int) -> Iterator[int]:
@@ -108,7 +109,7 @@ class ScriptedMatch:
         self._view.take()
 
     def payloads(self, seconds: float) -> Iterator[Payload]:
-        """Plays for so long and yields everything that clients would be sent, joins once a second.
+        """Plays for so long and yields everything that clients would be sent, joins four times a second.
 
         Args:
             seconds: Of the match.
@@ -118,7 +119,7 @@ class ScriptedMatch:
             for client in self.due.tolist():
                 length = int(self.replication.length[client])
                 yield Payload(PayloadClass.SNAPSHOT, self.replication.payload[client, :length].tobytes())
-            yield from (Payload(PayloadClass.MESSAGE, content) for content in self._messages)
+            yield from (Payload(PayloadClass.MESSAGE, content) for content in self.messages)
             if tick % every == 0:
                 yield Payload(PayloadClass.JOIN, pack_columns(self.join_rows()))
 
@@ -137,7 +138,7 @@ class ScriptedMatch:
             replication.acknowledge(client, sequence, mask)
         self._view.take()
         replication.commit(tick, self._view.ids)
-        self._messages = [*self._welcome(), *self._chat()]
+        self.messages = [*self._welcome(), *self._chat()]
         events, count = world.events, world.events.count
         if count and self._told:
             replication.push_events(
