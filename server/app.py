@@ -137,7 +137,8 @@ class Server:
         try:
             # The system's stamps make sense only beside the machine's own clock.
             stamped = isinstance(self.clock, SystemClock)
-            self.socket = self._stack.enter_context(ServerSocket(bind, stamped=stamped))
+            opened = ServerSocket(bind, buffer_bytes=config.socket_buffer_bytes, stamped=stamped)
+            self.socket = self._stack.enter_context(opened)
             self.card = self._make_card()
             self.host = Host(
                 protocol_id=self.card.protocol_id,

@@ -52,6 +52,12 @@ class ServerConfig(BaseModel):
     public_address: str = Field(
         default="", description="HOST:PORT that clients are told, where that differs from the socket's"
     )
+    socket_buffer_bytes: int = Field(
+        default=4 << 20,
+        ge=1 << 16,
+        le=1 << 28,
+        description="asked of the system for datagrams that wait, each way; more than fit are dropped, and counted",
+    )
     clients_max: int = Field(default=1000, ge=1, le=10_000, description="clients at once; more are denied")
     relevant_max: int = Field(
         default=64, ge=1, le=128, description="entities a client is told of at once, the nearest first"

@@ -201,7 +201,7 @@ class Watch:
         metrics["overruns"] = stats.overruns
         metrics["bytes_in"], metrics["bytes_out"] = counts["received_bytes"], counts["sent_bytes"]
         metrics["packets_in"], metrics["packets_out"] = counts["received"], counts["sent"]
-        metrics["drops"] = int(parts.transport.host.drops.sum())
+        metrics["drops"] = int(parts.transport.host.drops.sum()) + counts.get("dropped_kernel", 0)
 
     def _fill_players(self) -> AnyArray:
         table = self._parts.world.players

@@ -163,6 +163,25 @@ def test_who_is_sent_away_learns_why_and_stays_away() -> None:
         assert clients.connected == 1
 
 
+def test_who_takes_less_than_it_is_told_is_sent_away_and_holds_nobody_up() -> None:
+    with playing(2, client_timeout_s=30) as (server, clients):
+        joined(server, clients)
+        slow, fast = (int(clients.connections.client_index[client]) for client in (0, 1))
+        clients.sockets.rebind(0)
+        clients.leave(0, server.clock.now_ns())  # without a word: its farewell comes from a port that nobody knows
+        clients.flush()
+        for number in range(200):
+            server.transport.tell([slow], "notice", f"{number} {'x' * 180}")
+        server.transport.tell([fast], "say", 7, "on it goes")
+        play(server, clients, 60)
+        assert server.transport.untold > 0
+        assert clients.heard == [(1, "on it goes")]
+        play(server, clients, 300)
+        assert server.transport.kicks == 1
+        assert server.host.connected_clients().tolist() == [fast]
+        assert (server.sessions.playing, server.sessions.away) == (1, 0)
+
+
 def test_a_block_arrives_whole_beside_a_match_that_goes_on() -> None:
     content = np.random.default_rng(4).bytes(150_000)
     with playing(2) as (server, clients):
