@@ -12,7 +12,7 @@ OUT = "Tuple((u4[:,::1], u1[:,::1]))"  # the same bytes as words and as bytes, o
 
 
 @kernel(
-    f"(i4[:,:,::1], i8[:,:,::1], i8[:,::1], {TABLES}, {SCRATCH}, i8[::1], Tuple((u4[:,::1], i8[::1])), u2[:,:,::1], i8,"
+    f"(i4[:,:,::1], i8[:,::1], i8[:,::1], {TABLES}, {SCRATCH}, i8[::1], Tuple((u4[:,::1], i8[::1])), u2[:,:,::1], i8,"
     f" {OUT}, i8[::1])",
     counted=False,
 )
@@ -40,7 +40,7 @@ def encode_frames(
     return total
 
 
-@kernel(f"(i4[:,:,::1], i8[:,:,::1], i8[:,::1], {TABLES}, {SCRATCH}, u2[:,:,::1], i8, {OUT})", counted=False)
+@kernel(f"(i4[:,:,::1], i8[:,::1], i8[:,::1], {TABLES}, {SCRATCH}, u2[:,:,::1], i8, {OUT})", counted=False)
 def decode_frames(
     frames: I32, wide: I64, bits: I64, tables: tuple[I16, I32, I16, I16], scratch: tuple[I64, I64, I64, I64],
     chances: U16, ranged: int, out: tuple[U32, U8],

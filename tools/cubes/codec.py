@@ -127,7 +127,7 @@ class _Chain:
             raise ToolsError(f"cubes: state is {frames.dtype}; give int32, C-contiguous")
         cubes = frames.shape[1]
         self.frames, self.codec = frames, codec
-        self._wide: I64 = frames.view(np.int64)
+        self._wide: I64 = frames.reshape(len(frames), -1).view(np.int64)
         self._bits: I64 = np.zeros((RING, -(-cubes // WORD)), np.int64)
         self._scratch = make_scratch(cubes)
         self._chances: list[U16] = [codec.chances.copy() for _ in range(BASELINE)]

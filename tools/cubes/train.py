@@ -74,7 +74,7 @@ def node_chances(lengths: U8, counts: F64, parents: F64) -> F64:
 def list_symbols(frames: I32) -> I32:
     """Mood, raw context and token of every symbol of a set of frames, shape (n, 3)."""
     cubes = frames.shape[1]
-    wide, bits = frames.view(np.int64), np.zeros((RING, -(-cubes // WORD)), np.int64)
+    wide, bits = frames.reshape(len(frames), -1).view(np.int64), np.zeros((RING, -(-cubes // WORD)), np.int64)
     scratch, moods = make_scratch(cubes), np.zeros(cubes + 1, np.int64)
     _, ends, symbols, _ = scratch
     parts: list[I32] = []
