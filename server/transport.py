@@ -147,10 +147,7 @@ class Transport:
         self.endpoint.compose(nothing, np.zeros(0, np.uint8), np.zeros(0, np.int64), nothing, now_ns)
         self.host.send(*self.endpoint.outgoing(), now_ns)
         self.socket.send(self.host.outgoing)
-        for client in self.host.connected_clients().tolist():
-            self.host.disconnect(client, now_ns, detail="the server stops")
-            if self.host.outgoing.count > self.host.outgoing.capacity - 16:
-                self.socket.send(self.host.outgoing)
+        self.host.disconnect_all(now_ns, detail="the server stops")
         self.socket.send(self.host.outgoing)
 
     def statistics(self) -> dict[str, float]:
