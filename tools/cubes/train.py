@@ -24,7 +24,7 @@ __all__ = ["Tables", "list_symbols", "train_tables"]
 
 Tables = tuple[I16, U8, U16]  # maps, code lengths, chances by mood and code
 
-CODES = {"x": 64, "y": 32, "z": 32, "q0": 32, "q1": 32, "q2": 32, "choice": 6, "gap": 2}
+CODES = {"x": 32, "y": 16, "z": 16, "q0": 16, "q1": 16, "q2": 16, "choice": 6, "gap": 2}
 ALPHABET = {"x": SYMBOLS, "y": SYMBOLS, "z": SYMBOLS, "q0": 39, "q1": 39, "q2": 39, "choice": 8, "gap": 44}
 ROUNDS = 12
 PARENT_WEIGHT = 4.0  # tokens' worth of the field's own distribution in every context
