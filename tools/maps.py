@@ -1,24 +1,30 @@
-"""`hitreg map import|info|view`: bring maps in, look at what they hold, and draw them."""
+"""`hitreg map import|info|view|bake`: bring maps in, look at what they hold, draw them, and see what sees what."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from server.errors import MapError
 from server.maps import load_geometry, load_map
+from server.maps.limits import COORDINATE_M_MAX
 from sim.worldmap import TriggerKind, WorldMap
 from tools.errors import ToolsError
 from tools.openarena import fetch_maps, map_names, map_path
+
+if TYPE_CHECKING:
+    from sim.visibility import VisibilityMap  # late, so that no command but `bake` declares its kernels
 
 __all__ = ["OPENARENA", "app", "open_map"]
 
 app = typer.Typer(help="Import maps, look at what they hold, and draw them.", no_args_is_help=True)
 
 OPENARENA = "openarena:"
+EYE_M = 1.2  # above the feet
 SOURCE_HELP = "A .bsp, .pk3#MAP, .glb, .gltf, .obj, .png or .npz file, arena, arena:SIZE, or openarena:MAP."
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP)]
 
@@ -141,6 +147,73 @@ def view(
             typer.echo(str(target))
 
     _or_exit(work)
+
+
+def _eye(text: str | None, world: WorldMap) -> tuple[float, float, float]:
+    """The point `X,Y,Z` [m], or the eye of who stands at the first spawn point."""
+    if text is None:
+        x, y, z = world.spawns[0].position
+        return x, y, z + EYE_M
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ToolsError(f"--from = {text}: must be three numbers of metres, X,Y,Z") from None
+    if not all(abs(value) <= COORDINATE_M_MAX for value in (x, y, z)):
+        raise ToolsError(f"--from = {text}: must be within {COORDINATE_M_MAX:g} m of the origin")
+    return x, y, z
+
+
+def _baked_facts(known: "VisibilityMap") -> dict[str, Any]:
+    """What a map's visibility holds, as plain numbers."""
+    seen, grown = float(known.seen().mean()), float(known.grown().mean())
+    return {
+        "cells": len(known),
+        "voxels": len(known.voxels()[0]),
+        "voxel_m": known.pitch_m,
+        "memory_bytes": known.nbytes,
+        "pairs_seen": round(seen, 4),
+        "pairs_left_to_rays": round(grown - seen, 4),
+        "pairs_hidden": round(1.0 - grown, 4),
+    }
+
+
+@app.command("bake")
+def bake(
+    source: Source,
+    *,
+    picture: Annotated[Path | None, typer.Option(help="Draw what sees what into this PNG file.")] = None,
+    eye: Annotated[str | None, typer.Option("--from", help="X,Y,Z [m]: draw what is seen from here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Work out which parts of a map see each other, keep it in the cache, and print how much is hidden."""
+
+    def work() -> None:
+        from server.maps.visibility import load_visibility
+
+        if picture is not None and picture.suffix.lower() != ".png":
+            raise ToolsError(f"--picture = {picture}: must end in .png")
+        world = open_map(source)
+        point = _eye(eye, world)
+        begun = time.perf_counter()
+        known, _ = load_visibility(world)
+        facts = {"name": world.name, **_baked_facts(known), "seconds": round(time.perf_counter() - begun, 2)}
+        typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(f"{k:18} {v}" for k, v in facts.items()))
+        if picture is not None:
+            _draw_visibility(known, point, picture)
+
+    _or_exit(work)
+
+
+def _draw_visibility(known: "VisibilityMap", eye: tuple[float, float, float], target: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from server.maps.visibility_plate import visibility_plate
+
+    try:
+        Image.fromarray(visibility_plate(known, np.array(eye))).save(target)
+    except OSError as error:
+        raise ToolsError(f"--picture = {target}: {error.strerror or error}; choose another place") from error
 
 
 @app.command("openarena")
