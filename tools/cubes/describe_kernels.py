@@ -169,7 +169,7 @@ def describe(now: I32, cube: int, context: int, feature: I64, symbols: I64, at: 
     return describe_turn(now, cube, moved, feature, symbols, at + 3), moved
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def describe_one(
     frames: I32, frame: int, cube: int, history: int, changed: int, feature: I64, symbols: I64, at: int
 ) -> tuple[int, int]:
