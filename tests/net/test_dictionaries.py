@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_every_flipped_bit_of_a_file_is_found() -> None:
             Dictionary.from_bytes(bytes(data), source="x.hrdict")
         data[at] ^= 1 << at % 8
     assert Dictionary.from_bytes(bytes(data), source="x.hrdict") == small_dictionary()
+
+
+@pytest.mark.parametrize(("at", "value"), [(8, 9), (9, 1)], ids=["class", "zero"])
+def test_a_whole_file_of_a_later_version_is_refused(at: int, value: int) -> None:
+    data = bytearray(small_dictionary().to_bytes())
+    data[at] = value
+    data[50:66] = hashlib.blake2b(data[:50] + data[66:], digest_size=16).digest()
+    with pytest.raises(NetError, match="^x: class = .: unknown here"):
+        Dictionary.from_bytes(bytes(data), source="x")
 
 
 @pytest.mark.parametrize("cut", [0, 7, 40, 69, -1])
