@@ -60,7 +60,7 @@ def test_a_whole_file_of_a_later_version_is_refused(at: int, value: int) -> None
     data = bytearray(small_dictionary().to_bytes())
     data[at] = value
     data[50:66] = hashlib.blake2b(data[:50] + data[66:], digest_size=16).digest()
-    with pytest.raises(NetError, match="^x: class = .: unknown here"):
+    with pytest.raises(NetError, match=r"^x: class = .: unknown here"):
         Dictionary.from_bytes(bytes(data), source="x")
 
 
