@@ -64,6 +64,9 @@ def bake(
         sight: Geometry of its `sight_world`.
         navigation: Where players can walk on it.
         options: How finely.
+
+    Raises:
+        VisibilityError: The map falls into more separate places than there may be cells.
     """
     options = options or BakeOptions()
     figures = _lattice(navigation, options)
