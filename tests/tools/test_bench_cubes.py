@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sim.arrays import I32, AnyArray
 from tests.reference.cubes import golomb_frame_bytes, string_text
 from tools.bench import cubes as bench
+from tools.cubes import codec as coding
 from tools.cubes.codec import FIRST_FRAME, HIGH, LOW, Codec, FrameDecoder, FrameEncoder, load_codec, make_codec
 from tools.cubes.data import generate_cubes, load_cubes
 from tools.cubes.golomb_kernels import golomb_frames
@@ -192,6 +193,19 @@ def test_training_makes_what_it_was_trained_on_smaller(codec: Codec, lively: I32
         encoder = FrameEncoder(lively, each)
         sizes.append(sum(len(encoder.shareable(frame)) for frame in range(FIRST_FRAME, len(lively))))
     assert sizes[1] < sizes[0]
+
+
+def test_a_frame_that_has_no_room_is_refused(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = wild(9)
+    monkeypatch.setattr(coding, "frame_words", lambda _cubes: 100)
+    with pytest.raises(ToolsError, match="frame 12 takes more than 400 bytes"):
+        FrameEncoder(frames, codec).own(FIRST_FRAME)
+
+
+def test_without_data_the_bench_makes_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "FRAMES", 40)
+    cases = [entry.case for entry in bench.run([])]
+    assert {"shareable seed 1 (made)", "own-stream seed 1 (made)"} <= set(cases)
 
 
 def test_generated_frames_follow_from_the_seed_and_stay_in_range(lively: I32) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from sim.arrays import I32, I64, U8, U16, U32
 from tools.bench.harness import Row, row
 from tools.cubes.batch_kernels import decode_frames, encode_frames
-from tools.cubes.codec import FIRST_FRAME, STRING_WORDS, Codec, Scratch, load_codec, make_scratch
+from tools.cubes.codec import FIRST_FRAME, STRING_WORDS, Codec, Scratch, frame_words, load_codec, make_scratch
 from tools.cubes.data import generate_cubes, load_cubes
 from tools.cubes.describe_kernels import BASELINE, RING, WORD
 from tools.cubes.golomb_kernels import golomb_frames
@@ -46,7 +46,7 @@ class Pass:
         self.scratch: Scratch = make_scratch(cubes)
         self.moods: I64 = np.zeros(cubes + 1, np.int64)
         self.records: tuple[U32, I64] = (np.zeros((cubes, STRING_WORDS), np.uint32), np.zeros(cubes, np.int64))
-        words: U32 = np.zeros((count, cubes * STRING_WORDS + 16), np.uint32)  # the system gives only pages written to
+        words: U32 = np.zeros((count, frame_words(cubes)), np.uint32)  # the system gives only pages written to
         self.out: tuple[U32, U8] = (words, words.view(np.uint8))
         self.sizes: I64 = np.zeros(count, np.int64)
 
@@ -81,6 +81,8 @@ class Pass:
             ToolsError: A frame differs.
         """
         self.encode()
+        if (self.sizes < 0).any():
+            raise ToolsError(f"bench cubes: {name}: a frame takes more than {self.out[1].shape[1]} bytes")
         for frame in range(FIRST_FRAME, len(self.frames)):
             self.out[1][frame, self.sizes[frame] : self.sizes[frame] + 64] = 0
         self.decode()

@@ -16,7 +16,7 @@ from sim.arrays import I16, I32, I64, U8, U16, U32, AnyArray
 from tools.cubes.coder_kernels import LENGTH_AT, assemble_frame, write_stream, write_strings
 from tools.cubes.decode_kernels import QUICK, decode_frame
 from tools.cubes.describe_kernels import BASELINE, MOODS, RING, SYMBOLS_MAX, WORD, describe_frame, mark_changes
-from tools.cubes.model_kernels import COLUMNS, FEATURES, SYMBOLS
+from tools.cubes.model_kernels import COLUMNS, FEATURES, FIRST, SYMBOLS
 from tools.cubes.prefix import tree_edges, words_of
 from tools.errors import ToolsError
 
@@ -32,6 +32,7 @@ __all__ = [
     "FrameEncoder",
     "Scratch",
     "check_frames",
+    "frame_words",
     "load_codec",
     "make_codec",
     "make_scratch",
@@ -41,6 +42,7 @@ TABLES_FILE = Path(__file__).with_name("tables.npz")
 FIRST_FRAME = 2 * BASELINE  # the first that is coded; those before it are what the receiver has
 LOW = np.array([0, 0, 0, 0, -(1 << 17), -(1 << 17), 0, 0])  # by column
 HIGH = np.array([3, 511, 511, 511, (1 << 17) - 1, (1 << 17) - 1, (1 << 14) - 1, 1])
+FRAME_SLACK = 64  # words that a frame may take beyond STRING_WORDS a cube
 STRING_WORDS = 16  # a record is at most 7 · (15 + 22) + 15 bits
 Coder = tuple[I16, I32, I16, I16]  # maps, codes, tree, quick
 Scratch = tuple[I64, I64, I64, I64]  # cubes, ends, symbols, features
@@ -85,6 +87,7 @@ def make_codec(maps: I16, lengths: U8, chances: U16) -> Codec:
         chances: Chance of a 0 at each node in 1/65536, by mood, shape (MOODS · codes, `SYMBOLS`).
     """
     assert chances.shape == (MOODS * len(lengths), SYMBOLS)
+    assert len(maps) == FIRST[-1]
     codes, trees, quick = (np.ascontiguousarray(part) for part in zip(*(_tree(row) for row in lengths), strict=True))
     return Codec((np.ascontiguousarray(maps), codes, trees, quick), chances)
 
@@ -93,6 +96,11 @@ def load_codec() -> Codec:
     """The codec with the tables that are shipped."""
     with np.load(TABLES_FILE) as stored:
         return make_codec(stored["maps"], stored["lengths"], stored["chances"])
+
+
+def frame_words(cubes: int) -> int:
+    """The longest frame [32-bit words]: records that take more make `FrameEncoder.own` refuse."""
+    return cubes * STRING_WORDS + FRAME_SLACK
 
 
 def make_scratch(cubes: int) -> Scratch:
@@ -153,7 +161,7 @@ class FrameEncoder(_Chain):
         self.strings: U32 = np.zeros((cubes, STRING_WORDS), np.uint32)
         self.lengths: I64 = np.zeros(cubes, np.int64)
         self._moods: I64 = np.zeros(cubes + 1, np.int64)
-        self._words: U32 = np.zeros(cubes * STRING_WORDS + 16, np.uint32)
+        self._words: U32 = np.zeros(frame_words(cubes), np.uint32)
         self._out: U8 = self._words.view(np.uint8)
 
     def describe(self, frame: int) -> tuple[int, int]:
@@ -176,7 +184,7 @@ class FrameEncoder(_Chain):
         )  # fmt: skip
 
     def stream(self, frame: int, count: int, known: int) -> int:
-        """Write the described frame by the range coder, which learns; its size in bytes."""
+        """Write the described frame by the range coder, which learns; its size in bytes, below 0 if it has no room."""
         chances = self._chances[frame % BASELINE]
         return int(write_stream(self.codec.coder, self._scratch, self._moods, count, known, chances, self._out))
 
@@ -187,9 +195,16 @@ class FrameEncoder(_Chain):
         return self._out[: self.assemble(count, known)].tobytes()
 
     def own(self, frame: int) -> bytes:
-        """A frame of a stream of one's own."""
+        """A frame of a stream of one's own.
+
+        Raises:
+            ToolsError: It is longer than `frame_words` allows; the stream is of no use from then on.
+        """
         count, known = self.describe(frame)
-        return self._out[: self.stream(frame, count, known)].tobytes()
+        size = self.stream(frame, count, known)
+        if size < 0:
+            raise ToolsError(f"cubes: frame {frame} takes more than {len(self._out)} bytes; code fewer cubes")
+        return self._out[:size].tobytes()
 
 
 class FrameDecoder(_Chain):
@@ -206,7 +221,7 @@ class FrameDecoder(_Chain):
         frames = np.zeros((count, *first.shape[1:]), np.int32)
         frames[:FIRST_FRAME] = first
         super().__init__(frames, codec)
-        self._words: U32 = np.zeros(frames.shape[1] * STRING_WORDS + 16, np.uint32)
+        self._words: U32 = np.zeros(frame_words(frames.shape[1]), np.uint32)
         self._data: U8 = self._words.view(np.uint8)
 
     def decode(self, frame: int, payload: bytes, *, own: bool) -> I32:

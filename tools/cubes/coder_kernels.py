@@ -12,7 +12,7 @@ written.
 
 from sim.arrays import I16, I32, I64, U8, U16, U32
 from sim.jit import kernel
-from tools.cubes.describe_kernels import SCRATCH
+from tools.cubes.describe_kernels import MISSING, SCRATCH
 from tools.cubes.model_kernels import COUNT_AT, PLAIN_AT, TOKEN_AT
 
 __all__ = ["FULL", "LENGTH_AT", "TABLES", "TOP", "assemble_frame", "learn", "write_stream", "write_strings"]
@@ -26,6 +26,7 @@ COUNT_MASK = (1 << (PLAIN_AT - COUNT_AT)) - 1
 LOW32 = (1 << 32) - 1
 RATE = 6  # a chance moves by 1/64 of what it was wrong
 TOP = 1 << 24
+RECORD_BYTES_MAX = 192  # nine words of 15 bits, each bit at its dearest, 10 bits, and plain ones
 FULL = (1 << 32) - 1
 
 
@@ -202,12 +203,14 @@ def write_stream(
     tables: tuple[I16, I32, I16, I16], scratch: tuple[I64, I64, I64, I64], moods: I64, count: int, known: int,
     chances: U16, out: U8,
 ) -> int:  # fmt: skip
-    """Write a described frame by the range coder, and let `chances` learn from it; its size in bytes."""
+    """Write a described frame by the range coder, and let `chances` learn from it; its size, or `MISSING`: no room."""
     maps, codes, tree, _ = tables
     _, ends, symbols, state = scratch
     state[0], state[1], state[2] = 0, FULL, 0
     at = 0
     for index in range(max(count, known + 1)):
+        if state[2] + RECORD_BYTES_MAX > out.shape[0]:
+            return MISSING
         end = ends[index] if index < count else at + 1  # with no further cubes their number, 0, comes last
         while at < end:
             symbol = symbols[at]

@@ -42,7 +42,7 @@ from tools.cubes.model_kernels import (
     residual_of,
 )
 
-__all__ = ["decode_frame"]
+__all__ = ["QUICK", "decode_frame"]
 
 FAR = 1 << 17  # a coordinate that no sender sends, and no prediction overflows with
 QUICK = 8  # bits that are looked up at once
