@@ -64,7 +64,7 @@ def _handshake_us() -> float:
     now, unix_s = 10**12, 10**9
     host = Host(
         protocol_id=PROTOCOL, private_key=KEY, addresses=[SERVER], clients_max=HANDSHAKES, now_ns=now,
-        unix_ns=unix_s * 10**9,
+        unix_ns=unix_s * 10**9, handshakes_max=HANDSHAKES,
     )  # fmt: skip
     clients, batch, spent_ns = ClientGroup(HANDSHAKES, protocol_id=PROTOCOL), Datagrams(BATCH), 0
     homes = [parse_address(f"10.0.{client >> 8}.{client & 255}:4000").row() for client in range(HANDSHAKES)]
@@ -91,6 +91,7 @@ def _handshake_us() -> float:
             host.outgoing.address[at] = SERVER.row()
         clients.receive(host.outgoing, now)
         host.outgoing.clear()
+        host.tick(now)
     return spent_ns / 1e3 / HANDSHAKES
 
 
