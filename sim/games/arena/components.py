@@ -5,7 +5,7 @@ import numpy as np
 from sim.schema import Component, Wire, column
 from sim.weapons import WEAPONS_MAX
 
-__all__ = ["Arms", "Match", "Name", "Powers", "Score"]
+__all__ = ["Arms", "Gait", "Match", "Name", "Powers", "Score"]
 
 
 class Arms(Component, name="arms"):
@@ -26,6 +26,12 @@ class Powers(Component, name="powers"):
     regeneration_s = column(np.float64, unit="s")
     battle_suit_s = column(np.float64, unit="s")
     active = column(np.uint8, wire=Wire(bits=3))
+
+
+class Gait(Component, name="gait"):
+    """What makes footsteps regular; see `sim.games.arena.steps_kernels`."""
+
+    walked_m = column(np.float64, unit="m")
 
 
 class Score(Component, name="score"):
