@@ -199,6 +199,7 @@ class Frame:
         rows = parts.sessions.row
         playing = rows >= 0
         replication.view[playing] = self._view.position[world.players.slot_base + rows[playing]]
+        replication.client_team[playing] = replication.team[world.players.slot_base + rows[playing]]
         replication.refresh(world.tick, self._view.position)
 
     def _encode(self) -> None:

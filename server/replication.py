@@ -243,7 +243,7 @@ class Replication:
         self._slots = (slots, np.zeros((clients, SLOT_COUNT), dtype=np.uint64), self.told, self.factor)
         self._sent = (
             np.full((clients, PACKET_COLUMNS, SENT_RING), -1, dtype=np.int32),
-            np.zeros((clients, SENT_RING, BITSET_WORDS), dtype=np.uint64),
+            np.zeros((clients, SENT_RING, BITSET_WORDS), dtype=np.int64),
         )
 
     def _allocate_events(self, specs: Sequence[EventSpec]) -> None:
@@ -304,6 +304,7 @@ class Replication:
         self.interval[client] = self.limits.interval_ticks
         self.budget[client] = self.limits.budget_bytes
         self.own_id[client] = self.length[client] = self.client_team[client] = 0
+        self.owner[self.owner == client] = -1
         columns = self._slots[0]
         columns[STATE, client], columns[ENTITY, client] = FREE, -1
         self.told[client], self.factor[client] = 1, 16

@@ -66,7 +66,7 @@ from server.slots import (
     World,
 )
 from sim.arrays import I32, I64, U8, U32, U64
-from sim.jit import kernel
+from sim.jit import kernel, lowest_bit
 
 __all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "acknowledge", "assemble"]
 
@@ -113,25 +113,23 @@ Out = tuple[U8, I32]
 
 
 @kernel(counted=False)
-def _promote(c: int, top: int, tick: int, slots: Slots, carried: U64) -> None:
+def _promote(c: int, tick: int, slots: Slots, carried: I64) -> None:
     """Take note that the packet of `tick` that carried these slots has arrived."""
     columns = slots[0]
     born, baseline, state, entity = columns[BORN, c], columns[BASELINE, c], columns[STATE, c], columns[ENTITY, c]
-    one = np.uint64(1)
     for word in range(2):
         updated, left = carried[word], carried[2 + word]
-        for i in range(min(64, top - 64 * word)):
-            place = 64 * word + i
-            if updated & one != np.uint64(0) and born[place] <= tick and baseline[place] < tick:
+        while updated != 0:
+            place = 64 * word + lowest_bit(updated)
+            updated &= updated - 1
+            if born[place] <= tick and baseline[place] < tick:
                 baseline[place] = tick
-            updated >>= one
-        place = 64 * word
-        while left != np.uint64(0):
-            if left & one != np.uint64(0) and state[place] >= LEAVING and born[place] <= tick:
+        while left != 0:
+            place = 64 * word + lowest_bit(left)
+            left &= left - 1
+            if state[place] >= LEAVING and born[place] <= tick:
                 state[place] = HIDDEN_SLOT if entity[place] >= 0 and state[place] == LEAVING else FREE
                 baseline[place] = NO_BASELINE
-            left >>= one
-            place += 1
 
 
 @kernel(counted=False)
@@ -147,7 +145,7 @@ def _acknowledge_one(sequence: int, c: int, client: I64, slots: Slots, sent: Sen
     packet[SEQUENCE, row] = -1
     tick = int(np.int64(packet[TICK, row]))
     client[ACKED_TICK] = max(client[ACKED_TICK], tick)
-    _promote(c, int(np.int64(client[TOP])), tick, slots, carried[row])
+    _promote(c, tick, slots, carried[row])
     return 1
 
 
@@ -361,14 +359,14 @@ def _put_head(tick: int, client: I64, owner: U8, out: U8) -> int:
 
 
 @kernel(counted=False)
-def _put_leaves(c: int, client: I64, slots: Slots, carried: U64, out: U8, at: int) -> int:
+def _put_leaves(c: int, client: I64, slots: Slots, carried: I64, out: U8, at: int) -> int:
     """Write the list of slots to leave, and remember it as carried; the byte after it."""
     count = 0
     for place in range(client[TOP]):
         state = slots[0][STATE, c, place]
         if state >= LEAVING:
             out[at + 1 + count] = place | (128 if state == DESPAWNED else 0)
-            carried[2 + (place >> 6)] |= np.uint64(1) << np.uint64(place & 63)
+            carried[2 + (place >> 6)] |= 1 << (place & 63)
             count += 1
     out[1] |= HAS_LEAVES
     out[at] = count
@@ -393,18 +391,18 @@ def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64)
 
 
 @kernel(counted=False)
-def _put_bitmap(count: int, draft: I64, carried: U64, out: U8, at: int) -> int:
+def _put_bitmap(count: int, draft: I64, carried: I64, out: U8, at: int) -> int:
     """Write which slots have a record, and remember them as carried; the byte after it."""
     last = -1
     for i in range(count):
         if draft[BITS, i] > 0:
             place = draft[PLACE, i]
-            carried[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+            carried[place >> 6] |= 1 << (place & 63)
             last = place
     size = (last + 8) >> 3
     out[at] = size
     for j in range(size):
-        out[at + 1 + j] = int(np.int64(carried[j >> 3] >> np.uint64(8 * (j & 7)))) & 255
+        out[at + 1 + j] = carried[j >> 3] >> (8 * (j & 7)) & 255
     return int(at + 1 + size)
 
 
@@ -437,7 +435,7 @@ def _put_records(tick: int, common: int, count: int, arena: I64, draft: Draft, s
 
 
 @kernel(counted=False)
-def _open_row(tick: int, sequence: int, packet: I32, carried: U64) -> int:
+def _open_row(tick: int, sequence: int, packet: I32, carried: I64) -> int:
     """Make room in the ring of packets sent; the row. Its former packet, if not acknowledged by now, is given up."""
     row = sequence % packet.shape[1]
     packet[SEQUENCE, row] = sequence

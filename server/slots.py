@@ -42,8 +42,8 @@ Slots = tuple[I32, U64, U8, U8]
 SEQUENCE, TICK = 0, 1
 PACKET_COLUMNS = 2
 BITSET_WORDS = 4
-SENT_TYPE = "Tuple((i4[:,:,::1], u8[:,:,::1]))"
-Sent = tuple[I32, U64]
+SENT_TYPE = "Tuple((i4[:,:,::1], i8[:,:,::1]))"
+Sent = tuple[I32, I64]
 
 ACTIVE, AT_ONCE, INTERVAL, BUDGET, NEXT_SEQUENCE, LAST_TICK, ACKED_TICK, TOP = 0, 1, 2, 3, 4, 5, 6, 7
 INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, OWN_ROW = 8, 9, 10, 11, 12

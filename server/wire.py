@@ -1,8 +1,8 @@
 """The world as clients are told of it: which columns, quantised how, and each player's own raw state.
 
 Every replicated entity has one row of integers: position and velocity, the number of its kind, then each further column
-that some kind declares with `wire=` for everyone, in the order of declaration. Kinds without a column carry 0 there.
-Columns for owners or team mates alone stay out of the shared records.
+that some kind declares with `wire=`: those for everyone, then those for team mates, then those for owners, in the order
+of declaration. Kinds without a column carry 0 there. A client is sent the fields up to its own level.
 """
 
 from dataclasses import dataclass
@@ -40,14 +40,17 @@ def owner_layout() -> OwnerLayout:
     return OwnerLayout((*OWNER_FIELDS, *told, OwnerField("alive", "u1", 1, predicted=False)))
 
 
+LEVELS = {Audience.EVERYONE: 0, Audience.TEAM: 1, Audience.OWNER: 2}
+
+
 def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
-    """Further replicated columns by name, in the order of declaration."""
+    """Further replicated columns by name, by audience, then in the order of declaration."""
     found: dict[str, Column[np.generic]] = {}
     for kind in game.kinds:
         for component in kind.components:
             for declared in component.columns.values():
                 wire = declared.wire
-                if not kind.replicated or wire is None or wire.role or wire.audience is not Audience.EVERYONE:
+                if not kind.replicated or wire is None or wire.role:
                     continue
                 if declared.shape:
                     raise GameError(
@@ -55,7 +58,13 @@ def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
                         f"{declared.shape} and wire=: only position and velocity are vectors on the wire"
                     )
                 found[f"{component.component_name}.{declared.name}"] = declared
-    return found
+    return dict(sorted(found.items(), key=_level_of))
+
+
+def _level_of(item: tuple[str, Column[np.generic]]) -> int:
+    wire = item[1].wire
+    assert wire is not None
+    return LEVELS[wire.audience]
 
 
 def field_table(game: GameSpec, *, tick_hz: int) -> FieldTable:
@@ -68,13 +77,21 @@ def field_table(game: GameSpec, *, tick_hz: int) -> FieldTable:
     position, velocity = Motion.position.wire, Motion.velocity.wire
     assert position is not None
     assert velocity is not None
-    fields = [FieldSpec(f"position.{axis}", position.bits, signed=True, step=position.step) for axis in "xyz"]
-    fields += [FieldSpec(f"velocity.{axis}", velocity.bits, signed=True, step=velocity.step) for axis in "xyz"]
+    fields = [
+        FieldSpec(f"{name}.{axis}", wire.bits, signed=True, step=wire.step, bound=wire.bound)
+        for name, wire in (("position", position), ("velocity", velocity))
+        for axis in "xyz"
+    ]
     fields.append(FieldSpec("kind", max(len(game.kinds) - 1, 1).bit_length(), signed=False))
     for name, declared in _others(game).items():
         wire = declared.wire
         assert wire is not None
-        fields.append(FieldSpec(name, wire.bits, signed=wire.signed, step=wire.step))
+        fields.append(
+            FieldSpec(
+                name, wire.bits, signed=wire.signed, step=wire.step, level=LEVELS[wire.audience], bound=wire.bound,
+                wraps=wire.wraps,
+            )
+        )  # fmt: skip
     return FieldTable(fields, tick_hz=tick_hz)
 
 
@@ -136,6 +153,10 @@ class WireView:
             quantise_vectors(motion.velocity[:count], scale, 3, table_info.table, rows)
         for copy in self._copies:
             self._copy(copy, fields, table_info.table)
+        for table in self._told:
+            if Vitals in table:
+                base, count = table.slot_base, table.high_water
+                self._replication.team[base : base + count] = table[Vitals].team[:count]
 
     def _copy(self, copy: _Copy, fields: I32, widths: AnyArray) -> None:
         base, count = copy.table.slot_base, copy.table.high_water

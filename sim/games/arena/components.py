@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.schema import Component, Wire, column
+from sim.schema import Audience, Component, Wire, column
 from sim.weapons import WEAPONS_MAX
 
 __all__ = ["Arms", "Gait", "Match", "Name", "Powers", "Score"]
@@ -12,7 +12,7 @@ class Arms(Component, name="arms"):
     """Weapons and ammunition; arrays by weapon are indexed by its number."""
 
     weapon = column(np.uint8, wire=Wire(bits=4))
-    owned = column(np.uint16)
+    owned = column(np.uint16, wire=Wire(bits=16, audience=Audience.OWNER))
     cooldown_s = column(np.float64, unit="s")
     reloading_s = column(np.float64, unit="s")
     loaded = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
