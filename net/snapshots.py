@@ -34,13 +34,16 @@ slot cannot be seen in the wrong order. Quake III's snapshots (Book 2005, id's c
 Tribes' scoped ghosts (Frohnmayer and Gift 2000) are the models.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from net.errors import NetError
-from net.snapshots_kernels import MOTION_FIELDS
+from net.records import Reckoning, RecordFields, build_codec, build_lengths
+from net.records_kernels import MOTION_FIELDS, SPEED_BASE, Codec
 from sim.arrays import I64
 
 __all__ = [
@@ -67,14 +70,23 @@ EVENT_POSITION_SCALE = 64.0
 EVENT_VECTOR_SCALE = 256.0
 VELOCITY_SCALE_MAX = 1 << 24
 ORDER_MAX = 16
+KIND_NAME = "kind"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
     """One replicated number: value = integer · `step`.
 
-    `bits` from 1 to 32 is its width; `order` the exp-Golomb order of its residual (None: half the width less one,
-    or raw for four bits and fewer; not below `bits`: raw).
+    Attributes:
+        name: Unique in its table.
+        bits: Width, 1 to 32.
+        signed: Whether negative values occur.
+        step: Size of one quantum, in the field's unit.
+        order: Order of the exp-Golomb code of records that are not shared (None: chosen by width).
+        level: Who is told: 0 everyone, 1 the team, 2 the owner.
+        bound: Error that dead reckoning may make before clients are told anew, in the field's unit; 0: none.
+        wraps: Whether it is an angle that goes round: 2^bits steps are one turn.
+        angle: Whether it is an angle, which changes often and by little; records have better codes for the first two.
     """
 
     name: str
@@ -82,6 +94,10 @@ class FieldSpec:
     signed: bool
     step: float = 1.0
     order: int | None = None
+    level: int = 0
+    bound: float = 0.0
+    wraps: bool = False
+    angle: bool = False
 
 
 class FieldTable:
@@ -91,14 +107,19 @@ class FieldTable:
         fields: As given.
         table: Width, sign and code order per field, shape (fields, 3), int64; what kernels take.
         velocity_scale: Position units per velocity unit and tick, times 65,536.
+        count: How many fields a record of each level has: everyone, team, owner, self (which leaves out the motion).
+        bound: Error bound of each field in steps, shape (fields,), int64; 0: exact.
+        reckoning: How each kind goes on, by number.
+        codec: What record kernels take (net/records_kernels.py).
     """
 
-    def __init__(self, fields: Sequence[FieldSpec], *, tick_hz: float) -> None:
+    def __init__(self, fields: Sequence[FieldSpec], *, tick_hz: float, reckoning: Sequence[Reckoning] = ()) -> None:
         """Check the fields and derive what the kernels need.
 
         Args:
-            fields: In wire order; position and velocity first, each axis with one step and signed.
+            fields: In wire order; position and velocity first, each axis with one step and signed; then by level.
             tick_hz: Simulation ticks per second.
+            reckoning: Of each kind, as numbered by the field `kind`; empty: all go on from their velocity.
 
         Raises:
             NetError: A field is out of its limits, or the motion is not first.
@@ -113,6 +134,26 @@ class FieldTable:
             raise NetError(
                 f"fields: velocity step {fields[3].step} is {scale:g} position steps a tick; keep it below 256"
             )
+        public, team = (sum(f.level <= level for f in fields) for level in (0, 1))
+        self.count = (public, team, len(fields), len(fields))
+        self.bound: I64 = np.array([int(f.bound / f.step) for f in fields], dtype=np.int64)
+        self.reckoning = tuple(reckoning)
+        self._parts = self._record_fields()
+        self.codec: Codec = build_codec(self._parts, self.reckoning)
+
+    def _record_fields(self) -> RecordFields:
+        fields = self.fields
+        angles = [i for i, f in enumerate(fields) if i >= MOTION_FIELDS and f.angle and f.level == 0]
+        kinds = [i for i, f in enumerate(fields) if i >= MOTION_FIELDS and f.name == KIND_NAME]
+        return RecordFields(
+            bits=tuple(f.bits for f in fields),
+            signed=tuple(f.signed for f in fields),
+            count=self.count,
+            steps=(fields[0].step, fields[3].step),
+            angles=tuple(angles[:2]),
+            kind=kinds[0] if kinds else -1,
+            scale=self.velocity_scale,
+        )
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -127,6 +168,28 @@ class FieldTable:
             if field.name == name:
                 return i
         raise NetError(f"fields: no field is called {name!r}; there are {', '.join(f.name for f in self.fields)}")
+
+    def describe(self) -> dict[str, object]:
+        """All that a client in another language needs to decode records, as JSON can carry it."""
+        parts = self._parts
+        return {
+            "fields": [
+                {"name": f.name, "bits": f.bits, "signed": f.signed, "step": f.step, "level": f.level}
+                for f in self.fields
+            ],
+            "count": list(self.count),
+            "angles": list(parts.angles),
+            "kind": parts.kind,
+            "scale": self.velocity_scale,
+            "speed_base": int(self.codec[1][SPEED_BASE]),
+            "reckoning": self.codec[2].tolist(),
+            "lengths": build_lengths(parts),
+        }
+
+    def digest(self) -> str:
+        """32 hexadecimal digits that differ whenever records would not be understood."""
+        text = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _order(field: FieldSpec) -> int:
@@ -148,6 +211,13 @@ def _check(fields: Sequence[FieldSpec], tick_hz: float) -> None:
             raise NetError(f"fields: {field.name} has step {field.step}; give it a positive number")
         if field.order is not None and not 0 <= field.order <= max(ORDER_MAX, field.bits):
             raise NetError(f"fields: {field.name} has order {field.order}; give it 0 to {ORDER_MAX}, or its width")
+        if field.level not in {0, 1, 2} or not 0.0 <= field.bound < float("inf"):
+            raise NetError(
+                f"fields: {field.name} has level {field.level}, bound {field.bound}; give it 0 to 2, and ≥ 0"
+            )
+    levels = [field.level for field in fields]
+    if levels != sorted(levels) or levels[MOTION_FIELDS - 1] != 0:
+        raise NetError(f"fields: levels {levels} must not go down, and motion is for everyone (0); reorder the fields")
     for group in (fields[:3], fields[3:MOTION_FIELDS]):
         if len({field.step for field in group}) != 1 or not all(field.signed for field in group):
             raise NetError(f"fields: {', '.join(f.name for f in group)} must be signed and share one step")
