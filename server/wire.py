@@ -49,6 +49,8 @@ def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
                 wire = declared.wire
                 if not kind.replicated or wire is None or wire.role or wire.audience is not Audience.EVERYONE:
                     continue
+                if wire.zone:  # told apart from these records (`server.zone_state`)
+                    continue
                 if declared.shape:
                     raise GameError(
                         f"game {game.name!r}: column {component.component_name}.{declared.name} has shape "

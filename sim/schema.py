@@ -64,6 +64,8 @@ class Wire:
         signed: Whether negative values occur.
         role: `position` and `velocity` columns take part in prediction; at most one of each per entity kind.
         audience: Who is told.
+        zone: Whether every client of the zone knows it of every entity, wherever that is: names, scores, doors. Such a
+            column may have any shape; it travels apart from positions (`net.zone`), and changes seldom.
     """
 
     bits: int
@@ -71,11 +73,14 @@ class Wire:
     signed: bool = False
     role: str = ""
     audience: Audience = Audience.EVERYONE
+    zone: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what no codec could carry."""
         if not 1 <= self.bits <= 32 or not self.step > 0.0 or self.role not in {"", "position", "velocity"}:
             raise DeclarationError(f"{self!r}: bits must be 1..32, step > 0, role '', 'position' or 'velocity'")
+        if self.zone and (self.role or self.audience is not Audience.EVERYONE):
+            raise DeclarationError(f"{self!r}: zone=True is for everyone, and has no role")
 
 
 class Column(Generic[ScalarT]):
