@@ -54,7 +54,6 @@ from server.slots import (
     LEAD,
     LIVE,
     MARKS,
-    NO_BASELINE,
     OWN_ROW,
     OWNER_BYTES,
     OWNER_ONLY,

@@ -5,18 +5,20 @@ that some kind declares with `wire=`: those for everyone, then those for team ma
 of declaration. Kinds without a column carry 0 there. A client is sent the fields up to its own level.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from net.owner import OwnerField, OwnerLayout
+from net.records import Reckoning
 from net.snapshots import FieldSpec, FieldTable
 from net.snapshots_kernels import quantise_scalars, quantise_vectors
 from server.errors import GameError
 from server.replication import HIDDEN, Replication
 from sim.arrays import F64, I32, U64, AnyArray
 from sim.components import Look, Motion, Stance, Vitals
-from sim.plugin import GameSpec
+from sim.plugin import GameSpec, Kind
 from sim.schema import Audience, Column
 from sim.table import Table
 from sim.world import World
@@ -51,6 +53,8 @@ def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
             for declared in component.columns.values():
                 wire = declared.wire
                 if not kind.replicated or wire is None or wire.role:
+                    continue
+                if wire.zone:  # told apart from these records (`server.zone_state`)
                     continue
                 if declared.shape:
                     raise GameError(
@@ -89,10 +93,27 @@ def field_table(game: GameSpec, *, tick_hz: int) -> FieldTable:
         fields.append(
             FieldSpec(
                 name, wire.bits, signed=wire.signed, step=wire.step, level=LEVELS[wire.audience], bound=wire.bound,
-                wraps=wire.wraps,
+                wraps=wire.wraps, angle=declared.unit.startswith("turn"),
             )
         )  # fmt: skip
-    return FieldTable(fields, tick_hz=tick_hz)
+    reckoning = [
+        _reckoning(game, kind, [field.name for field in fields], position.step, tick_hz) for kind in game.kinds
+    ]
+    return FieldTable(fields, tick_hz=tick_hz, reckoning=reckoning)
+
+
+def _reckoning(game: GameSpec, kind: Kind, names: Sequence[str], step: float, tick_hz: int) -> Reckoning:
+    """How entities of a kind go on from a state."""
+    falls = kind.falls
+    if falls is None:
+        return Reckoning()
+    if falls.column not in names:
+        raise GameError(
+            f"game {game.name!r}: kind {kind.name!r} falls by {falls.column!r}, which no client is told of; give one of"
+            f" {', '.join(names[7:])}"
+        )
+    gain = round(-falls.gravity / step / tick_hz**2 * 65536)
+    return Reckoning(2, (0, 0, gain), names.index(falls.column), falls.mask, falls.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,11 @@ class Motion(Component, name="motion"):
     """Where something is and how it moves. For players the position is that of the feet."""
 
     position = column(
-        np.float64, shape=(3,), unit="m", wire=Wire(bits=22, step=1 / 128, signed=True, role="position", bound=0.03), persist=True
+        np.float64,
+        shape=(3,),
+        unit="m",
+        wire=Wire(bits=22, step=1 / 128, signed=True, role="position", bound=0.03),
+        persist=True,
     )
     velocity = column(np.float64, shape=(3,), unit="m/s", wire=Wire(bits=14, step=1 / 64, signed=True, role="velocity"))
 

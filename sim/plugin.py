@@ -14,7 +14,7 @@ from sim.events import EVENT_KINDS_MAX
 from sim.pipeline import System, order_systems
 from sim.schema import NAME_PATTERN, ActionSpec, Component, Direction, MessageSpec
 
-__all__ = ["CORE_EVENTS", "EVERYWHERE_M", "EventSpec", "Game", "GameSpec", "Kind", "Registration"]
+__all__ = ["CORE_EVENTS", "EVERYWHERE_M", "EventSpec", "Falls", "Game", "GameSpec", "Kind", "Registration"]
 
 KINDS_MAX = 64
 MESSAGES_MAX = 256
@@ -50,6 +50,22 @@ class EventSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Falls:
+    """When entities of a kind fall, for dead reckoning of the second order: while `column` & `mask` == `value`.
+
+    Attributes:
+        gravity: Downwards [m/s²].
+        column: A replicated integer column of the kind, as `component.column`.
+        mask, value: The condition on the number that is sent of it.
+    """
+
+    gravity: float
+    column: str
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of entity: a table of its own.
 
@@ -59,6 +75,7 @@ class Kind:
         capacity: Greatest number alive at once; when full, a spawn is refused with TableFullError.
         controlled: Whether players control entities of this kind; exactly one kind of a game does.
         replicated: Whether clients are told of entities of this kind.
+        falls: When they fall; None: they are reckoned to go on as they do.
     """
 
     name: str
@@ -66,6 +83,7 @@ class Kind:
     capacity: int
     controlled: bool = False
     replicated: bool = True
+    falls: Falls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +148,13 @@ class Registration:
         capacity: int,
         controlled: bool = False,
         replicated: bool = True,
+        falls: Falls | None = None,
     ) -> None:
         """Declare a kind of entity."""
         self._new("kind", name, [kind.name for kind in self._kinds], KINDS_MAX)
         if len({component.component_name for component in components}) != len(components) or not components:
             raise DeclarationError(f"kind {name!r}: give each component once, and at least one")
-        self._kinds.append(Kind(name, components, capacity, controlled=controlled, replicated=replicated))
+        self._kinds.append(Kind(name, components, capacity, controlled=controlled, replicated=replicated, falls=falls))
 
     def system(self, *systems: System) -> None:
         """Declare systems. Those of one call run in the order given; `after` and `before` place them among others."""

@@ -45,9 +45,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         limits = ReplicationLimits(relevant=self.relevant, interval_ticks=self.interval)
-        self.server = Replication(
-            TABLE, clients=self.clients, entities=self.count, events=EVENTS, limits=limits
-        )
+        self.server = Replication(TABLE, clients=self.clients, entities=self.count, events=EVENTS, limits=limits)
         self.group = ReplicaGroup(self.clients, TABLE)
         self.position: F64 = np.zeros((self.count, 3))
         self.position[:, 0] = np.arange(self.count)

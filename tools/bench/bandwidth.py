@@ -66,7 +66,9 @@ def _measure() -> list[Row]:
             told = np.flatnonzero((group.state_tick[client] == tick) & (group.entity_id[client] != 0))
             counts = [table.count[level] for level in group.level[client, told].tolist()]
             ours += int(match.replication.length[client])
-            theirs += _as_msgpack(tick, group.entity_id[client, told].tolist(), group.fields[client, told], counts, table)
+            theirs += _as_msgpack(
+                tick, group.entity_id[client, told].tolist(), group.fields[client, told], counts, table
+            )
             snapshots += 1
             updates += len(told)
             informed += int(np.count_nonzero(group.entity_id[client]))

@@ -10,8 +10,9 @@ from sim.games.arena.items import match_system, pickup_system
 from sim.games.arena.players import population_system, spawn_system
 from sim.games.arena.rules import ARMOURY, ITEMS, ArenaRules
 from sim.games.arena.steps import step_system
+from sim.motion_kernels import ON_GROUND
 from sim.pipeline import chain
-from sim.plugin import EVERYWHERE_M, Registration
+from sim.plugin import EVERYWHERE_M, Falls, Registration
 from sim.schema import ActionSpec, Field, FieldType, MessageSpec
 from sim.systems import Intent, contact_systems, input_system, motion_system
 
@@ -37,9 +38,10 @@ def declare(registration: Registration, rules: ArenaRules) -> None:
     """Declare the arena with the given rules."""
     registration.kind(
         "player", Motion, Look, Stance, Intent, Vitals, Arms, Powers, Score, Name, Gait,
-        capacity=PLAYERS_MAX, controlled=True,
+        capacity=PLAYERS_MAX, controlled=True, falls=Falls(20.0, "stance.flags", ON_GROUND, 0),
     )  # fmt: skip
-    registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX)
+    grenades = Falls(20.0, "projectile.weapon", 31, ARMOURY.number("grenade_launcher"))
+    registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX, falls=grenades)
     registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX)
     registration.kind("match", Match, capacity=1, replicated=False)
     declare_events(registration)

@@ -37,15 +37,15 @@ class Gait(Component, name="gait"):
 class Score(Component, name="score"):
     """What the scoreboard shows."""
 
-    points = column(np.int32, wire=Wire(bits=12, signed=True))
-    kills = column(np.int32, wire=Wire(bits=12))
-    deaths = column(np.int32, wire=Wire(bits=12))
+    points = column(np.int32, wire=Wire(bits=12, signed=True, zone=True))
+    kills = column(np.int32, wire=Wire(bits=12, zone=True))
+    deaths = column(np.int32, wire=Wire(bits=12, zone=True))
 
 
 class Name(Component, name="name"):
     """A player's name in UTF-8, zero-filled."""
 
-    text = column(np.uint8, shape=(32,))
+    text = column(np.uint8, shape=(32,), wire=Wire(bits=8, zone=True))
 
 
 class Match(Component, name="match"):
