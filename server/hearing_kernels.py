@@ -15,6 +15,7 @@ from net.snapshots_kernels import encode_event
 from server.slots import (
     ACTIVE,
     COUNTS,
+    ENTITY,
     HEARD_MAX,
     LIVE,
     OWN_HEARD,
@@ -46,6 +47,7 @@ EVENT_BYTES_MAX = 96
 EVENT_AGE_MAX = 63
 EVENTS_PER_SNAPSHOT = 255
 BLUR_M = 4.0
+ROW_MASK = (1 << 24) - 1  # of an entity id
 SOUND, IMPLIED, PUBLIC = 1, 2, 4  # flags of a kind of event
 SENT, DEFERRED, LOST, UNSEEN = (COUNTS[f"events_{name}"] for name in ("sent", "deferred", "lost", "hidden"))
 WHOLE, VEILED, MOMENT, KIND_FLAGS = 0, 1, 2, 3  # columns of measure: bytes of both versions, tick, flags
@@ -131,24 +133,27 @@ def push_events(
 
 
 @kernel(counted=False)
-def _told_of(entity: np.uint64, top: int, c: int, slots: Slots) -> bool:
+def _told_of(entity: np.uint64, top: int, c: int, slots: Slots, known: U64) -> bool:
     """Whether a client is told of an entity now."""
-    state, held = slots[0][STATE, c], slots[1][c]
+    state, held = slots[1][STATE, c], slots[0][ENTITY, c]
+    row = int(np.int64(entity & np.uint64(ROW_MASK)))
+    if row >= known.shape[0] or known[row] != entity:
+        return False
     found = 0
     for place in range(top):
-        found |= int(held[place] == entity and state[place] == LIVE)
+        found |= int(held[place] == row and state[place] == LIVE)
     return found != 0
 
 
 @kernel(counted=False)
-def _version(k: int, c: int, top: int, own: np.uint64, slots: Slots, events: Events) -> int:
+def _version(k: int, c: int, top: int, own: np.uint64, slots: Slots, known: U64, events: Events) -> int:
     """Which version of an event a client may be told: 0 whole, 1 veiled, 2 none; 3: it finds out by itself."""
     zero = np.uint64(0)
     flags = events[1][k, KIND_FLAGS]
     whole = True
     for side in range(2):
         party = events[2][k, side]
-        if party != zero and party != own and not _told_of(party, top, c, slots):
+        if party != zero and party != own and not _told_of(party, top, c, slots, known):
             whole = False
     if whole:
         return 3 if flags & IMPLIED and events[2][k, 0] != zero and events[2][k, 0] != own else 0
@@ -157,9 +162,18 @@ def _version(k: int, c: int, top: int, own: np.uint64, slots: Slots, events: Eve
 
 @kernel(counted=False)
 def gather_events(
-    tick: int, c: int, room: int, hearers: Hearers, slots: Slots, events: Events, out: U8, at: int, counters: I64
+    tick: int,
+    c: int,
+    room: int,
+    hearers: Hearers,
+    slots: Slots,
+    known: U64,
+    events: Events,
+    out: U8,
+    at: int,
+    counters: I64,
 ) -> tuple[int, int]:
-    """Write the events that wait for client `c`, own ones first, into at most `room` bytes: how many, the byte after."""
+    """Write the events that wait for client `c`, own ones first, in at most `room` bytes: how many, the byte after."""
     client, own, waiting = hearers[0][c], hearers[2][c], hearers[3][c]
     data, measure, _, state, _ = events
     end, count, top = at + room, 0, int(np.int64(client[TOP]))
@@ -170,7 +184,7 @@ def gather_events(
             k = number % measure.shape[0]
             age = tick - measure[k, MOMENT]
             lost = (state[0] & 0x7FFFFFFF) - number > measure.shape[0] or age > EVENT_AGE_MAX
-            version = 2 if lost else (0 if ring == 1 else _version(k, c, top, own, slots, events))
+            version = 2 if lost else (0 if ring == 1 else _version(k, c, top, own, slots, known, events))
             if version <= 1:
                 length = int(np.int64(measure[k, version]))
                 if at + length > end or count == EVENTS_PER_SNAPSHOT:

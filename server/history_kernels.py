@@ -15,7 +15,7 @@ Fields without a bound are exact: `EXACT` of a level is the last tick at which o
 import numpy as np
 
 from net.records_kernels import CODEC_TYPE, Codec, expected
-from server.slots import CHANGED, EXACT, LEVELS, MARKS, STEADY, WORLD_TYPE, World
+from server.slots import CHANGED, EXACT, LEVELS, MARKS, NEVER, SPAWNED, STEADY, WORLD_TYPE, World
 from sim.arrays import I32, I64, U64
 from sim.jit import kernel
 
@@ -93,6 +93,7 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
         same = known[i] == identity[i]
         known[i] = identity[i]
         if identity[i] == np.uint64(0):
+            marks[i, SPAWNED] = NEVER
             continue
         rows = history[i]
         now = rows[tick % rows.shape[0]]
@@ -102,9 +103,10 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
             _compare(tick, now, rows[(tick - 1) % rows.shape[0]], bounds, marks[i])
             _reckon(tick, rows, marks[i], bounds, codec)
             continue
-        for m in range(MARKS):
+        for m in range(CHANGED, MARKS):
             marks[i, m] = tick
         if not same:
+            marks[i, SPAWNED] = tick
             fresh[count] = i
             count += 1
     return count

@@ -17,10 +17,12 @@ from server.slots import (
     COUNTS,
     DESPAWNED,
     ENTITY,
+    FACTOR,
     FREE,
     HIDDEN,
     HIDDEN_SLOT,
     LEAVING,
+    LEVEL,
     LIVE,
     NO_BASELINE,
     OWN_ROW,
@@ -28,7 +30,9 @@ from server.slots import (
     SENT,
     SLOT_COUNT,
     SLOTS_TYPE,
+    SPAWNED,
     STATE,
+    TOLD,
     TOP,
     WEIGHT,
     Slots,
@@ -54,9 +58,9 @@ Choice = tuple[I32, I64, U8]
 # viewers: client columns, view point
 VIEWERS_TYPE = "Tuple((i8[:,::1], f8[:,::1]))"
 Viewers = tuple[I64, F64]
-# entities: id, position, rule, client that owns it, importance
-ENTITIES_TYPE = "Tuple((u8[::1], f8[:,::1], u1[::1], i4[::1], u1[::1]))"
-Entities = tuple[U64, F64, U8, I32, U8]
+# entities: id, position, rule, client that owns it, importance, marks
+ENTITIES_TYPE = "Tuple((u8[::1], f8[:,::1], u1[::1], i4[::1], u1[::1], i4[:,::1]))"
+Entities = tuple[U64, F64, U8, I32, U8, I32]
 # frame of the cells, f8[4]: origin x and y [m], size [m], cells a side
 
 
@@ -72,7 +76,7 @@ def _column(value: float, origin: float, size: float, side: int) -> int:
 @kernel(f"({ENTITIES_TYPE}, f8, {CELLS_TYPE}, f8[::1])", counted=False)
 def build_cells(entities: Entities, range_m: float, cells: Cells, frame: F64) -> int:
     """Sort the entities that are seen by range into square cells, frame[3] a side; list the others. How many others."""
-    identity, position, rule, _, _ = entities
+    identity, position, rule, _, _, _ = entities
     start, item, other, cell_of, place = cells
     zero = np.uint64(0)
     low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
@@ -146,7 +150,7 @@ def _near(view: F64, own_row: int, range_2: tuple[float, float], cells: Cells, f
 @kernel(counted=False)
 def _ruled(client: int, own_row: int, others: int, entities: Entities, cells: Cells, count: int, choice: Choice) -> int:
     """Add the client's own entity, those for everyone, and those it owns, as if at no distance."""
-    identity, _, rule, owner, _ = entities
+    identity, _, rule, owner, _, _ = entities
     if own_row >= 0 and identity[own_row] != np.uint64(0) and rule[own_row] != HIDDEN:
         choice[1][count] = _key(own_row, 0.0)
         count += 1
@@ -185,13 +189,13 @@ def _smallest_first(keys: I64, count: int, wanted: int) -> None:
 
 
 @kernel(counted=False)
-def _note_held(identity: U64, client: I64, c: int, slots: Slots, choice: Choice) -> None:
+def _note_held(marks: I32, client: I64, c: int, slots: Slots, choice: Choice) -> None:
     """Fill in which slot holds each entity that still lives, those included that the client is to leave."""
-    entity, held = slots[0][ENTITY, c], slots[1][c]
+    entity, born = slots[0][ENTITY, c], slots[0][BORN, c]
     for place in range(client[TOP]):
         choice[2][place] = 0
         row = entity[place]
-        if row >= 0 and identity[row] == held[place]:
+        if row >= 0 and marks[row, SPAWNED] <= born[place]:
             choice[0][row] = place + 1
 
 
@@ -203,21 +207,21 @@ def _weight(key: int, importance: int) -> int:
 
 
 @kernel(counted=False)
-def _take(tick: int, c: int, place: int, entity: int, identity: np.uint64, slots: Slots) -> None:
+def _take(tick: int, c: int, place: int, entity: int, slots: Slots) -> None:
     """Let a free slot hold an entity, of which the client knows nothing yet."""
-    columns = slots[0]
-    columns[ENTITY, c, place], columns[STATE, c, place] = entity, HIDDEN_SLOT
-    columns[BASELINE, c, place], columns[BORN, c, place], columns[SENT, c, place] = NO_BASELINE, tick, tick - 1
-    slots[1][c, place] = identity
-    slots[2][c, place] = 1
+    columns, flags = slots
+    columns[ENTITY, c, place] = entity
+    columns[BASELINE, c, place], columns[BORN, c, place], columns[SENT, c, place] = NO_BASELINE, tick, NO_BASELINE
+    flags[STATE, c, place], flags[LEVEL, c, place] = HIDDEN_SLOT, 0
+    flags[TOLD, c, place], flags[FACTOR, c, place] = 1, 16
 
 
 @kernel(counted=False)
 def _assign(tick: int, c: int, client: I64, count: int, entities: Entities, slots: Slots, choice: Choice) -> int:
     """Keep or give a slot for each chosen key, and let the others go; how many found no free slot."""
     slot_of, keys, keep = choice
-    identity, importance = entities[0], entities[4]
-    state, entity_of, weight = slots[0][STATE, c], slots[0][ENTITY, c], slots[0][WEIGHT, c]
+    importance = entities[4]
+    state, entity_of, weight = slots[1][STATE, c], slots[0][ENTITY, c], slots[0][WEIGHT, c]
     free, refused, top = 0, 0, int(np.int64(client[TOP]))
     for i in range(count):
         entity = int(np.int64(keys[i] & ((1 << INDEX_BITS) - 1)))
@@ -229,7 +233,7 @@ def _assign(tick: int, c: int, client: I64, count: int, entities: Entities, slot
                 refused += 1
                 continue
             place = free
-            _take(tick, c, place, entity, identity[entity], slots)
+            _take(tick, c, place, entity, slots)
         keep[place] = 1
         weight[place] = _weight(int(np.int64(keys[i])), int(np.int64(importance[entity])))
         client[TOP] = max(client[TOP], place + 1)
@@ -237,21 +241,21 @@ def _assign(tick: int, c: int, client: I64, count: int, entities: Entities, slot
         if entity_of[place] >= 0:
             slot_of[entity_of[place]] = 0
         if keep[place] == 0 and state[place] != FREE:
-            _let_go(tick, place, identity, slots[1][c], state, entity_of, slots[0][BORN, c])
+            _let_go(tick, place, entities[5], state, entity_of, slots[0][BORN, c])
     while client[TOP] > 0 and state[client[TOP] - 1] == FREE:
         client[TOP] -= 1
     return refused
 
 
 @kernel(counted=False)
-def _let_go(tick: int, place: int, identity: U64, held: U64, state: I32, entity_of: I32, born: I32) -> None:
+def _let_go(tick: int, place: int, marks: I32, state: U8, entity_of: I32, born: I32) -> None:
     """Have the client empty a slot whose entity it is not to be told of any more, if it holds anything there."""
     row = entity_of[place]
     entity_of[place] = -1
     if state[place] == HIDDEN_SLOT:
         state[place] = FREE
     elif state[place] == LIVE:
-        state[place] = LEAVING if identity[row] == held[place] else DESPAWNED
+        state[place] = LEAVING if marks[row, SPAWNED] <= born[place] else DESPAWNED
         born[place] = tick
 
 
@@ -287,7 +291,7 @@ def refresh(
         clients[c, AT_ONCE] = 0
         refreshed += 1
         own_row = int(np.int64(clients[c, OWN_ROW]))
-        _note_held(entities[0], clients[c], c, slots, choice)
+        _note_held(entities[5], clients[c], c, slots, choice)
         count = _near(view[c], own_row, range_2, cells, frame, choice)
         count = _ruled(c, own_row, others, entities, cells, count, choice)
         if count > limit:
@@ -307,7 +311,7 @@ def offer(
 ) -> int:
     """Give what has come to life (rows[:fresh]) a slot with each client that it is within range of; how many slots."""
     clients, view = viewers
-    identity, position, rule, _, importance = entities
+    _, position, rule, _, importance, _ = entities
     given = 0
     for i in range(fresh):
         row = int(np.int64(rows[i]))
@@ -326,14 +330,14 @@ def offer(
                 or clients[c, OWN_ROW] == row
             ):
                 continue
-            state = slots[0][STATE, c]
+            state = slots[1][STATE, c]
             place = 0
             while place < SLOT_COUNT and state[place] != FREE:
                 place += 1
             if place == SLOT_COUNT:
                 counters[SLOTS_FULL] += 1
                 continue
-            _take(tick, c, place, row, identity[row], slots)
+            _take(tick, c, place, row, slots)
             slots[0][WEIGHT, c, place] = _weight(_key(row, distance_2), int(np.int64(importance[row])))
             clients[c, TOP] = max(clients[c, TOP], place + 1)
             given += 1

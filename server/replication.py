@@ -33,7 +33,7 @@ from server.errors import ServerError
 from server.hearing_kernels import EVENT_BYTES_MAX, IMPLIED, PUBLIC, SOUND, push_events
 from server.history_kernels import commit
 from server.relevance_kernels import build_cells, offer, refresh
-from server.replication_kernels import BUDGET_MIN, DRAFT_COLUMNS, acknowledge, assemble
+from server.replication_kernels import BUDGET_MIN, DRAFT_COLUMNS, SHARED_LEVELS, acknowledge, assemble
 from server.slots import (
     ACTIVE,
     AT_ONCE,
@@ -44,6 +44,7 @@ from server.slots import (
     COUNTERS,
     ENTITY,
     EVERYONE,
+    FACTOR,
     FREE,
     HEARD_MAX,
     HIDDEN,
@@ -61,8 +62,10 @@ from server.slots import (
     SEQUENCE,
     SLOT_COLUMNS,
     SLOT_COUNT,
+    SLOT_FLAGS,
     STATE,
     TARGET_LEAD,
+    TOLD,
     ZONE_BYTES,
     ZONE_OFFSET,
 )
@@ -205,7 +208,7 @@ class Replication:
         self._records = (
             self.table.codec,
             np.zeros(self.limits.arena_words, dtype=np.int64),
-            np.full((2, ring, entities, 2), -1, dtype=np.int64),
+            np.full((SHARED_LEVELS * ring * entities, 2), -1, dtype=np.int64),
             np.array([0, ring - ring // 4, share_records], dtype=np.int64),
         )
         rows = [(int(f.bound / f.step), f.bits, int(f.wraps), f.level) for f in self.table.fields]
@@ -234,12 +237,14 @@ class Replication:
         self.owner_section: U8 = np.zeros((clients, OWNER_BYTES_MAX), dtype=np.uint8)
         self.payload: U8 = np.zeros((clients, PAYLOAD_BYTES), dtype=np.uint8)
         self.length: I32 = np.zeros(clients, dtype=np.int32)
-        slots: I32 = np.zeros((SLOT_COLUMNS, clients, SLOT_COUNT), dtype=np.int32)
-        slots[ENTITY] = -1
-        self.candidate: I32 = slots[ENTITY]
-        self.told: U8 = np.ones((clients, SLOT_COUNT), dtype=np.uint8)
-        self.factor: U8 = np.full((clients, SLOT_COUNT), 16, dtype=np.uint8)
-        self._slots = (slots, np.zeros((clients, SLOT_COUNT), dtype=np.uint64), self.told, self.factor)
+        rows = clients // 8 * 8 + 9  # one more than a multiple of 8, or a slot's columns would lie 4 kB apart: see slots
+        columns_of_slots: I32 = np.zeros((SLOT_COLUMNS, rows, SLOT_COUNT), dtype=np.int32)
+        columns_of_slots[ENTITY] = -1
+        flags: U8 = np.zeros((SLOT_FLAGS, rows, SLOT_COUNT), dtype=np.uint8)
+        self.candidate: I32 = columns_of_slots[ENTITY, :clients]
+        self.told: U8 = flags[TOLD, :clients]
+        self.factor: U8 = flags[FACTOR, :clients]
+        self._slots = (columns_of_slots, flags)
         self._sent = (
             np.full((clients, PACKET_COLUMNS, SENT_RING), -1, dtype=np.int32),
             np.zeros((clients, SENT_RING, BITSET_WORDS), dtype=np.int64),
@@ -304,9 +309,7 @@ class Replication:
         self.budget[client] = self.limits.budget_bytes
         self.own_id[client] = self.length[client] = self.client_team[client] = 0
         self.owner[self.owner == client] = -1
-        columns = self._slots[0]
-        columns[STATE, client], columns[ENTITY, client] = FREE, -1
-        self.told[client], self.factor[client] = 1, 16
+        self._slots[1][STATE, client], self.candidate[client] = FREE, -1
         self._sent[0][client, SEQUENCE] = -1
 
     def quantise_vectors(self, name: str, values: F64) -> int:
@@ -387,7 +390,7 @@ class Replication:
             How many clients were refreshed.
         """
         limits = self.limits
-        entities = (self._world[0], position, self.rule, self.owner, self.importance)
+        entities = (self._world[0], position, self.rule, self.owner, self.importance, self._world[1])
         enter_2, exit_2 = limits.range_enter_m**2, limits.range_exit_m**2
         fresh = min(self._fresh_count, OFFERED_MAX)
         offer(tick, fresh, enter_2, self._viewers, entities, self._slots, self._fresh, self.counters)
@@ -460,4 +463,5 @@ class Replication:
         return self._held(client, HIDDEN_SLOT)
 
     def _held(self, client: int, state: int) -> U64:
-        return np.sort(self._slots[1][client][self._slots[0][STATE, client] == state])
+        rows = self.candidate[client][self._slots[1][STATE, client] == state]
+        return np.sort(self._world[0][rows[rows >= 0]])

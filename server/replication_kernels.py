@@ -35,6 +35,7 @@ from server.slots import (
     DESPAWNED,
     ENTITY,
     EXACT,
+    FACTOR,
     FREE,
     HIDDEN_SLOT,
     INPUT_TICK,
@@ -46,19 +47,25 @@ from server.slots import (
     LIVE,
     NEXT_SEQUENCE,
     NO_BASELINE,
+    OWN_HEARD,
+    OWN_READ,
     OWN_ROW,
     OWNER_BYTES,
+    READ,
     SENT,
     SENT_TYPE,
     SEQUENCE,
     SLOTS_TYPE,
+    SPAWNED,
     STATE,
     STEADY,
     TARGET_LEAD,
     TICK,
+    TOLD,
     TOP,
     WEIGHT,
     WORLD_TYPE,
+    WRITTEN,
     ZONE_BYTES,
     ZONE_OFFSET,
     Sent,
@@ -68,7 +75,7 @@ from server.slots import (
 from sim.arrays import I32, I64, U8, U32, U64
 from sim.jit import kernel, lowest_bit
 
-__all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "acknowledge", "assemble"]
+__all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "SHARED_LEVELS", "acknowledge", "assemble"]
 
 (
     SNAPSHOTS, PAYLOAD, RECORDS, FULL, ENCODED, DEFERRED, AT_REST, AS_RECKONED, UNDER_WAY, ARENA_FULL, LEAVES, ACKS,
@@ -92,14 +99,17 @@ RECORDS_HEAD = 18  # bitmap with its length, and the common age
 BUDGET_MIN = 768  # header, owner section, all leaves and the largest record always fit
 PAYLOAD_MAX = 1200
 AGE_BITS = 6
+NEW_TICKS = 64  # what an entity that was never sent counts as having waited
+WAITED_MAX = 1 << 20
 IN_FLIGHT_TICKS = 2  # beyond the age of the newest acknowledgement, before what was sent counts as lost
-ENTRY_BITS, ENTRY_OFFSET, ENTRY_TICK = 11, 22, 30  # of a cache entry, from the lowest bit
+ENTRY_BITS, ENTRY_OFFSET = 11, 22  # of a cache entry, from the lowest bit; then 30 bits of the tick
+BITS_MASK, PLACE_MASK, STAMP_MASK = (1 << 11) - 1, (1 << 33) - 1, (1 << 30) - 1
 
-# records: codec; arena of words; cache by (level, baseline row, entity, entry and first word); state: words used, age
+# records: codec; arena of words; cache by (level, age, entity), an entry and the first word each; state: words used, age
 # at which an unchanged baseline is renewed, whether records are shared
-RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[:,:,:,::1], i8[::1]))"
+RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[:,::1], i8[::1]))"
 Records = tuple[Codec, I64, I64, I64]
-# entities: client that owns it, team; and per client its team
+# ties: of each entity the client that owns it and its team, of each client its team
 TIES_TYPE = "Tuple((i4[::1], u1[::1], u1[::1]))"
 Ties = tuple[I32, U8, U8]
 # draft of one packet: columns below; the words of its records, and the same memory as bytes
@@ -116,7 +126,7 @@ Out = tuple[U8, I32]
 def _promote(c: int, tick: int, slots: Slots, carried: I64) -> None:
     """Take note that the packet of `tick` that carried these slots has arrived."""
     columns = slots[0]
-    born, baseline, state, entity = columns[BORN, c], columns[BASELINE, c], columns[STATE, c], columns[ENTITY, c]
+    born, baseline, entity, state = columns[BORN, c], columns[BASELINE, c], columns[ENTITY, c], slots[1][STATE, c]
     for word in range(2):
         updated, left = carried[word], carried[2 + word]
         while updated != 0:
@@ -185,121 +195,124 @@ def _encode(age: int, level: int, tick: int, entity: int, world: World, records:
 
 
 @kernel(counted=False)
-def _record(
-    age: int, level: int, tick: int, entity: int, world: World, records: Records, draft: I64, i: int, counters: I64
-) -> bool:
-    """Fill in row `i` of the draft with a record, encoded now if no client needed it before; whether there was room."""
-    arena, cache, state = records[1], records[2], records[3]
-    shared = level < SHARED_LEVELS and state[2] != 0
-    stamp = tick & ((1 << ENTRY_TICK) - 1)
-    slot = cache[min(level, SHARED_LEVELS - 1), age, entity]
-    if shared and slot[0] >> (ENTRY_BITS + ENTRY_OFFSET) == stamp:
-        draft[BITS, i] = slot[0] & ((1 << ENTRY_BITS) - 1)
-        draft[OFFSET, i] = slot[0] >> ENTRY_BITS & ((1 << ENTRY_OFFSET) - 1)
-        draft[FIRST, i] = slot[1]
-        return True
+def _make_record(
+    age: int, level: int, tick: int, entity: int, world: World, records: Records, entry: I64, counters: I64
+) -> int:
+    """Encode a record, and note it in its cache entry; its bits and place as an entry has them, −1: no room."""
+    arena, state = records[1], records[3]
     offset = state[0]
     if offset + RECORD_WORDS_MAX > arena.shape[0]:
         counters[ARENA_FULL] += 1
-        return False
+        return -1
     bits = _encode(age, level, tick, entity, world, records)
     counters[ENCODED] += 1
-    draft[BITS, i], draft[OFFSET, i], draft[FIRST, i] = bits, offset, arena[offset]
-    if shared:
-        slot[0] = (stamp << ENTRY_OFFSET | offset) << ENTRY_BITS | bits
-        slot[1] = arena[offset]
-    return True
+    found = (((tick & STAMP_MASK) << ENTRY_OFFSET) | offset) << ENTRY_BITS | bits
+    if level < SHARED_LEVELS and state[2] != 0:
+        entry[0] = found
+        entry[1] = arena[offset]
+    return found & PLACE_MASK
+
+
+@kernel(counted=False, merge=True)
+def _follow(tick: int, state: int, told: int, row: int, spawned: int, born: int) -> int:
+    """What a slot's state becomes with what happened to its entity and what the client may be told."""
+    if row >= 0 and spawned > born:
+        return FREE if state == HIDDEN_SLOT else DESPAWNED
+    if told == 0:
+        return LEAVING if state == LIVE else state
+    # Whether a client that was to leave has done so cannot be known: it is told in full, which is right in both cases.
+    return LIVE if row >= 0 and (state == HIDDEN_SLOT or state == LEAVING) else state
 
 
 @kernel(counted=False)
-def _follow(tick: int, place: int, row: int, c: int, own_row: int, known: U64, slots: Slots) -> int:
-    """Bring a slot's state up to date with the world, and with what the client may be told; the state."""
-    columns, told = slots[0], slots[2][c, place] | np.uint8(row == own_row)
-    state = columns[STATE, c, place]
-    if row >= 0 and known[row] != slots[1][c, place]:
+def _enter(tick: int, c: int, place: int, state: int, slots: Slots) -> None:
+    """Let a slot come into another state at `tick`."""
+    columns, flags = slots
+    if state == FREE or state == DESPAWNED:
         columns[ENTITY, c, place] = -1
-        state = FREE if state == HIDDEN_SLOT else DESPAWNED
-    elif state == LIVE and told == 0:
-        state = LEAVING
-    elif told != 0 and row >= 0 and (state == HIDDEN_SLOT or state == LEAVING):
-        # Whether a client that was to leave has done so cannot be known: a full record is right in both cases.
-        state = LIVE
-        columns[BASELINE, c, place] = NO_BASELINE
-        columns[SENT, c, place] = tick - 1
-    if state != columns[STATE, c, place]:
-        columns[STATE, c, place] = state
-        columns[BORN, c, place] = tick
-    return int(np.int64(state))
+    columns[BASELINE, c, place], columns[BORN, c, place], columns[SENT, c, place] = NO_BASELINE, tick, NO_BASELINE
+    flags[STATE, c, place] = state
 
 
-@kernel(counted=False)
-def _level(c: int, row: int, client: I64, ties: Ties) -> int:
+@kernel(counted=False, merge=True)
+def _level(c: int, row: int, own_row: int, team: int, owner: I32, teams: U8) -> int:
     """As whom a client is told of an entity."""
-    if client[OWN_ROW] == row:
+    if own_row == row:
         return SELF_LEVEL
-    if ties[0][row] == c:
+    if owner[row] == c:
         return OWNER_LEVEL
-    if ties[2][c] != 0 and ties[1][row] == ties[2][c]:
+    if team != 0 and teams[row] == team:
         return TEAM_LEVEL
     return PUBLIC_LEVEL
 
 
-@kernel(counted=False)
-def _quiet(
-    tick: int, baseline: int, last: int, flight: int, renewal: int, level: int, mark: I32, counters: I64
-) -> bool:
-    """Whether nothing needs to be said to who acknowledged `baseline`, and was told last at `last` (−1: never)."""
-    since = int(np.int64(mark[EXACT + min(level, OWNER_LEVEL)]))
-    if level != SELF_LEVEL:
-        since = max(since, int(np.int64(mark[STEADY])))
+@kernel(counted=False, merge=True)
+def _quiet(tick: int, baseline: int, last: int, flight: int, renewal: int, since: int) -> int:
+    """Why nothing needs to be said to who acknowledged `baseline` and was told last at `last`: a counter, or 0.
+
+    since: Tick from which on every state is good enough.
+    """
     if baseline >= since and tick - baseline < renewal:
-        counters[AT_REST if mark[CHANGED] <= baseline else AS_RECKONED] += 1
-        return True
+        return AS_RECKONED
     if last > baseline and last >= since and tick - last <= flight:
-        counters[UNDER_WAY] += 1
-        return True
-    return False
+        return UNDER_WAY
+    return 0
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _draft(
     tick: int, c: int, client: I64, slots: Slots, world: World, records: Records, ties: Ties, draft: I64, counters: I64
 ) -> tuple[int, int, int]:
     """List the records this client needs now: how many, their bits with ages, and how many slots it is to leave."""
-    known, marks, history, clock = world
-    columns = slots[0]
-    entity, baseline_of, sent, born = columns[ENTITY, c], columns[BASELINE, c], columns[SENT, c], columns[BORN, c]
-    oldest = max(clock[1], tick - history.shape[1] + 1)
-    renewal = records[3][1]
+    known, marks, ring, broken = world[0], world[1], world[2].shape[1], world[3][1]
+    flags, cache, state = slots[1], records[2], records[3]
+    entity, baselines, born, sent = slots[0][ENTITY, c], slots[0][BASELINE, c], slots[0][BORN, c], slots[0][SENT, c]
+    states, levels, told = flags[STATE, c], flags[LEVEL, c], flags[TOLD, c]
+    owner, teams, team = ties[0], ties[1], int(np.int64(ties[2][c]))
+    oldest = max(broken, tick - ring + 1)
+    renewal, stamp = state[1], tick & STAMP_MASK
     flight = min(tick - client[ACKED_TICK] + IN_FLIGHT_TICKS, renewal) if client[ACKED_TICK] > 0 else 0
-    own_row = int(np.int64(client[OWN_ROW]))
+    own_row = client[OWN_ROW]
     count, total, leaves = 0, 0, 0
     for place in range(client[TOP]):
-        if columns[STATE, c, place] == FREE:
+        was = int(np.int64(states[place]))
+        if was == FREE:
             continue
         row = int(np.int64(entity[place]))
-        state = _follow(tick, place, row, c, own_row, known, slots)
-        if state != LIVE:
-            leaves += 1 if state >= LEAVING else 0
+        may = 1 if row == own_row else int(np.int64(told[place]))
+        now = _follow(tick, was, may, row, marks[max(row, 0), SPAWNED], born[place])
+        if now != was:
+            _enter(tick, c, place, now, slots)
+        if now != LIVE:
+            leaves += 1 if now >= LEAVING else 0
             continue
-        level = _level(c, row, client, ties)
-        if level != columns[LEVEL, c, place]:
-            columns[LEVEL, c, place] = level
-            baseline_of[place], born[place], sent[place] = NO_BASELINE, tick, tick - 1
-        baseline = int(np.int64(baseline_of[place]))
-        last = int(np.int64(sent[place]))
-        if last < born[place]:
-            last = -1
-        if baseline < oldest:
-            baseline = NO_BASELINE
-        if _quiet(tick, baseline, last, flight, renewal, level, marks[row], counters):
+        level = _level(c, row, own_row, team, owner, teams)
+        if level != levels[place]:
+            levels[place] = level
+            _enter(tick, c, place, LIVE, slots)
+        baseline = baselines[place] if baselines[place] >= oldest else NO_BASELINE
+        last = sent[place]
+        since = marks[row, EXACT + min(level, OWNER_LEVEL)]
+        if level != SELF_LEVEL:
+            since = max(since, marks[row, STEADY])
+        why = _quiet(tick, baseline, last, flight, renewal, since)
+        if why != 0:
+            counters[AT_REST if why == AS_RECKONED and marks[row, CHANGED] <= baseline else why] += 1
             continue
         age = tick - baseline if baseline != NO_BASELINE else 0
-        if _record(age, level, tick, row, world, records, draft, count, counters):
-            draft[PLACE, count], draft[AGE, count] = place, age
-            total += draft[BITS, count] + 1 + AGE_BITS
-            counters[FULL] += 1 if age == 0 else 0
-            count += 1
+        at = (min(level, SHARED_LEVELS - 1) * ring + age) * known.shape[0] + row
+        found = cache[at, 0]
+        if found >> (ENTRY_BITS + ENTRY_OFFSET) != stamp or level >= SHARED_LEVELS or state[2] == 0:
+            found = _make_record(age, level, tick, row, world, records, cache[at], counters)
+            if found < 0:
+                continue
+        found &= PLACE_MASK
+        draft[PLACE, count], draft[AGE, count], draft[BITS, count] = place, age, found & BITS_MASK
+        draft[OFFSET, count] = found >> ENTRY_BITS
+        draft[FIRST, count] = records[1][found >> ENTRY_BITS]
+        total += (found & BITS_MASK) + 1 + AGE_BITS
+        counters[FULL] += 1 if age == 0 else 0
+        count += 1
     return count, total, leaves
 
 
@@ -311,10 +324,11 @@ def _choose(tick: int, c: int, count: int, room: int, slots: Slots, draft: I64) 
     ascending of slot, each that still fits is taken, so the most urgent is always taken: one that is passed over gains
     on the others every tick until it is the most urgent.
     """
-    columns, factor = slots[0], slots[3]
+    columns, factor = slots[0], slots[1][FACTOR]
     for i in range(count):  # insertion sort: at most 128, and only where the budget binds
         place = draft[PLACE, i]
-        waited = min(tick - int(np.int64(columns[SENT, c, place])), 1 << 20)
+        last = int(np.int64(columns[SENT, c, place]))
+        waited = min(tick - last, WAITED_MAX) if last >= 0 else NEW_TICKS
         priority = int(np.int64(columns[WEIGHT, c, place])) * max(int(np.int64(factor[c, place])), 1) * waited
         draft[PRIORITY, i] = priority
         j = i
@@ -334,7 +348,7 @@ def _choose(tick: int, c: int, count: int, room: int, slots: Slots, draft: I64) 
     return chosen
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_head(tick: int, client: I64, owner: U8, out: U8) -> int:
     """Write header and owner section; the byte after them."""
     applied = tick - client[INPUT_TICK]
@@ -363,7 +377,7 @@ def _put_leaves(c: int, client: I64, slots: Slots, carried: I64, out: U8, at: in
     """Write the list of slots to leave, and remember it as carried; the byte after it."""
     count = 0
     for place in range(client[TOP]):
-        state = slots[0][STATE, c, place]
+        state = slots[1][STATE, c, place]
         if state >= LEAVING:
             out[at + 1 + count] = place | (128 if state == DESPAWNED else 0)
             carried[2 + (place >> 6)] |= 1 << (place & 63)
@@ -373,7 +387,7 @@ def _put_leaves(c: int, client: I64, slots: Slots, carried: I64, out: U8, at: in
     return at + 1 + count
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64) -> int:
     """Write the section of zone-wide state, if it fits; the byte after it."""
     length = client[ZONE_BYTES]
@@ -390,7 +404,7 @@ def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64)
     return int(at + 2 + length)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_bitmap(count: int, draft: I64, carried: I64, out: U8, at: int) -> int:
     """Write which slots have a record, and remember them as carried; the byte after it."""
     last = -1
@@ -406,7 +420,7 @@ def _put_bitmap(count: int, draft: I64, carried: I64, out: U8, at: int) -> int:
     return int(at + 1 + size)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_records(tick: int, common: int, count: int, arena: I64, draft: Draft, sent: I32, out: U8, at: int) -> int:
     """Write the common age and the chosen records as one string of bits; the byte after it."""
     table, words, octets = draft
@@ -434,7 +448,7 @@ def _put_records(tick: int, common: int, count: int, arena: I64, draft: Draft, s
     return int(at + 1 + size)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _open_row(tick: int, sequence: int, packet: I32, carried: I64) -> int:
     """Make room in the ring of packets sent; the row. Its former packet, if not acknowledged by now, is given up."""
     row = sequence % packet.shape[1]
@@ -445,7 +459,7 @@ def _open_row(tick: int, sequence: int, packet: I32, carried: I64) -> int:
     return int(row)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _assemble_one(
     c: int,
     tick: int,
@@ -472,11 +486,12 @@ def _assemble_one(
     limit = min(max(client[BUDGET], BUDGET_MIN), PAYLOAD_MAX)
     at = _put_zone(client, owner[1], limit - at - RECORDS_HEAD - RECORD_BYTES, out, at, counters)
     room = min(event_bytes, limit - at - 1 - RECORDS_HEAD - RECORD_BYTES)
-    heard, after = gather_events(tick, c, room, hearers, slots, events, out, at + 1, counters)
-    if heard > 0:
-        out[1] |= HAS_EVENTS
-        out[at] = heard
-        at = after
+    if client[READ] != client[WRITTEN] or client[OWN_READ] != client[OWN_HEARD]:
+        heard, after = gather_events(tick, c, room, hearers, slots, world[0], events, out, at + 1, counters)
+        if heard > 0:
+            out[1] |= HAS_EVENTS
+            out[at] = heard
+            at = after
     chosen, room = count, 8 * (limit - at - RECORDS_HEAD)
     if total > room:
         chosen = _choose(tick, c, count, room, slots, draft[0])
