@@ -13,6 +13,7 @@ The state of tick T is the state after the input of tick T, on both sides. Predi
 RTT/2 + a margin (docs/adr/0004-run-ahead.md); when the owner section of a snapshot of tick T differs in any bit from
 what was predicted for T, the state is rewound to it and the inputs since are played again (Bernier 2001, "Latency
 Compensating Methods"; Fiedler 2004, "Networked Physics"). What the correction moved is shown as an error that fades.
+Each command claims what was predicted (`net.claims`); a snapshot without owner section says that the claim was right.
 
 Kernels, layouts and the clock's theory stand in `net.client_kernels` and `net.prediction_kernels`, the wire format of
 commands in `net.inputs_kernels`, of snapshots in `net.snapshots`, of the owner section in `net.owner`.
@@ -26,6 +27,7 @@ import numpy as np
 
 from net.client_kernels import (
     CLOCK,
+    CONFIRM_TICK,
     CORRECTION_MAX,
     CORRECTION_SUM,
     COUNTERS,
@@ -91,6 +93,7 @@ class ClientCount(enum.IntEnum):
     REPLAYED = 12  # ticks predicted again
     COMPARED = 13
     SNAPPED = 14  # corrections longer than SNAP_M, such as a respawn: shown at once, left out of the metres
+    CONFIRMED = 15  # of those compared: by a snapshot without owner section, because our claim for its tick was right
 
 
 class InputSet:
@@ -252,6 +255,8 @@ class GameClients:
         self._stamps = (self._ring_tick, self._made_at, self._shift_at)
         self._history: U8 = np.zeros((clients, HISTORY_TICKS, self.layout.predicted_bytes), np.uint8)
         self._history_tick: I64 = np.zeros((clients, HISTORY_TICKS), np.int64)
+        self._claims: I64 = np.zeros((clients, HISTORY_TICKS), np.int64)
+        self._predicted = (self._history, self._history_tick, self._claims)
         self._ack_sequence: I32 = np.zeros(clients, np.int32)
         self._ack_mask: U32 = np.zeros(clients, np.uint32)
         self._owner: U8 = np.zeros((clients, OWNER_BYTES_MAX), np.uint8)
@@ -281,12 +286,13 @@ class GameClients:
         self._ack_sequence[clients] = -1
         self._ack_mask[clients] = 0
         self._numbers[:, clients] = 0
-        for row in (TICK, SNAPSHOT_TICK, SEQUENCE, OWNER_TICK):
+        for row in (TICK, SNAPSHOT_TICK, SEQUENCE, OWNER_TICK, CONFIRM_TICK):
             self._numbers[row, clients] = -1
         self._rates[:, clients] = 0.0
         self.counters[:, clients] = 0
         self._ring_tick[clients] = -1
         self._history_tick[clients] = -1
+        self._claims[clients] = -1
         self.error[clients] = 0.0
         self._fill[clients] = 0
         for array in self.state.values():
@@ -333,8 +339,8 @@ class GameClients:
     def _reconcile(self) -> None:
         """Where authority and prediction differ: rewind, and play the inputs since again."""
         count = compare_owners(
-            self._owner, self.layout.predicted_bytes, self._history, self._history_tick, self.predicts,
-            self._numbers, self.counters, self._fresh, self._rewind, self._cursor,
+            self._owner, self.layout.predicted_bytes, self._predicted, self.predicts, self._numbers, self.counters,
+            self._fresh, self._rewind, self._cursor,
         )  # fmt: skip
         self._columns.unpack(self._owner, self._fresh, predicted=False)
         if not count:
@@ -427,7 +433,7 @@ class GameClients:
         self._predict(inputs, self._active, self.tick)
 
     def commands(self) -> int:
-        """Make a COMMAND for every client with an input not yet sent, with the last few inputs and acknowledgements.
+        """Make a COMMAND for every client with an input not yet sent: the last few inputs, acknowledgements, a claim.
 
         Returns:
             How many: as many entries of `command_clients`, `command_offsets` and `command_lengths` hold, for
@@ -437,8 +443,8 @@ class GameClients:
         if self._replicas is not None:
             sequence, mask = self._replicas.sequence, self._replicas.ack_mask
         count: int = build_commands(
-            sequence, mask, self._numbers, self._rates, self._ring, self._ring_tick, self.command_clients,
-            self._command_rows, self.command_lengths,
+            sequence, mask, self._numbers, self._rates, (self._ring, self._ring_tick), self.layout.predicted_bytes,
+            self._predicted, self.predicts, self.command_clients, self._command_rows, self.command_lengths,
         )  # fmt: skip
         return count
 

@@ -22,11 +22,13 @@ from sim.jit import kernel
 
 __all__ = [
     "CLOCK",
+    "CONFIRM_TICK",
     "CORRECTION_MAX",
     "CORRECTION_SUM",
     "COUNTERS",
     "COUNT_ADOPTED",
     "COUNT_COMPARED",
+    "COUNT_CONFIRMED",
     "COUNT_MISPREDICTED",
     "COUNT_SNAPPED",
     "HISTORY_TICKS",
@@ -48,6 +50,7 @@ __all__ = [
     "SNAPSHOT_TICK",
     "TARGET",
     "TICK",
+    "UNSURE",
     "copy_rows",
     "find_due",
     "read_payloads",
@@ -72,7 +75,9 @@ OWNER_TICK = 8  # tick of an owner section not yet compared, −1 if none
 SLEWING = 9  # −1, 0, 1
 TRUSTED = 10  # leads of inputs before this tick are left out: made before a jump
 ARRIVED = 11  # time of the newest snapshot [ns]
-NUMBERS = 12
+CONFIRM_TICK = 12  # tick of a snapshot without owner section that was not yet looked at, −1 if none
+UNSURE = 13  # 1: what the server confirmed is not what is predicted now; no claims until a section comes
+NUMBERS = 14
 
 # Rows of `rates`, float64 (RATES, clients).
 CLOCK = 0  # position in ticks
@@ -103,7 +108,8 @@ COUNT_ADOPTED = 11
 COUNT_REPLAYED = 12
 COUNT_COMPARED = 13
 COUNT_SNAPPED = 14
-COUNTERS = 15
+COUNT_CONFIRMED = 15
+COUNTERS = 16
 
 SLEW = 0.03  # of the tick rate
 SLEW_FROM = 0.5  # ticks
@@ -229,8 +235,11 @@ def _take_snapshot(
     if lead != LEAD_NONE:
         _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, stamps[0], stamps[1], stamps[2])
     size = int(arena[at + 15])
-    if size > 0:
+    if size == 0:
+        numbers[CONFIRM_TICK, client] = tick
+    else:
         numbers[OWNER_TICK, client] = tick
+        numbers[UNSURE, client] = 0
         for byte in range(size):
             owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + byte]
 

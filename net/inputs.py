@@ -6,7 +6,7 @@
     # queues.ack_* to replication, queues.messages to the game
     queues.take(tick, player_rows, commands)      # then the world steps
     # input_tick, lead_q4 and target_lead go into the headers of the snapshots
-    queues.note_sent(clients, sequences, count, now_ns)
+    queues.note_sent(clients, sequences, count, now_ns, tick=tick)
 """
 
 import enum
@@ -18,8 +18,10 @@ from net.datagrams import Payloads
 from net.errors import NetError
 from net.inputs_kernels import (
     ACK_NEWEST,
+    ACK_TICK,
     APPLIED,
     CHANGES,
+    CLAIM,
     COUNTERS,
     FIELDS,
     JITTER,
@@ -105,6 +107,9 @@ class InputQueues:
         target_lead: How early commands should come [ticks], 1..`TARGET_LEAD_MAX`; int64 (clients,).
         target_changes: How often that has changed; int64 (clients,).
         acked_sequence: Newest snapshot sequence acknowledged, −1 before the first; int64 (clients,).
+        acked_tick: Its tick, −1 before the first; int64 (clients,).
+        claim: What each client claims to have predicted for the tick taken last (`net.claims`), or `NO_CLAIM`: it made
+            none, or the tick was made without its input; int64 (clients,).
         rtt_ns: Smoothed round trip [ns], 0 before the first sample; float64 (clients,).
         rtt_variation_ns: Mean deviation of the round trip [ns]; float64 (clients,).
         lead_ticks: Mean earliness of commands [ticks], negative when late; float64 (clients,).
@@ -127,12 +132,13 @@ class InputQueues:
             _ticks(ABSENT_NS, tick_hz),
         )
         self._windows = (_ticks(TARGET_DOWN_NS, tick_hz), _ticks(TARGET_SETTLE_NS, tick_hz), TARGET_LEAD_MAX)
-        self._inputs: tuple[I32, I64] = (
+        self._inputs: tuple[I32, I64, I32] = (
             np.zeros((clients, RING_TICKS, FIELDS), np.int32),
             np.zeros((clients, RING_TICKS), np.int64),
+            np.zeros((clients, RING_TICKS), np.int32),
         )
         self._last: I32 = np.zeros((clients, FIELDS), np.int32)
-        self._sent: I64 = np.zeros((clients, SENT_RING, 2), np.int64)
+        self._sent: I64 = np.zeros((clients, SENT_RING, 3), np.int64)
         self._numbers: I64 = np.zeros((NUMBERS, clients), np.int64)
         self._rates: F64 = np.zeros((RATES, clients), np.float64)
         self.counters: I64 = np.zeros((COUNTERS, clients), np.int64)
@@ -148,6 +154,8 @@ class InputQueues:
         self.target_lead: I64 = self._numbers[TARGET]
         self.target_changes: I64 = self._numbers[CHANGES]
         self.acked_sequence: I64 = self._numbers[ACK_NEWEST]
+        self.acked_tick: I64 = self._numbers[ACK_TICK]
+        self.claim: I64 = self._numbers[CLAIM]
         self.rtt_ns: F64 = self._rates[RTT]
         self.rtt_variation_ns: F64 = self._rates[RTT_VARIATION]
         self.lead_ticks: F64 = self._rates[LEAD_MEAN]
@@ -212,7 +220,7 @@ class InputQueues:
             self.counters, columns,
         )  # fmt: skip
 
-    def note_sent(self, clients: I32, sequences: U16, count: int, now_ns: int) -> None:
+    def note_sent(self, clients: I32, sequences: U16, count: int, now_ns: int, *, tick: int) -> None:
         """Remember that snapshots went out, with the leads in their headers: the round trip is measured by their acks.
 
         Args:
@@ -220,10 +228,11 @@ class InputQueues:
             sequences: Snapshot sequence of each, uint16.
             count: How many.
             now_ns: The present, monotonic.
+            tick: Of the state they tell of.
         """
         # A strided view, such as one of the sequences within payloads, is copied: the kernel takes them in a row.
         rows = np.ascontiguousarray(sequences)
-        note_sent(clients, rows, min(count, len(clients), len(rows)), now_ns, self._sent, self._numbers)
+        note_sent(clients, rows, min(count, len(clients), len(rows)), now_ns, tick, self._sent, self._numbers)
 
     def jitter_ns(self) -> F64:
         """Standard deviation of the one-way delay [ns]; a new array, float64 (clients,)."""

@@ -1,18 +1,22 @@
 """Kernels behind `net.inputs`: COMMAND payloads into rings of inputs, and from the rings one input per tick.
 
-COMMAND, client → server (little endian; one netcode payload each, 21..84 bytes, the length is exact):
+COMMAND, client → server (little endian; one netcode payload each, 21..86 bytes, the length is exact):
 
 | offset | type | field |
 |---|---|---|
 | 0 | u8 | 1 (`PAYLOAD_COMMAND`) |
-| 1 | u8 | bits 0..3: number of inputs, 1..8; bit 7: the two acknowledgement fields hold; other bits 0 |
+| 1 | u8 | bits 0..3: number of inputs, 1..8; bit 6: there is a claim; bit 7: the two acknowledgement fields hold |
 | 2 | u16 | sequence of the newest snapshot received |
 | 4 | u32 | bit i: snapshot sequence − 1 − i was received as well |
 | 8 | u32 | tick of the newest input |
 | 12 | 9 × n | inputs, newest first, of consecutive ticks going back |
+| 12 + 9 n | u16 | only where bit 6 is set: the claim for the newest input's tick (`net.claims`) |
 
 An input of 9 bytes: buttons u16 (JUMP 1, CROUCH 2, WALK 4, FIRE 8, ALT_FIRE 16, RELOAD 32, USE 64), move_forward i8,
 move_right i8 (−127..127), yaw u16 (65536 = one turn), pitch i16 (same unit, −16383..16383), weapon u8.
+
+Only the newest input has a claim. One for each of the (usually three) inputs of a command would cost 4 bytes more at
+every tick, and would spare one owner section where a command was lost and its input came in time all the same.
 
 The input of tick T is what the step that makes tick T reads; so the state a snapshot of tick T carries is the state
 after the input of tick T, and a client compares it with what it predicted for T.
@@ -24,14 +28,19 @@ import math
 
 import numpy as np
 
+from net.claims_kernels import NO_CLAIM
 from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
 from sim.jit import kernel
 
 __all__ = [
     "ACK_FLAG",
     "ACK_NEWEST",
+    "ACK_TICK",
     "APPLIED",
     "CHANGES",
+    "CLAIM",
+    "CLAIM_BYTES",
+    "CLAIM_FLAG",
     "COMMAND_BYTES_MAX",
     "COMMAND_HEADER_BYTES",
     "COUNTERS",
@@ -70,8 +79,10 @@ PAYLOAD_MESSAGE = 2
 COMMAND_HEADER_BYTES = 12
 INPUT_BYTES = 9
 INPUTS_MAX = 8
-COMMAND_BYTES_MAX = COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES
+CLAIM_BYTES = 2
+COMMAND_BYTES_MAX = COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES + CLAIM_BYTES
 ACK_FLAG = 0x80
+CLAIM_FLAG = 0x40
 PITCH_MAX = 16383
 MOVE_MAX = 127
 BUTTONS_KNOWN = 0x7F
@@ -95,7 +106,9 @@ RAISED = 7  # tick of the last raise for lateness
 SAMPLES = 8  # arrivals measured, for quick first averages
 LEAD_Q4 = 9  # how early the last command came [1/16 tick], or LEAD_NONE
 CHANGES = 10  # how often the target changed
-NUMBERS = 11
+CLAIM = 11  # what the client claims to have predicted for the tick taken last, or NO_CLAIM
+ACK_TICK = 12  # tick of the newest snapshot acknowledged, −1 before the first
+NUMBERS = 13
 
 # Rows of `rates`, float64 (RATES, clients).
 RTT = 0  # smoothed round trip [ns], 0 before the first sample
@@ -205,6 +218,7 @@ def _note_ack(client: int, sequence: int, now: int, sent: I64, numbers: I64, rat
     if sent[client, slot, 0] != sequence:
         return  # never sent, or too long ago: replication counts false acknowledgements
     numbers[ACK_NEWEST, client] = sequence
+    numbers[ACK_TICK, client] = sent[client, slot, 2]
     sample = float(now - sent[client, slot, 1])
     if sample < 0.0:
         return
@@ -218,10 +232,14 @@ def _note_ack(client: int, sequence: int, now: int, sent: I64, numbers: I64, rat
 
 @kernel
 def _store_inputs(
-    arena: U8, at: int, count: int, client: int, newest: int, tick: int, early: float, future_max: int,
-    ring: I32, ring_tick: I64, rates: F64, counters: I64,
+    arena: U8, at: int, count: int, claim: int, client: int, newest: int, tick: int, early: float, future_max: int,
+    inputs: tuple[I32, I64, I32], rates: F64, counters: I64,
 ) -> None:  # fmt: skip
-    """Put the inputs of one command into the client's ring, those that are neither late, far ahead nor known."""
+    """Put the inputs of one command into the client's ring, those that are neither late, far ahead nor known.
+
+    The claim joins the newest input even where a later command, overtaking, has brought that already.
+    """
+    ring, ring_tick, claims = inputs
     for index in range(count):
         wanted = newest - index
         slot = wanted & (RING_TICKS - 1)
@@ -238,8 +256,11 @@ def _store_inputs(
             counters[COUNT_FUTURE, client] += 1
         elif ring_tick[client, slot] == wanted:
             counters[COUNT_DUPLICATE, client] += 1
+            if index == 0 and claim != NO_CLAIM:
+                claims[client, slot] = claim
         else:
             ring_tick[client, slot] = wanted
+            claims[client, slot] = claim if index == 0 else NO_CLAIM
             counters[COUNT_CLAMPED, client] += read_input(arena, at + index * INPUT_BYTES, ring[client, slot])
             counters[COUNT_INPUTS, client] += 1
             rates[SURPLUS, client] = min(rates[SURPLUS, client], lead)
@@ -252,9 +273,9 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
         return COUNT_BAD_LENGTH
     header = int(arena[at + 1])
     count = header & 0x0F
-    if header & 0x70 or count < 1 or count > INPUTS_MAX:
+    if header & 0x30 or count < 1 or count > INPUTS_MAX:
         return COUNT_BAD_HEADER
-    if length != COMMAND_HEADER_BYTES + count * INPUT_BYTES:
+    if length != COMMAND_HEADER_BYTES + count * INPUT_BYTES + (CLAIM_BYTES if header & CLAIM_FLAG else 0):
         return COUNT_BAD_LENGTH
     if numbers[RECEIVED, client] >= flood_max:
         return COUNT_FLOOD
@@ -263,12 +284,12 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
 
 @kernel(
     "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1], i8[::1])), i8, Tuple((i8, f8, f8, i8, i8, i8)),"
-    " Tuple((i4[:,:,::1], i8[:,::1])),"
+    " Tuple((i4[:,:,::1], i8[:,::1], i4[:,::1])),"
     " i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])"
 )
 def decode_commands(
     arena: U8, payloads: tuple[I32, I64, I32, I64], count: int, moment: tuple[int, float, float, int, int, int],
-    inputs: tuple[I32, I64], sent: I64, numbers: I64, rates: F64, counters: I64,
+    inputs: tuple[I32, I64, I32], sent: I64, numbers: I64, rates: F64, counters: I64,
     acks: tuple[I32, I32, U32], messages: I32, made: I64,
 ) -> None:  # fmt: skip
     """Sort payloads: commands into the rings, acknowledgements and messages into lists.
@@ -279,8 +300,9 @@ def decode_commands(
         count: How many.
         moment: Tick to be made next; how long before its step this is [ns]; a tick's length [ns]; now [ns]; how far
             ahead an input may be [ticks]; commands a client may send in a tick.
-        inputs: `ring`, int32 (clients, 64, 6), and the tick at each place, int64 (clients, 64).
-        sent: Sequence and time [ns] of the last snapshots sent, int64 (clients, 64, 2).
+        inputs: `ring`, int32 (clients, 64, 6); the tick at each place, int64 (clients, 64); its claim or `NO_CLAIM`,
+            int32 (clients, 64).
+        sent: Sequence, time [ns] and tick of the last snapshots sent, int64 (clients, 64, 3).
         numbers: Rows as named above.
         rates: Rows as named above.
         counters: Rows as named above.
@@ -290,7 +312,7 @@ def decode_commands(
     """
     tick, early_ns, tick_ns, now, future_max, flood_max = moment
     clients, offsets, lengths, received = payloads
-    ring, ring_tick = inputs
+    ring = inputs[0]
     ack_client, ack_sequence, ack_mask = acks
     made[0] = 0
     made[1] = 0
@@ -320,9 +342,10 @@ def decode_commands(
         _note_lead(client, newest - tick + early, numbers, rates)
         if newest <= tick + future_max:
             numbers[NEWEST, client] = max(numbers[NEWEST, client], newest)
+        claim = get_u16(arena, at + length - CLAIM_BYTES) if int(arena[at + 1]) & CLAIM_FLAG else NO_CLAIM
         _store_inputs(
-            arena, at + COMMAND_HEADER_BYTES, int(arena[at + 1]) & 0x0F, client, newest, tick, early, future_max,
-            ring, ring_tick, rates, counters,
+            arena, at + COMMAND_HEADER_BYTES, int(arena[at + 1]) & 0x0F, claim, client, newest, tick, early,
+            future_max, inputs, rates, counters,
         )  # fmt: skip
         if int(arena[at + 1]) & ACK_FLAG and made[0] < ack_client.shape[0]:
             sequence = get_u16(arena, at + 2)
@@ -391,12 +414,12 @@ def _extrapolate(fields: I32, run: int, hold_ticks: int, still_ticks: int) -> No
 
 
 @kernel(
-    "(i8, i4[::1], Tuple((i8, i8, i8)), Tuple((i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1])), i4[:,::1],"
+    "(i8, i4[::1], Tuple((i8, i8, i8)), Tuple((i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1], i4[:,::1])), i4[:,::1],"
     " i8[:,::1], f8[:,::1], i8[:,::1],"
     " Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1])))"
 )
 def take_inputs(
-    tick: int, rows: I32, patience: tuple[int, int, int], windows: tuple[int, int, int], inputs: tuple[I32, I64],
+    tick: int, rows: I32, patience: tuple[int, int, int], windows: tuple[int, int, int], inputs: tuple[I32, I64, I32],
     last: I32, numbers: I64, rates: F64, counters: I64,
     columns: tuple[Bool, U16, I8, I8, U16, I16, U8],
 ) -> None:  # fmt: skip
@@ -415,11 +438,12 @@ def take_inputs(
         columns: has_input, buttons, move_forward, move_right, yaw, pitch and weapon by player row, written only where
             a client has ever sent an input.
     """
-    ring, ring_tick = inputs
+    ring, ring_tick, claims = inputs
     has_input, buttons, forward, right, yaw, pitch, weapon = columns
     hold_ticks, still_ticks, absent_ticks = patience
     for client in range(rows.shape[0]):
         numbers[RECEIVED, client] = 0
+        numbers[CLAIM, client] = NO_CLAIM
         row = rows[client]
         if row < 0 or row >= has_input.shape[0] or numbers[NEWEST, client] < 0:
             continue
@@ -427,6 +451,7 @@ def take_inputs(
         if ring_tick[client, slot] == tick:
             for field in range(FIELDS):
                 last[client, field] = ring[client, slot, field]
+            numbers[CLAIM, client] = claims[client, slot]
             numbers[APPLIED, client] = tick
             numbers[MISSING, client] = 0
             rates[LATE_RATE, client] -= LATE_GAIN * rates[LATE_RATE, client]
@@ -449,8 +474,8 @@ def take_inputs(
         weapon[row] = last[client, 5]
 
 
-@kernel("(i4[::1], u2[::1], i8, i8, i8[:,:,::1], i8[:,::1])")
-def note_sent(clients: I32, sequences: U16, count: int, now: int, sent: I64, numbers: I64) -> None:
+@kernel("(i4[::1], u2[::1], i8, i8, i8, i8[:,:,::1], i8[:,::1])")
+def note_sent(clients: I32, sequences: U16, count: int, now: int, tick: int, sent: I64, numbers: I64) -> None:
     """Remember when snapshots were sent, for the round trip, and that their leads have been reported.
 
     Args:
@@ -458,7 +483,8 @@ def note_sent(clients: I32, sequences: U16, count: int, now: int, sent: I64, num
         sequences: Its sequence, uint16.
         count: How many.
         now: Time of sending [ns].
-        sent: Sequence and time by sequence mod 64, int64 (clients, 64, 2).
+        tick: What they tell of.
+        sent: Sequence, time and tick by sequence mod 64, int64 (clients, 64, 3).
         numbers: Rows as named above.
     """
     for index in range(count):
@@ -468,6 +494,7 @@ def note_sent(clients: I32, sequences: U16, count: int, now: int, sent: I64, num
         sequence = int(sequences[index])
         sent[client, sequence & (SENT_RING - 1), 0] = sequence
         sent[client, sequence & (SENT_RING - 1), 1] = now
+        sent[client, sequence & (SENT_RING - 1), 2] = tick
         numbers[LEAD_Q4, client] = LEAD_NONE
 
 
@@ -491,6 +518,8 @@ def reset_rows(
             counters[row, client] = 0
         numbers[NEWEST, client] = -1
         numbers[ACK_NEWEST, client] = -1
+        numbers[ACK_TICK, client] = -1
+        numbers[CLAIM, client] = NO_CLAIM
         numbers[TARGET, client] = target
         numbers[WINDOW, client] = tick
         numbers[RAISED, client] = tick

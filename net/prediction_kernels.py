@@ -6,11 +6,14 @@ predicted part of an owner section (`net.owner`), so that comparing it with the 
 
 import math
 
+from net.claims_kernels import claim_of
 from net.client_kernels import (
+    CONFIRM_TICK,
     CORRECTION_MAX,
     CORRECTION_SUM,
     COUNT_ADOPTED,
     COUNT_COMPARED,
+    COUNT_CONFIRMED,
     COUNT_MISPREDICTED,
     COUNT_SNAPPED,
     LOSS,
@@ -19,9 +22,12 @@ from net.client_kernels import (
     SENT,
     SHIFT,
     TICK,
+    UNSURE,
 )
 from net.inputs_kernels import (
     ACK_FLAG,
+    CLAIM_BYTES,
+    CLAIM_FLAG,
     COMMAND_HEADER_BYTES,
     FIELDS,
     INPUT_BYTES,
@@ -122,18 +128,41 @@ def repeat_inputs(
         _to_columns(client, ring[client, place], columns)
 
 
-@kernel("(u1[:,::1], i8, u1[:,:,::1], i8[:,::1], u1[::1], i8[:,::1], i8[:,::1], u1[::1], u1[::1], i8[::1])")
+@kernel(counted=False)
+def _confirm(
+    client: int, predicted_bytes: int, history: U8, history_tick: I64, claims: I64, numbers: I64, counters: I64
+) -> None:
+    """Take the silence of a snapshot without owner section for what it is: the claim for its tick was right.
+
+    A correction since may have replaced what was claimed. Then only a section can tell what holds: none is spared
+    until one comes.
+    """
+    tick = numbers[CONFIRM_TICK, client]
+    numbers[CONFIRM_TICK, client] = -1
+    place = tick & PLACE
+    if tick < 0 or claims[client, place] >> 16 != tick or history_tick[client, place] != tick:
+        return
+    counters[COUNT_COMPARED, client] += 1
+    counters[COUNT_CONFIRMED, client] += 1
+    if claims[client, place] & 0xFFFF != claim_of(history[client, place], predicted_bytes):
+        numbers[UNSURE, client] = 1
+
+
+@kernel(
+    "(u1[:,::1], i8, Tuple((u1[:,:,::1], i8[:,::1], i8[:,::1])), u1[::1], i8[:,::1], i8[:,::1], u1[::1], u1[::1],"
+    " i8[::1])"
+)
 def compare_owners(
-    owner: U8, predicted_bytes: int, history: U8, history_tick: I64, predicts: U8,
-    numbers: I64, counters: I64, fresh: U8, rewind: U8, cursor: I64,
+    owner: U8, predicted_bytes: int, predicted: tuple[U8, I64, I64], predicts: U8, numbers: I64,
+    counters: I64, fresh: U8, rewind: U8, cursor: I64,
 ) -> int:  # fmt: skip
     """Compare newly received owner sections with what was predicted for their tick, bit by bit.
 
     Args:
         owner: Newest section of each client.
         predicted_bytes: How much of it is predicted.
-        history: Predicted states by tick modulo 128, uint8 (clients, 128, predicted bytes).
-        history_tick: Tick at each place of it, −1 for none.
+        predicted: Predicted states by tick modulo 128, uint8 (clients, 128, predicted bytes); the tick at each place,
+            −1 for none; the claims sent, tick << 16 | claim, −1 for none, int64 (clients, 128).
         predicts: Which clients predict; the others take the section as their state.
         numbers: Rows as named in `net.client_kernels`; the sections are marked as compared.
         counters: Rows as named in `net.client_kernels`.
@@ -144,8 +173,11 @@ def compare_owners(
     Returns:
         How many must be rewound.
     """
+    history, history_tick, claims = predicted
     count = 0
     for client in range(numbers.shape[1]):
+        if numbers[CONFIRM_TICK, client] >= 0:
+            _confirm(client, predicted_bytes, history, history_tick, claims, numbers, counters)
         fresh[client] = 0
         rewind[client] = 0
         tick = numbers[OWNER_TICK, client]
@@ -234,10 +266,30 @@ def _put(data: U8, at: int, size: int, value: int) -> None:
         data[at + byte] = (value >> (8 * byte)) & 0xFF
 
 
-@kernel("(i4[::1], u4[::1], i8[:,::1], f8[:,::1], i4[:,:,::1], i8[:,::1], i4[::1], u1[:,::1], i4[::1])")
+@kernel(counted=False)
+def _put_claim(
+    client: int, predicted_bytes: int, predicted: tuple[U8, I64, I64], numbers: I64, row: U8, at: int
+) -> int:
+    """Write the claim for the newest tick where it was predicted; the byte after it."""
+    history, history_tick, claims = predicted
+    tick = numbers[TICK, client]
+    place = tick & PLACE
+    if history_tick[client, place] != tick or numbers[UNSURE, client]:
+        return at
+    claim = claim_of(history[client, place], predicted_bytes)
+    claims[client, place] = tick << 16 | claim
+    _put(row, at, CLAIM_BYTES, claim)
+    row[1] |= CLAIM_FLAG
+    return at + CLAIM_BYTES
+
+
+@kernel(
+    "(i4[::1], u4[::1], i8[:,::1], f8[:,::1], Tuple((i4[:,:,::1], i8[:,::1])), i8,"
+    " Tuple((u1[:,:,::1], i8[:,::1], i8[:,::1])), u1[::1], i4[::1], u1[:,::1], i4[::1])"
+)
 def build_commands(
-    ack_sequence: I32, ack_mask: U32, numbers: I64, rates: F64, ring: I32, ring_tick: I64,
-    clients: I32, out: U8, lengths: I32,
+    ack_sequence: I32, ack_mask: U32, numbers: I64, rates: F64, inputs: tuple[I32, I64], predicted_bytes: int,
+    predicted: tuple[U8, I64, I64], predicts: U8, clients: I32, out: U8, lengths: I32,
 ) -> int:  # fmt: skip
     """Write a COMMAND for every client that has an input not yet sent.
 
@@ -246,15 +298,18 @@ def build_commands(
         ack_mask: Those before it.
         numbers: Rows as named in `net.client_kernels`; the inputs are marked as sent.
         rates: Rows as named in `net.client_kernels`.
-        ring: Inputs made.
-        ring_tick: The tick at each place.
+        inputs: Inputs made; the tick at each place.
+        predicted_bytes: How much of an owner section is predicted; 0: nobody claims anything.
+        predicted: As for `compare_owners`; the claims are noted.
+        predicts: Which clients predict, and so claim.
         clients: Client of each command.
-        out: Commands, one a row, uint8 (clients, ≥ 84).
+        out: Commands, one a row, uint8 (clients, ≥ 86).
         lengths: Their lengths.
 
     Returns:
         How many.
     """
+    ring, ring_tick = inputs
     count = 0
     for client in range(numbers.shape[1]):
         newest = numbers[TICK, client]
@@ -263,9 +318,9 @@ def build_commands(
         wanted = min(max(_redundancy(rates[LOSS, client]), newest - numbers[SENT, client]), INPUTS_MAX)
         row = out[count]
         at = COMMAND_HEADER_BYTES
-        inputs = 0
-        while inputs < wanted and ring_tick[client, (newest - inputs) & PLACE] == newest - inputs:
-            fields = ring[client, (newest - inputs) & PLACE]
+        made = 0
+        while made < wanted and ring_tick[client, (newest - made) & PLACE] == newest - made:
+            fields = ring[client, (newest - made) & PLACE]
             _put(row, at, 2, fields[0])
             _put(row, at + 2, 1, fields[1])
             _put(row, at + 3, 1, fields[2])
@@ -273,13 +328,15 @@ def build_commands(
             _put(row, at + 6, 2, fields[4])
             _put(row, at + 8, 1, fields[5])
             at += INPUT_BYTES
-            inputs += 1
+            made += 1
         acked = ack_sequence[client] >= 0
         row[0] = PAYLOAD_COMMAND
-        row[1] = inputs | (ACK_FLAG if acked else 0)
+        row[1] = made | (ACK_FLAG if acked else 0)
         _put(row, 2, 2, ack_sequence[client] if acked else 0)
         _put(row, 4, 4, int(ack_mask[client]) if acked else 0)
         _put(row, 8, 4, newest)
+        if predicts[client]:
+            at = _put_claim(client, predicted_bytes, predicted, numbers, row, at)
         clients[count] = client
         lengths[count] = at
         numbers[SENT, client] = newest

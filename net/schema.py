@@ -349,11 +349,16 @@ PAYLOADS = Group(
             "COMMAND",
             (
                 _F("type", _TYPE, "1"),
-                _F("count", "u8", "bits 0–3 number of inputs, 1 to 8; bit 7: the acknowledgement holds; others 0"),
+                _F(
+                    "count",
+                    "u8",
+                    "bits 0–3: inputs, 1 to 8; bit 6: there is a claim; bit 7: the acknowledgement holds; others 0",
+                ),
                 _F("snapshot", "u16", "sequence of the newest snapshot decoded"),
                 _F("snapshot_mask", "u32", "bit i: snapshot sequence − 1 − i was decoded as well"),
                 _F("tick", "u32", "of the newest input"),
                 _F("inputs", "bytes", "newest first, of consecutive ticks", Size("count", mask=15, times=9)),
+                _F("claim", "u16", "hash of what was predicted for `tick`", optional="bit 6 of count is clear"),
             ),
         ),
         Layout(

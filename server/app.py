@@ -194,7 +194,9 @@ class Server:
             budget_bytes=config.snapshot_bytes_max,
         )
         table = field_table(world.game, tick_hz=config.tick_hz)
-        self.replication = Replication(table, clients=clients, entities=world.slot_count, limits=limits)
+        self.replication = Replication(
+            table, clients=clients, entities=world.slot_count, events=world.game.event_specs, limits=limits
+        )
         self.sessions = Sessions(
             clients=clients, players=world.players.capacity, resume_ticks=round(config.resume_s * config.tick_hz)
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from net.claims import OwnerClaims
 from net.closing import CloseCode
 from net.datagrams import Payloads
 from net.inputs import InputQueues
@@ -51,6 +52,7 @@ class Frame:
         stages: Names of all timed stages, those of the world in place of `step`.
         stage_ns: Time each took in the last tick [ns], shape (stages,), int64.
         commands: What entered the last tick.
+        claims: Whose owner section could be left out; its counts.
     """
 
     def __init__(self, parts: FrameParts) -> None:
@@ -62,6 +64,7 @@ class Frame:
         self._view = WireView(world, parts.replication)
         self._owner = owner_layout().bind(owner_columns(world))
         clients = parts.transport.host.clients_max
+        self.claims = OwnerClaims(clients, owner_layout())
         self._owner_lengths: I32 = np.zeros(clients, np.int32)
         self._offsets: I64 = np.arange(clients, dtype=np.int64) * PAYLOAD_BYTES
         self._payload: U8 = parts.replication.payload.reshape(-1)
@@ -199,6 +202,7 @@ class Frame:
         rows = parts.sessions.row
         playing = rows >= 0
         replication.view[playing] = self._view.position[world.players.slot_base + rows[playing]]
+        replication.client_team[playing] = replication.team[world.players.slot_base + rows[playing]]
         replication.refresh(world.tick, self._view.position)
 
     def _encode(self) -> None:
@@ -206,6 +210,10 @@ class Frame:
         parts = self._parts
         replication, inputs = parts.replication, parts.inputs
         self._owner.pack(parts.sessions.row, replication.owner_section, self._owner_lengths)
+        self.claims.check(
+            parts.world.tick, replication.owner_section, self._owner_lengths, claim=inputs.claim,
+            acked_tick=inputs.acked_tick, interval=replication.interval,
+        )  # fmt: skip
         replication.owner_bytes[:] = self._owner_lengths
         np.copyto(replication.input_tick, inputs.input_tick, casting="unsafe")
         np.copyto(replication.lead_q4, inputs.lead_q4, casting="unsafe")
@@ -221,4 +229,5 @@ class Frame:
             parts.transport.tell(parts.sessions.clients(), name, *values)
         due = np.flatnonzero(parts.replication.length).astype(np.int32)
         parts.transport.send(due, self._payload, self._offsets[due], parts.replication.length[due], now_ns)
-        parts.inputs.note_sent(due, self._sequences[due], len(due), now_ns)
+        parts.inputs.note_sent(due, self._sequences[due], len(due), now_ns, tick=parts.world.tick)
+        self.claims.note_sent(due)

@@ -1,94 +1,59 @@
 """Which entities each client is told of: the nearest within range, with hysteresis, in at most 128 interest slots.
 
 Entities are counted into square cells in the XY plane (counting sort, rebuilt for each tick that refreshes anyone),
-and a client looks only at the cells its range touches. Interest slots are as the ghosts of Tribes (Frohnmayer and
-Gift 2000): small, reused numbers, left and freed only by acknowledgement.
+and a client looks only at the cells its range touches; places are copied in the order of the cells, so that a row of
+cells is read in one run. Between two refreshes of a client what has come to life near it is offered to it at once, so
+that a rocket is seen when it is fired. Slots: server/slots.py.
 """
 
 import numpy as np
 
+from server.slots import (
+    ACTIVE,
+    AT_ONCE,
+    BASELINE,
+    BORN,
+    BY_RANGE,
+    COUNTS,
+    DESPAWNED,
+    ENTITY,
+    FREE,
+    HIDDEN,
+    HIDDEN_SLOT,
+    LEAVING,
+    LIVE,
+    NO_BASELINE,
+    OWN_ROW,
+    OWNER_ONLY,
+    SENT,
+    SLOT_COUNT,
+    SLOTS_TYPE,
+    STATE,
+    TOP,
+    WEIGHT,
+    Slots,
+)
 from sim.arrays import F64, I32, I64, U8, U64
 from sim.jit import kernel
 
-__all__ = [
-    "ACTIVE",
-    "AT_ONCE",
-    "BASELINE",
-    "BUDGET",
-    "BY_RANGE",
-    "CELLS_TYPE",
-    "CHOICE_TYPE",
-    "CLIENT_COLUMNS",
-    "COUNT_RELEVANT_CUT",
-    "COUNT_SLOTS_FULL",
-    "DESPAWNED",
-    "ENTITIES_TYPE",
-    "ENTITY",
-    "EVERYONE",
-    "FREE",
-    "HIDDEN",
-    "INPUT_TICK",
-    "INTERVAL",
-    "LAST_TICK",
-    "LEAD",
-    "LEAVING",
-    "LIVE",
-    "NEXT_EVENT",
-    "NEXT_OWN_EVENT",
-    "NEXT_SEQUENCE",
-    "NO_BASELINE",
-    "OWNER_BYTES",
-    "OWNER_ONLY",
-    "PRIORITY",
-    "SENT_TYPE",
-    "SEQUENCE",
-    "SLOTS_TYPE",
-    "SLOT_COLUMNS",
-    "STATE",
-    "TARGET_LEAD",
-    "TICK",
-    "VIEWERS_TYPE",
-    "WEIGHT",
-    "Sent",
-    "Slots",
-    "build_cells",
-    "clear_carried",
-    "refresh",
-]
+__all__ = ["CELLS_TYPE", "CHOICE_TYPE", "ENTITIES_TYPE", "VIEWERS_TYPE", "build_cells", "offer", "refresh"]
 
-BY_RANGE, EVERYONE, OWNER_ONLY, HIDDEN = 0, 1, 2, 3  # rule of an entity
-FREE, LIVE, LEAVING, DESPAWNED = 0, 1, 2, 3  # state of a slot
-NO_BASELINE = -1
-COUNT_SLOTS_FULL, COUNT_RELEVANT_CUT = 0, 1  # counters
-SLOT_COUNT = 128
+SLOTS_FULL, RELEVANT_CUT = COUNTS["slots_full"], COUNTS["relevant_cut"]
 INDEX_BITS = 24
 NEAR_M = 8.0  # up to about here distance hardly lowers the weight
 WEIGHT_MIN = 128  # the greatest is 255 · 16: with 1 in its place unimportant entities waited over 200 ticks
 HELD_SHARE = 0.64  # squared distance of an entity already held counts this much when there are too many
 
-# slots: columns below; entity id
-SLOTS_TYPE = "Tuple((i4[:,:,::1], u8[:,::1]))"
-Slots = tuple[I32, U64]
-ENTITY, STATE, BASELINE, PRIORITY, WEIGHT = 0, 1, 2, 3, 4
-SLOT_COLUMNS = 5
-# sent packets, a ring per client: sequence (−1: none outstanding) and tick; slots with a record, two words of a bit
-# set, and slots left, two words
-SENT_TYPE = "Tuple((i4[:,:,::1], u8[:,:,::1]))"
-Sent = tuple[I32, U64]
-SEQUENCE, TICK = 0, 1
-# clients: columns below
-ACTIVE, AT_ONCE, INTERVAL, BUDGET, NEXT_SEQUENCE, LAST_TICK, NEXT_EVENT = 0, 1, 2, 3, 4, 5, 6
-INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, NEXT_OWN_EVENT = 7, 8, 9, 10, 11
-CLIENT_COLUMNS = 12
-# cells: start of each cell and the end, entities by cell, entities for everyone or owners, cell of each entity
-CELLS_TYPE = "Tuple((i4[::1], i4[::1], i4[::1], i4[::1]))"
-Cells = tuple[I32, I32, I32, I32]
+# cells: start of each cell and the end, entities by cell, entities for everyone or owners, cell of each entity, places
+# of the entities by cell
+CELLS_TYPE = "Tuple((i4[::1], i4[::1], i4[::1], i4[::1], f8[:,::1]))"
+Cells = tuple[I32, I32, I32, I32, F64]
 # choice: slot + 1 of each entity that this client holds (all 0 between clients), keys, which slots are kept
 CHOICE_TYPE = "Tuple((i4[::1], i8[::1], u1[::1]))"
 Choice = tuple[I32, I64, U8]
-# viewers: client columns, view point, own entity
-VIEWERS_TYPE = "Tuple((i8[:,::1], f8[:,::1], u8[::1]))"
-Viewers = tuple[I64, F64, U64]
+# viewers: client columns, view point
+VIEWERS_TYPE = "Tuple((i8[:,::1], f8[:,::1]))"
+Viewers = tuple[I64, F64]
 # entities: id, position, rule, client that owns it, importance
 ENTITIES_TYPE = "Tuple((u8[::1], f8[:,::1], u1[::1], i4[::1], u1[::1]))"
 Entities = tuple[U64, F64, U8, I32, U8]
@@ -108,7 +73,7 @@ def _column(value: float, origin: float, size: float, side: int) -> int:
 def build_cells(entities: Entities, range_m: float, cells: Cells, frame: F64) -> int:
     """Sort the entities that are seen by range into square cells, frame[3] a side; list the others. How many others."""
     identity, position, rule, _, _ = entities
-    start, item, other, cell_of = cells
+    start, item, other, cell_of, place = cells
     zero = np.uint64(0)
     low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
     others = 0
@@ -138,7 +103,9 @@ def build_cells(entities: Entities, range_m: float, cells: Cells, frame: F64) ->
     for i in range(identity.shape[0] - 1, -1, -1):
         if cell_of[i] >= 0:  # from the back, each cell's end moves down to its start: no second table of cursors
             start[cell_of[i]] -= 1
-            item[start[cell_of[i]]] = i
+            at = start[cell_of[i]]
+            item[at] = i
+            place[at, 0], place[at, 1], place[at, 2] = position[i, 0], position[i, 1], position[i, 2]
     return others
 
 
@@ -149,18 +116,9 @@ def _key(entity: int, distance_2: float) -> int:
 
 
 @kernel(counted=False)
-def _near(
-    view: F64,
-    own: np.uint64,
-    range_2: tuple[float, float],
-    entities: Entities,
-    cells: Cells,
-    frame: F64,
-    choice: Choice,
-) -> int:
+def _near(view: F64, own_row: int, range_2: tuple[float, float], cells: Cells, frame: F64, choice: Choice) -> int:
     """Collect the keys of all entities within range; how many. Held ones may be farther, and count as nearer."""
-    identity, position = entities[0], entities[1]
-    start, item = cells[0], cells[1]
+    start, item, place = cells[0], cells[1], cells[4]
     slot_of, keys = choice[0], choice[1]
     side = int(np.int64(frame[3]))
     reach = np.sqrt(range_2[1])
@@ -171,27 +129,30 @@ def _near(
     count = 0
     for row in range(low, high + 1):  # the cells of a row are one run of items
         for at in range(start[row * side + left], start[row * side + right + 1]):
-            entity = int(np.int64(item[at]))
-            dx = position[entity, 0] - view[0]
-            dy = position[entity, 1] - view[1]
-            dz = position[entity, 2] - view[2]
+            dx = place[at, 0] - view[0]
+            dy = place[at, 1] - view[1]
+            dz = place[at, 2] - view[2]
             distance_2 = dx * dx + dy * dy + dz * dz
+            if distance_2 > range_2[1]:
+                continue
+            entity = int(np.int64(item[at]))
             held = slot_of[entity] > 0
-            if distance_2 <= range_2[1 if held else 0] and identity[entity] != own:
+            if (held or distance_2 <= range_2[0]) and entity != own_row:
                 keys[count] = _key(entity, distance_2 * HELD_SHARE if held else distance_2)
                 count += 1
     return count
 
 
 @kernel(counted=False)
-def _ruled(
-    client: int, own: np.uint64, others: int, entities: Entities, cells: Cells, count: int, choice: Choice
-) -> int:
-    """Add the entities for everyone, and those for their owner where it is this client, as if at no distance."""
+def _ruled(client: int, own_row: int, others: int, entities: Entities, cells: Cells, count: int, choice: Choice) -> int:
+    """Add the client's own entity, those for everyone, and those it owns, as if at no distance."""
     identity, _, rule, owner, _ = entities
+    if own_row >= 0 and identity[own_row] != np.uint64(0) and rule[own_row] != HIDDEN:
+        choice[1][count] = _key(own_row, 0.0)
+        count += 1
     for i in range(others):
         entity = int(np.int64(cells[2][i]))
-        if identity[entity] == own or (rule[entity] == OWNER_ONLY and owner[entity] != client):
+        if entity == own_row or (rule[entity] == OWNER_ONLY and owner[entity] != client):
             continue
         choice[1][count] = _key(entity, 0.0)
         count += 1
@@ -224,22 +185,14 @@ def _smallest_first(keys: I64, count: int, wanted: int) -> None:
 
 
 @kernel(counted=False)
-def clear_carried(slot: int, carried: U64) -> None:
-    """Forget that any packet in flight carried this slot: their acknowledgement says nothing of its next entity."""
-    word, keep = slot >> 6, ~(np.uint64(1) << np.uint64(slot & 63))
-    for row in range(carried.shape[0]):
-        carried[row, word] &= keep
-        carried[row, 2 + word] &= keep
-
-
-@kernel(counted=False)
-def _note_held(identity: U64, slot: I32, held: U64, slot_of: I32, keep: U8) -> None:
-    """Fill in which slot holds each entity that still lives, the leaving ones included."""
-    for i in range(SLOT_COUNT):
-        keep[i] = 0
-        entity = slot[ENTITY, i]
-        if LIVE <= slot[STATE, i] <= LEAVING and identity[entity] == held[i]:
-            slot_of[entity] = i + 1
+def _note_held(identity: U64, client: I64, c: int, slots: Slots, choice: Choice) -> None:
+    """Fill in which slot holds each entity that still lives, those included that the client is to leave."""
+    entity, held = slots[0][ENTITY, c], slots[1][c]
+    for place in range(client[TOP]):
+        choice[2][place] = 0
+        row = entity[place]
+        if row >= 0 and identity[row] == held[place]:
+            choice[0][row] = place + 1
 
 
 @kernel(counted=False)
@@ -250,43 +203,61 @@ def _weight(key: int, importance: int) -> int:
 
 
 @kernel(counted=False)
-def _assign(count: int, entities: Entities, slot: I32, held: U64, carried: U64, choice: Choice, counters: I64) -> None:
-    """Keep, revive or give a slot for each chosen key; every other live slot begins to leave."""
+def _take(tick: int, c: int, place: int, entity: int, identity: np.uint64, slots: Slots) -> None:
+    """Let a free slot hold an entity, of which the client knows nothing yet."""
+    columns = slots[0]
+    columns[ENTITY, c, place], columns[STATE, c, place] = entity, HIDDEN_SLOT
+    columns[BASELINE, c, place], columns[BORN, c, place], columns[SENT, c, place] = NO_BASELINE, tick, tick - 1
+    slots[1][c, place] = identity
+    slots[2][c, place] = 1
+
+
+@kernel(counted=False)
+def _assign(tick: int, c: int, client: I64, count: int, entities: Entities, slots: Slots, choice: Choice) -> int:
+    """Keep or give a slot for each chosen key, and let the others go; how many found no free slot."""
     slot_of, keys, keep = choice
     identity, importance = entities[0], entities[4]
-    free = 0
+    state, entity_of, weight = slots[0][STATE, c], slots[0][ENTITY, c], slots[0][WEIGHT, c]
+    free, refused, top = 0, 0, int(np.int64(client[TOP]))
     for i in range(count):
         entity = int(np.int64(keys[i] & ((1 << INDEX_BITS) - 1)))
         place = int(np.int64(slot_of[entity])) - 1
         if place < 0:
-            while free < SLOT_COUNT and slot[STATE, free] != FREE:
+            while free < SLOT_COUNT and state[free] != FREE:
                 free += 1
             if free == SLOT_COUNT:
-                counters[COUNT_SLOTS_FULL] += 1
+                refused += 1
                 continue
             place = free
-        if slot[STATE, place] != LIVE:
-            # A slot that was leaving is revived with nothing acknowledged: whether the client has already
-            # emptied it cannot be known, and a full record is right in both cases.
-            clear_carried(place, carried)
-            slot[ENTITY, place] = entity
-            slot[STATE, place] = LIVE
-            slot[BASELINE, place] = NO_BASELINE
-            slot[PRIORITY, place] = 0
-            held[place] = identity[entity]
+            _take(tick, c, place, entity, identity[entity], slots)
         keep[place] = 1
-        slot[WEIGHT, place] = _weight(int(np.int64(keys[i])), int(np.int64(importance[entity])))
-    for place in range(SLOT_COUNT):
-        entity = int(np.int64(slot[ENTITY, place]))
-        if slot[STATE, place] != FREE:
-            slot_of[entity] = 0
-        if slot[STATE, place] == LIVE and keep[place] == 0:
-            slot[STATE, place] = DESPAWNED if identity[entity] != held[place] else LEAVING
+        weight[place] = _weight(int(np.int64(keys[i])), int(np.int64(importance[entity])))
+        client[TOP] = max(client[TOP], place + 1)
+    for place in range(top):
+        if entity_of[place] >= 0:
+            slot_of[entity_of[place]] = 0
+        if keep[place] == 0 and state[place] != FREE:
+            _let_go(tick, place, identity, slots[1][c], state, entity_of, slots[0][BORN, c])
+    while client[TOP] > 0 and state[client[TOP] - 1] == FREE:
+        client[TOP] -= 1
+    return refused
+
+
+@kernel(counted=False)
+def _let_go(tick: int, place: int, identity: U64, held: U64, state: I32, entity_of: I32, born: I32) -> None:
+    """Have the client empty a slot whose entity it is not to be told of any more, if it holds anything there."""
+    row = entity_of[place]
+    entity_of[place] = -1
+    if state[place] == HIDDEN_SLOT:
+        state[place] = FREE
+    elif state[place] == LIVE:
+        state[place] = LEAVING if identity[row] == held[place] else DESPAWNED
+        born[place] = tick
 
 
 @kernel(
     f"(i8, i8, i8, UniTuple(f8, 2), i8, {VIEWERS_TYPE}, {ENTITIES_TYPE}, {CELLS_TYPE}, f8[::1], {CHOICE_TYPE},"
-    f" Tuple(({SLOTS_TYPE}, {SENT_TYPE})), i8[::1])",
+    f" {SLOTS_TYPE}, i8[::1])",
     counted=False,
 )
 def refresh(
@@ -300,29 +271,70 @@ def refresh(
     cells: Cells,
     frame: F64,
     choice: Choice,
-    interest: tuple[Slots, Sent],
+    slots: Slots,
     counters: I64,
 ) -> int:
     """Choose anew for each client whose turn it is: those with (client + tick) mod period = 0, and new ones.
 
     range_2: squared range to enter and to stay [m²]. Returns how many clients were refreshed.
     """
-    clients, view, own = viewers
-    slots, held = interest[0]
-    carried = interest[1][1]
+    clients, view = viewers
     refreshed = 0
-    for client in range(clients.shape[0]):
-        turn = clients[client, AT_ONCE] != 0 or (client + tick) % period == 0
-        if clients[client, ACTIVE] == 0 or not turn:
+    for c in range(clients.shape[0]):
+        turn = clients[c, AT_ONCE] != 0 or (c + tick) % period == 0
+        if clients[c, ACTIVE] == 0 or not turn:
             continue
-        clients[client, AT_ONCE] = 0
+        clients[c, AT_ONCE] = 0
         refreshed += 1
-        _note_held(entities[0], slots[client], held[client], choice[0], choice[2])
-        count = _near(view[client], own[client], range_2, entities, cells, frame, choice)
-        count = _ruled(client, own[client], others, entities, cells, count, choice)
+        own_row = int(np.int64(clients[c, OWN_ROW]))
+        _note_held(entities[0], clients[c], c, slots, choice)
+        count = _near(view[c], own_row, range_2, cells, frame, choice)
+        count = _ruled(c, own_row, others, entities, cells, count, choice)
         if count > limit:
-            counters[COUNT_RELEVANT_CUT] += count - limit
+            counters[RELEVANT_CUT] += count - limit
             _smallest_first(choice[1], count, limit)
             count = limit
-        _assign(count, entities, slots[client], held[client], carried[client], choice, counters)
+        counters[SLOTS_FULL] += _assign(tick, c, clients[c], count, entities, slots, choice)
     return refreshed
+
+
+@kernel(
+    f"(i8, i8, f8, {VIEWERS_TYPE}, {ENTITIES_TYPE}, {SLOTS_TYPE}, i4[::1], i8[::1])",
+    counted=False,
+)
+def offer(
+    tick: int, fresh: int, enter_2: float, viewers: Viewers, entities: Entities, slots: Slots, rows: I32, counters: I64
+) -> int:
+    """Give what has come to life (rows[:fresh]) a slot with each client that it is within range of; how many slots."""
+    clients, view = viewers
+    identity, position, rule, _, importance = entities
+    given = 0
+    for i in range(fresh):
+        row = int(np.int64(rows[i]))
+        if rule[row] != BY_RANGE:
+            continue
+        for c in range(clients.shape[0]):
+            dx = position[row, 0] - view[c, 0]
+            dy = position[row, 1] - view[c, 1]
+            dz = position[row, 2] - view[c, 2]
+            distance_2 = dx * dx + dy * dy + dz * dz
+            # Who is to choose anew in this tick anyway finds it then.
+            if (
+                distance_2 > enter_2
+                or clients[c, ACTIVE] == 0
+                or clients[c, AT_ONCE] != 0
+                or clients[c, OWN_ROW] == row
+            ):
+                continue
+            state = slots[0][STATE, c]
+            place = 0
+            while place < SLOT_COUNT and state[place] != FREE:
+                place += 1
+            if place == SLOT_COUNT:
+                counters[SLOTS_FULL] += 1
+                continue
+            _take(tick, c, place, row, identity[row], slots)
+            slots[0][WEIGHT, c, place] = _weight(_key(row, distance_2), int(np.int64(importance[row])))
+            clients[c, TOP] = max(clients[c, TOP], place + 1)
+            given += 1
+    return given

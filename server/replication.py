@@ -5,69 +5,77 @@ A tick, in this order:
     acknowledge(…)   the acknowledgements of the commands that came
     fields[…] = …    the quantised state (`quantise_vectors`, or plain assignment of integers), then commit(tick, ids)
     push_events(…)   what happened
-    refresh(…)       choose what is relevant, for a share of the clients
+    refresh(…)       choose what is relevant: for a share of the clients, and of what is new for all
+    (told[…] = …     which of the candidates each client may be told of, where visibility decides)
     encode(…)        snapshots of the clients that are due, into `payload` and `length`
 
-Payload layout and loss safety: net/snapshots.py. The encode-once scheme: a record depends on entity, baseline tick and
-tick only, so it is encoded when the first client needs it and copied for the others.
+Payload layout and loss safety: net/snapshots.py; slots and columns: server/slots.py. The encode-once scheme
+(server/replication_kernels.py): a record depends on entity, level, baseline tick and tick only, so it is encoded when the
+first client needs it and copied for the others. When nothing needs to be said: server/history_kernels.py. Who hears of
+what: server/hearing_kernels.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from net.records_kernels import RECORD_WORDS_MAX
 from net.snapshots import (
     EVENT_POSITION_SCALE,
     EVENT_VECTOR_SCALE,
     OWNER_BYTES_MAX,
     PAYLOAD_BYTES,
-    SLOTS,
     FieldTable,
 )
-from net.snapshots_kernels import AGE_MASK, quantise_scalars, quantise_vectors
+from net.snapshots_kernels import quantise_scalars, quantise_vectors
 from server.errors import ServerError
-from server.relevance_kernels import (
+from server.hearing_kernels import EVENT_BYTES_MAX, IMPLIED, PUBLIC, SOUND, push_events
+from server.history_kernels import commit
+from server.relevance_kernels import build_cells, offer, refresh
+from server.replication_kernels import BUDGET_MIN, DRAFT_COLUMNS, acknowledge, assemble
+from server.slots import (
     ACTIVE,
     AT_ONCE,
+    BITSET_WORDS,
     BUDGET,
     BY_RANGE,
     CLIENT_COLUMNS,
+    COUNTERS,
+    ENTITY,
     EVERYONE,
     FREE,
+    HEARD_MAX,
     HIDDEN,
+    HIDDEN_SLOT,
     INPUT_TICK,
     INTERVAL,
     LAST_TICK,
     LEAD,
     LIVE,
-    NEXT_EVENT,
-    NEXT_OWN_EVENT,
+    MARKS,
+    OWN_ROW,
     OWNER_BYTES,
     OWNER_ONLY,
+    PACKET_COLUMNS,
     SEQUENCE,
     SLOT_COLUMNS,
+    SLOT_COUNT,
     STATE,
     TARGET_LEAD,
-    build_cells,
-    refresh,
-)
-from server.replication_kernels import (
-    BUDGET_MIN,
-    COUNTERS,
-    EVENT_BYTES_MAX,
-    RECORD_BYTES_MAX,
-    acknowledge,
-    assemble,
-    commit,
-    push_events,
+    ZONE_BYTES,
+    ZONE_OFFSET,
 )
 from sim.arrays import F64, I32, I64, U8, U16, U32, U64
+from sim.plugin import EventSpec
 
 __all__ = ["BY_RANGE", "EVERYONE", "HIDDEN", "OWNER_ONLY", "Replication", "ReplicationLimits"]
 
 SENT_RING = 64
 CELLS_SIDE = 64
 ARENA_MAX = 1 << 22
+EVENT_KINDS_MAX = 1 << 16
+OFFERED_MAX = 256  # new entities that are offered at once; of more at a time clients learn at their refresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,47 +85,45 @@ class ReplicationLimits:
     Attributes:
         relevant: Entities a client is told of; beyond, the nearest (`relevant_cut`).
         range_enter_m, range_exit_m: An entity becomes relevant within the first, and ceases beyond the second.
-        refresh_ticks: Each client's relevance is chosen anew every so many ticks.
+        refresh_ticks: Each client's relevance is chosen anew every so many ticks; what is new is offered at once.
         interval_ticks: A snapshot every so many ticks, unless set otherwise per client.
         budget_bytes: Most bytes of a snapshot; beyond, the least urgent records wait (`records_deferred`).
         event_bytes: Most bytes of events in a snapshot; beyond, they wait (`events_deferred`), at most 63 ticks
             (`events_lost`).
-        event_range_m: Events farther away are not told, except to their actor and target.
         events: Events kept for clients that have not had a snapshot since; the oldest give way (`events_lost`).
         history_ticks: Ticks that can serve as baselines, a power of two up to 64; without an acknowledgement for so
             long, full records are sent.
-        arena_bytes: Encoded records of one tick; beyond, further ones wait (`arena_full`).
+        arena_words: Encoded records of one tick, in words of 8 bytes; beyond, further ones wait (`arena_full`).
     """
 
     relevant: int = 64
     range_enter_m: float = 120.0
     range_exit_m: float = 135.0
-    refresh_ticks: int = 8
+    refresh_ticks: int = 10
     interval_ticks: int = 2
     budget_bytes: int = 1150
     event_bytes: int = 256
-    event_range_m: float = 150.0
     events: int = 4096
     history_ticks: int = 32
-    arena_bytes: int = ARENA_MAX
+    arena_words: int = 1 << 18
 
     def __post_init__(self) -> None:
         """Refuses what the layouts cannot carry."""
         bounds = {
-            "relevant": (self.relevant, 1, SLOTS),
+            "relevant": (self.relevant, 1, SLOT_COUNT),
             "refresh_ticks": (self.refresh_ticks, 1, 1000),
             "interval_ticks": (self.interval_ticks, 1, 1000),
             "budget_bytes": (self.budget_bytes, BUDGET_MIN, PAYLOAD_BYTES),
             "event_bytes": (self.event_bytes, 0, PAYLOAD_BYTES),
             "events": (self.events, 1, 1 << 20),
-            "arena_bytes": (self.arena_bytes, RECORD_BYTES_MAX, ARENA_MAX),
+            "arena_words": (self.arena_words, RECORD_WORDS_MAX, ARENA_MAX),
         }
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise ServerError(f"replication: {name} = {value}: give it {low} to {high}")
         if self.history_ticks not in {8, 16, 32, 64}:
             raise ServerError(f"replication: history_ticks = {self.history_ticks}: give it 8, 16, 32 or 64")
-        if not 0.0 < self.range_enter_m <= self.range_exit_m < 1e5 or not 0.0 <= self.event_range_m < 1e6:
+        if not 0.0 < self.range_enter_m <= self.range_exit_m < 1e5:
             raise ServerError(
                 f"replication: range_enter_m = {self.range_enter_m}, range_exit_m = {self.range_exit_m}: give them"
                 " 0 < enter ≤ exit < 100,000"
@@ -130,14 +136,22 @@ class Replication:
     Attributes:
         fields: Quantised state to be filled before `commit`, shape (entities, fields), int32.
         rule: Who may be told of an entity: BY_RANGE, EVERYONE, OWNER_ONLY or HIDDEN, shape (entities,), uint8.
-        owner: Client that owns it, −1 none, int32. importance: 1 to 255, uint8; 16 is usual.
+        owner: Client that owns it, −1 none, int32: it is told of columns for owners. team: its team, 0 none, uint8.
+        importance: 1 to 255, uint8; 16 is usual.
+        client_team: Whose team columns a client is told of, 0: nobody's; shape (clients,), uint8.
         view: Where each client listens and looks from [m], shape (clients, 3), float64.
-        own_id: Each client's own entity, which its owner section carries instead of a record, uint64; 0: none.
+        own_id: Each client's own entity, uint64; 0: none. Its motion goes by the owner section alone.
         interval: Ticks per snapshot, per client, int64.
         budget: Bytes of the next snapshot, `BUDGET_MIN` to 1,200, or 0: none now; per client, int64. See `pace`.
-        input_tick, lead_q4, target_lead: Header values per client, int64, of which the low 32, 16 and 8 bits
-            are sent.
-        owner_section, owner_bytes: Owner section per client, shape (clients, 128), uint8, and its length, int64.
+        input_tick, lead_q4, target_lead: Header values per client, int64; the newest input applied, and of the others
+            the low 16 and 8 bits.
+        owner_section, owner_bytes: Owner section per client, shape (clients, 128), uint8, and its length, int64; 0: no
+            section, which tells the client that its prediction of this tick was right.
+        zone_offset, zone_bytes: The section of zone-wide state per client within the array given to `encode`, int64.
+        candidate: Row of the entity that each slot may be told of, −1: none, shape (clients, 128), int32. An entity
+            keeps its slot as long as it is relevant.
+        told: 1 where it may be told now, shape (clients, 128), uint8; the own entity is told in any case.
+        factor: Times 16 of a slot's weight when the budget binds, shape (clients, 128), uint8.
         payload: The snapshots of this tick, shape (clients, 1200), uint8; length: their bytes, int32, 0: not due.
         counters: One per name of `COUNTERS`, int64; `counts()` names them.
     """
@@ -148,6 +162,7 @@ class Replication:
         *,
         clients: int,
         entities: int,
+        events: Sequence[EventSpec] = (),
         limits: ReplicationLimits | None = None,
         share_records: bool = True,
     ) -> None:
@@ -157,6 +172,7 @@ class Replication:
             fields: What is replicated of every entity.
             clients: Capacity.
             entities: Capacity; rows are the entity table's.
+            events: How far each kind of event is heard, by its number; of further kinds, as `EventSpec` has it.
             limits: See `ReplicationLimits`.
             share_records: False encodes each record anew for each client: the reference of the benchmark.
 
@@ -169,6 +185,7 @@ class Replication:
         self.table, self.clients, self.entities = fields, clients, entities
         self._allocate_entities(share_records=share_records)
         self._allocate_clients()
+        self._allocate_events(events)
         self._allocate_scratch()
         self.counters: I64 = np.zeros(len(COUNTERS), dtype=np.int64)
 
@@ -177,34 +194,31 @@ class Replication:
         self.fields: I32 = np.zeros((entities, count), dtype=np.int32)
         self.rule: U8 = np.zeros(entities, dtype=np.uint8)
         self.owner: I32 = np.full(entities, -1, dtype=np.int32)
+        self.team: U8 = np.zeros(entities, dtype=np.uint8)
         self.importance: U8 = np.full(entities, 16, dtype=np.uint8)
         self._world = (
             np.zeros(entities, dtype=np.uint64),
-            np.zeros(entities, dtype=np.int32),
-            np.zeros((ring, entities, count), dtype=np.int32),
-            np.full(ring, -1, dtype=np.int32),
+            np.zeros((entities, MARKS), dtype=np.int32),
+            np.zeros((entities, ring, count), dtype=np.int32),
+            np.full(2, -1, dtype=np.int64),
         )
         self._records = (
-            self.table.table,
-            np.zeros(self.limits.arena_bytes, dtype=np.uint8),
-            np.zeros((AGE_MASK + 1, entities), dtype=np.int64),
-            np.array([0, self.table.velocity_scale, ring - ring // 4, share_records], dtype=np.int64),
+            self.table.codec,
+            np.zeros(self.limits.arena_words, dtype=np.int64),
+            np.full((2, ring, entities, 2), -1, dtype=np.int64),
+            np.array([0, ring - ring // 4, share_records], dtype=np.int64),
         )
-        events = self.limits.events
-        self._events = (
-            np.zeros((events, EVENT_BYTES_MAX), dtype=np.uint8),
-            np.zeros((events, 2), dtype=np.int32),
-            np.zeros((events, 2), dtype=np.uint64),
-            np.zeros((events, 3)),
-            np.zeros(1, dtype=np.int64),
-        )
+        rows = [(int(f.bound / f.step), f.bits, int(f.wraps), f.level) for f in self.table.fields]
+        self._bounds: I64 = np.array(rows, dtype=np.int64)
+        self._fresh: I32 = np.zeros(entities, dtype=np.int32)
+        self._fresh_count = 0
 
     def _allocate_clients(self) -> None:
         clients = self.clients
         columns: I64 = np.zeros((clients, CLIENT_COLUMNS), dtype=np.int64)
         columns[:, INTERVAL] = self.limits.interval_ticks
         columns[:, BUDGET] = self.limits.budget_bytes
-        columns[:, LAST_TICK] = -1
+        columns[:, LAST_TICK] = columns[:, OWN_ROW] = -1
         self._columns = columns
         self.interval: I64 = columns[:, INTERVAL]
         self.budget: I64 = columns[:, BUDGET]
@@ -212,37 +226,63 @@ class Replication:
         self.lead_q4: I64 = columns[:, LEAD]
         self.target_lead: I64 = columns[:, TARGET_LEAD]
         self.owner_bytes: I64 = columns[:, OWNER_BYTES]
+        self.zone_offset: I64 = columns[:, ZONE_OFFSET]
+        self.zone_bytes: I64 = columns[:, ZONE_BYTES]
+        self.client_team: U8 = np.zeros(clients, dtype=np.uint8)
         self.view: F64 = np.zeros((clients, 3))
         self.own_id: U64 = np.zeros(clients, dtype=np.uint64)
         self.owner_section: U8 = np.zeros((clients, OWNER_BYTES_MAX), dtype=np.uint8)
         self.payload: U8 = np.zeros((clients, PAYLOAD_BYTES), dtype=np.uint8)
         self.length: I32 = np.zeros(clients, dtype=np.int32)
-        self._slots = (
-            np.zeros((clients, SLOT_COLUMNS, SLOTS), dtype=np.int32),
-            np.zeros((clients, SLOTS), dtype=np.uint64),
-        )
+        slots: I32 = np.zeros((SLOT_COLUMNS, clients, SLOT_COUNT), dtype=np.int32)
+        slots[ENTITY] = -1
+        self.candidate: I32 = slots[ENTITY]
+        self.told: U8 = np.ones((clients, SLOT_COUNT), dtype=np.uint8)
+        self.factor: U8 = np.full((clients, SLOT_COUNT), 16, dtype=np.uint8)
+        self._slots = (slots, np.zeros((clients, SLOT_COUNT), dtype=np.uint64), self.told, self.factor)
         self._sent = (
-            np.full((clients, 2, SENT_RING), -1, dtype=np.int32),
-            np.zeros((clients, SENT_RING, 4), dtype=np.uint64),
+            np.full((clients, PACKET_COLUMNS, SENT_RING), -1, dtype=np.int32),
+            np.zeros((clients, SENT_RING, BITSET_WORDS), dtype=np.int64),
         )
+
+    def _allocate_events(self, specs: Sequence[EventSpec]) -> None:
+        usual = EventSpec("")
+        self._event_range_2: F64 = np.full(EVENT_KINDS_MAX, usual.range_m**2)
+        self._event_flags: U8 = np.zeros(EVENT_KINDS_MAX, dtype=np.uint8)
+        for kind, spec in enumerate(specs):
+            self._event_range_2[kind] = spec.range_m**2
+            self._event_flags[kind] = SOUND * spec.sound | IMPLIED * spec.implied | PUBLIC * spec.public
+        events = self.limits.events
+        self._events = (
+            np.zeros((events, 2, EVENT_BYTES_MAX), dtype=np.uint8),
+            np.zeros((events, 4), dtype=np.int32),
+            np.zeros((events, 2), dtype=np.uint64),
+            np.zeros(1, dtype=np.int64),
+            np.zeros((2, 3)),
+        )
+        waiting: I32 = np.zeros((self.clients, 2, HEARD_MAX), dtype=np.int32)
+        self._hearers = (self._columns, self.view, self.own_id, waiting)
 
     def _allocate_scratch(self) -> None:
         entities = self.entities
-        self._viewers = (self._columns, self.view, self.own_id)
-        self._hearers = (self._columns, self.own_id, self.view, self.owner_section)
+        self._viewers = (self._columns, self.view)
+        self._ties = (self.owner, self.team, self.client_team)
+        self._no_zone: U8 = np.zeros(1, dtype=np.uint8)
         self._cells = (
             np.zeros(CELLS_SIDE * CELLS_SIDE + 1, dtype=np.int32),
             np.zeros(entities, dtype=np.int32),
             np.zeros(entities, dtype=np.int32),
             np.zeros(entities, dtype=np.int32),
+            np.zeros((entities, 3)),
         )
         self._frame: F64 = np.array([0.0, 0.0, 1.0, CELLS_SIDE])
         self._choice = (
             np.zeros(entities, dtype=np.int32),
             np.zeros(entities, dtype=np.int64),
-            np.zeros(SLOTS, dtype=np.uint8),
+            np.zeros(SLOT_COUNT, dtype=np.uint8),
         )
-        self._draft = (np.zeros((4, SLOTS), dtype=np.int32), np.zeros(PAYLOAD_BYTES, dtype=np.uint8))
+        words: I64 = np.zeros(PAYLOAD_BYTES // 8 + RECORD_WORDS_MAX, dtype=np.int64)
+        self._draft = (np.zeros((DRAFT_COLUMNS, SLOT_COUNT), dtype=np.int64), words, words.view(np.uint8))
 
     def join(self, client: int, *, own_id: int = 0) -> None:
         """Begin to tell `client` of the world, from nothing; its relevance is chosen at the next `refresh`.
@@ -254,17 +294,19 @@ class Replication:
             raise ServerError(f"replication: client {client} is not from 0 to {self.clients - 1}")
         self.leave(client)
         self.own_id[client] = own_id
-        self._columns[client, NEXT_EVENT] = self._columns[client, NEXT_OWN_EVENT] = self._events[4][0]
         self._columns[client, ACTIVE] = self._columns[client, AT_ONCE] = 1
 
     def leave(self, client: int) -> None:
         """Forget `client`: no more snapshots for it."""
         self._columns[client] = 0
-        self._columns[client, LAST_TICK] = -1
+        self._columns[client, LAST_TICK] = self._columns[client, OWN_ROW] = -1
         self.interval[client] = self.limits.interval_ticks
         self.budget[client] = self.limits.budget_bytes
-        self.own_id[client] = self.length[client] = 0
-        self._slots[0][client, STATE] = FREE
+        self.own_id[client] = self.length[client] = self.client_team[client] = 0
+        self.owner[self.owner == client] = -1
+        columns = self._slots[0]
+        columns[STATE, client], columns[ENTITY, client] = FREE, -1
+        self.told[client], self.factor[client] = 1, 16
         self._sent[0][client, SEQUENCE] = -1
 
     def quantise_vectors(self, name: str, values: F64) -> int:
@@ -291,9 +333,20 @@ class Replication:
         Raises:
             ServerError: `tick` does not come after the last one.
         """
-        if not int(self._world[3].max()) < tick < 1 << 31 or tick < 1:
-            raise ServerError(f"replication: tick {tick} does not follow {self._world[3].max()}")
-        commit(tick, entity_id, self.fields, self._world)
+        newest = int(self._world[3][0])
+        if not newest < tick < 1 << 30 or tick < 1:
+            raise ServerError(f"replication: tick {tick} does not follow {newest}")
+        self._fresh_count = commit(
+            tick, entity_id, self.fields, self._world, self._bounds, self.table.codec, self._fresh
+        )
+        self._find_own()
+
+    def _find_own(self) -> None:
+        """Note in which row each client's own entity is; the low 24 bits of an id are its row."""
+        rows = (self.own_id & np.uint64((1 << 24) - 1)).astype(np.int64)
+        known = self._world[0]
+        alive = (self.own_id != 0) & (known[np.minimum(rows, self.entities - 1)] == self.own_id)
+        self._columns[:, OWN_ROW] = np.where(alive, rows, -1)
 
     def acknowledge(self, client: I32, sequence: I32, mask: U32) -> int:
         """Take the acknowledgements of a batch of commands, off the wire: any values, at worst counted.
@@ -311,9 +364,17 @@ class Replication:
     def push_events(
         self, tick: int, kind: U16, actor: U64, target: U64, position: F64, vector: F64, value: I64
     ) -> None:
-        """Hand over the events of a tick, in columns; each client hears of them in its next snapshot."""
-        scale = (EVENT_POSITION_SCALE, EVENT_VECTOR_SCALE)
-        push_events(tick, kind, actor, target, position, vector, value, scale, self._events)
+        """Hand over the events of a tick, in columns; each client that is to hear of one does in its next snapshot."""
+        push_events(
+            tick,
+            (kind, actor, target, position, vector, value),
+            self._event_range_2,
+            self._event_flags,
+            (EVENT_POSITION_SCALE, EVENT_VECTOR_SCALE),
+            self._hearers,
+            self._events,
+            self.counters,
+        )
 
     def refresh(self, tick: int, position: F64) -> int:
         """Choose what is relevant to each client whose turn it is; after `commit`.
@@ -327,19 +388,22 @@ class Replication:
         """
         limits = self.limits
         entities = (self._world[0], position, self.rule, self.owner, self.importance)
+        enter_2, exit_2 = limits.range_enter_m**2, limits.range_exit_m**2
+        fresh = min(self._fresh_count, OFFERED_MAX)
+        offer(tick, fresh, enter_2, self._viewers, entities, self._slots, self._fresh, self.counters)
         others = build_cells(entities, limits.range_exit_m, self._cells, self._frame)
         return refresh(
             tick,
             limits.refresh_ticks,
             limits.relevant,
-            (limits.range_enter_m**2, limits.range_exit_m**2),
+            (enter_2, exit_2),
             others,
             self._viewers,
             entities,
             self._cells,
             self._frame,
             self._choice,
-            (self._slots, self._sent),
+            self._slots,
             self.counters,
         )
 
@@ -354,18 +418,29 @@ class Replication:
         room = budget_bytes + PAYLOAD_BYTES
         self.budget[:] = np.where(room > 0.0, np.clip(room, BUDGET_MIN, self.limits.budget_bytes), 0.0)
 
-    def encode(self, tick: int) -> int:
+    def due(self, tick: int) -> I32:
+        """The clients that get a snapshot at `tick`, ascending."""
+        columns = self._columns
+        turn = (np.arange(self.clients) + tick) % np.maximum(self.interval, 1) == 0
+        return np.flatnonzero(turn & (columns[:, ACTIVE] != 0) & (self.budget > 0)).astype(np.int32)
+
+    def encode(self, tick: int, zone: U8 | None = None) -> int:
         """Write the snapshots of all clients that are due into `payload` and `length`; how many.
 
         A client is due when (client + tick) mod interval is 0, which spreads clients over ticks.
+
+        Args:
+            tick: Now.
+            zone: What `zone_offset` and `zone_bytes` speak of, uint8; None: nothing.
         """
         return assemble(
             tick,
-            (self.limits.event_range_m**2, float(self.limits.event_bytes)),
+            self.limits.event_bytes,
             self._hearers,
+            (self.owner_section, self._no_zone if zone is None else zone),
             (self._slots, self._sent),
             self._world,
-            self._records,
+            (self._records, self._ties),
             self._events,
             self._draft,
             (self.payload, self.length),
@@ -378,5 +453,11 @@ class Replication:
 
     def relevant(self, client: int) -> U64:
         """The ids of the entities that `client` is told of now, ascending."""
-        live = self._slots[0][client, STATE] == LIVE
-        return np.sort(self._slots[1][client][live])
+        return self._held(client, LIVE)
+
+    def hidden(self, client: int) -> U64:
+        """The ids of the entities within range that `client` may not be told of, ascending."""
+        return self._held(client, HIDDEN_SLOT)
+
+    def _held(self, client: int, state: int) -> U64:
+        return np.sort(self._slots[1][client][self._slots[0][STATE, client] == state])

@@ -1,183 +1,141 @@
 """One snapshot for every client that is due: records encoded once and shared, packets put together in one call.
 
-Payload layout: net/snapshots.py. State per client: interest slots and the ring of packets sent
-(server/relevance_kernels.py). A packet in flight remembers which slots it carried; its acknowledgement moves the
-baselines of just these to its tick, and frees the slots it told the client to leave.
+Payload layout: net/snapshots.py; slots, packets in flight and columns: server/slots.py. A packet in flight remembers
+which slots it carried; its acknowledgement moves the baselines of just these to its tick, and frees the slots it told
+the client to leave.
+
+A record depends on entity, level, baseline tick and tick, so it is encoded when the first client needs it. Cache entry
+by (level, baseline mod ring, entity): tick, place in the arena and length, and beside it the first 64 bits of the
+record, which mostly is all of it: then a record costs one cache line and one shift.
+
+A slot is passed over while nothing needs to be said (server/history_kernels.py): because the client's own reckoning
+from what it acknowledged is good enough; or from what was sent last, as long as that may still be under way.
 """
 
 import numpy as np
 
-from net.snapshots_kernels import encode_delta, encode_event, encode_full
-from server.relevance_kernels import (
+from net.records_kernels import (
+    CODEC_TYPE,
+    RECORD_BITS_MAX,
+    RECORD_WORDS_MAX,
+    Codec,
+    append_bits,
+    encode_delta,
+    encode_full,
+)
+from server.hearing_kernels import EVENTS_TYPE, HEARERS_TYPE, Events, Hearers, gather_events
+from server.slots import (
+    ACKED_TICK,
     ACTIVE,
     BASELINE,
+    BORN,
     BUDGET,
+    CHANGED,
+    COUNTS,
     DESPAWNED,
     ENTITY,
+    EXACT,
     FREE,
+    HIDDEN_SLOT,
     INPUT_TICK,
     INTERVAL,
     LAST_TICK,
     LEAD,
     LEAVING,
+    LEVEL,
     LIVE,
-    NEXT_EVENT,
-    NEXT_OWN_EVENT,
     NEXT_SEQUENCE,
     NO_BASELINE,
+    OWN_ROW,
     OWNER_BYTES,
-    PRIORITY,
+    SENT,
     SENT_TYPE,
     SEQUENCE,
     SLOTS_TYPE,
     STATE,
+    STEADY,
     TARGET_LEAD,
     TICK,
+    TOP,
     WEIGHT,
+    WORLD_TYPE,
+    ZONE_BYTES,
+    ZONE_OFFSET,
     Sent,
     Slots,
+    World,
 )
-from sim.arrays import F64, I32, I64, U8, U16, U32, U64
-from sim.jit import kernel
+from sim.arrays import I32, I64, U8, U32, U64
+from sim.jit import kernel, lowest_bit
 
-__all__ = [
-    "BUDGET_MIN",
-    "COUNTERS",
-    "EVENT_BYTES_MAX",
-    "RECORD_BYTES_MAX",
-    "acknowledge",
-    "assemble",
-    "commit",
-    "push_events",
-]
+__all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "acknowledge", "assemble"]
 
-# counters 0 and 1 are counted in server/relevance_kernels.py
-COUNTERS = (
-    "slots_full",
-    "relevant_cut",
-    "snapshots",
-    "payload_bytes",
-    "records_sent",
-    "records_full",
-    "records_encoded",
-    "records_deferred",
-    "records_at_rest",
-    "arena_full",
-    "leaves_sent",
-    "events_sent",
-    "events_deferred",
-    "events_lost",
-    "acks",
-    "acks_unknown",
-    "snapshots_held",
-)
-SNAPSHOTS, PAYLOAD, RECORDS, FULL, ENCODED, DEFERRED, AT_REST, ARENA_FULL = 2, 3, 4, 5, 6, 7, 8, 9
-LEAVES, EVENTS_SENT, EVENTS_DEFERRED, EVENTS_LOST, ACKS, ACKS_UNKNOWN, HELD = 10, 11, 12, 13, 14, 15, 16
-
-RECORD_BYTES_MAX = 384  # 32 fields of 65 bits at worst, id and masks
-EVENT_BYTES_MAX = 96
-EVENT_AGE_MAX = 63
-EVENTS_PER_SNAPSHOT = 255
-HEADER = 16
+(
+    SNAPSHOTS, PAYLOAD, RECORDS, FULL, ENCODED, DEFERRED, AT_REST, AS_RECKONED, UNDER_WAY, ARENA_FULL, LEAVES, ACKS,
+    ACKS_UNKNOWN, HELD, RECORD_BYTES_SENT, ZONE_DEFERRED,
+) = (
+    COUNTS[name]
+    for name in (
+        "snapshots", "payload_bytes", "records_sent", "records_full", "records_encoded", "records_deferred",
+        "records_at_rest", "records_steady", "records_in_flight", "arena_full", "leaves_sent", "acks", "acks_unknown",
+        "snapshots_held", "record_bytes", "zone_deferred",
+    )
+)  # fmt: skip
+PUBLIC_LEVEL, TEAM_LEVEL, OWNER_LEVEL, SELF_LEVEL = 0, 1, 2, 3
+SHARED_LEVELS = 2  # of these levels records are cached: the others have one reader
+HAS_OWNER, HAS_LEAVES, HAS_ZONE, HAS_EVENTS = 1, 2, 4, 8  # flags of a snapshot
+HEADER = 12
 OWNER_MAX = 128
-BUDGET_MIN = 768  # header, owner, all leaves, bitmap and the largest record always fit
+LEAVES_MAX = 1 + 128
+RECORD_BYTES = (RECORD_BITS_MAX + 7 + 7) // 8  # with its age
+RECORDS_HEAD = 18  # bitmap with its length, and the common age
+BUDGET_MIN = 768  # header, owner section, all leaves and the largest record always fit
 PAYLOAD_MAX = 1200
-BITMAP = 16
-SLOT_COUNT = 128
-PRIORITY_MAX = 1 << 30
-LENGTH_BITS, OFFSET_BITS = 9, 22  # of a cache entry: tick, offset, length
+AGE_BITS = 6
+IN_FLIGHT_TICKS = 2  # beyond the age of the newest acknowledgement, before what was sent counts as lost
+ENTRY_BITS, ENTRY_OFFSET, ENTRY_TICK = 11, 22, 30  # of a cache entry, from the lowest bit
 
-# world: entity id, tick of last change, history of fields, tick of each history row
-WORLD_TYPE = "Tuple((u8[::1], i4[::1], i4[:,:,::1], i4[::1]))"
-World = tuple[U64, I32, I32, I32]
-# records: field table, arena, cache by (age, entity), state: arena bytes used, velocity scale, age at which a resting
-# entity's baseline is renewed, whether records are shared
-RECORDS_TYPE = "Tuple((i8[:,::1], u1[::1], i8[:,::1], i8[::1]))"
-Records = tuple[I64, U8, I64, I64]
-# events, a ring: bytes; length and tick; actor and target; position; state: events pushed so far
-EVENTS_TYPE = "Tuple((u1[:,::1], i4[:,::1], u8[:,::1], f8[:,::1], i8[::1]))"
-Events = tuple[U8, I32, U64, F64, I64]
-# viewers: client columns, own entity, view point, owner section
-VIEWERS_TYPE = "Tuple((i8[:,::1], u8[::1], f8[:,::1], u1[:,::1]))"
-Viewers = tuple[I64, U64, F64, U8]
-# draft of one packet: slot, arena offset and length per candidate record, and their order; bytes of events
-DRAFT_TYPE = "Tuple((i4[:,::1], u1[::1]))"
-Draft = tuple[I32, U8]
-SLOT, OFFSET, LENGTH, ORDER = 0, 1, 2, 3
+# records: codec; arena of words; cache by (level, baseline row, entity, entry and first word); state: words used, age
+# at which an unchanged baseline is renewed, whether records are shared
+RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[:,:,:,::1], i8[::1]))"
+Records = tuple[Codec, I64, I64, I64]
+# entities: client that owns it, team; and per client its team
+TIES_TYPE = "Tuple((i4[::1], u1[::1], u1[::1]))"
+Ties = tuple[I32, U8, U8]
+# draft of one packet: columns below; the words of its records, and the same memory as bytes
+DRAFT_TYPE = "Tuple((i8[:,::1], i8[::1], u1[::1]))"
+Draft = tuple[I64, I64, U8]
+PLACE, AGE, BITS, FIRST, OFFSET, ORDER, PRIORITY = 0, 1, 2, 3, 4, 5, 6
+DRAFT_COLUMNS = 7
 # out: payloads, lengths
 OUT_TYPE = "Tuple((u1[:,::1], i4[::1]))"
 Out = tuple[U8, I32]
 
 
-@kernel(f"(i8, u8[::1], i4[:,::1], {WORLD_TYPE})", counted=False)
-def commit(tick: int, identity: U64, staged: I32, world: World) -> int:
-    """Store the quantised state of this tick, and note which entities changed or move; how many did."""
-    known, changed, history, row_tick = world
-    ring = history.shape[0]
-    row = tick % ring
-    before = history[(tick - 1) % ring]
-    follows = row_tick[(tick - 1) % ring] == tick - 1
-    now = history[row]
-    row_tick[row] = tick
-    count = 0
-    for i in range(identity.shape[0]):
-        same = follows and known[i] == identity[i]
-        if identity[i] != np.uint64(0):
-            moving = staged[i, 3] | staged[i, 4] | staged[i, 5]
-            for f in range(staged.shape[1]):
-                moving |= staged[i, f] ^ before[i, f]
-                now[i, f] = staged[i, f]
-            if moving != 0 or not same:
-                changed[i] = tick
-                count += 1
-        known[i] = identity[i]
-    return count
-
-
-@kernel(
-    f"(i8, u2[::1], u8[::1], u8[::1], f8[:,::1], f8[:,::1], i8[::1], UniTuple(f8, 2), {EVENTS_TYPE})", counted=False
-)
-def push_events(
-    tick: int,
-    kind: U16,
-    actor: U64,
-    target: U64,
-    position: F64,
-    vector: F64,
-    value: I64,
-    scale: tuple[float, float],
-    events: Events,
-) -> None:
-    """Encode the events of this tick once for all clients into the ring; the oldest give way."""
-    data, measure, party, place, state = events
-    ring = measure.shape[0]
-    for i in range(kind.shape[0]):
-        k = state[0] % ring
-        number, amount = int(np.int64(kind[i])), int(np.int64(value[i]))
-        ids = (actor[i], target[i])
-        measure[k, 0] = encode_event(number, ids, position[i], vector[i], amount, scale, data[k])
-        measure[k, 1] = tick
-        party[k, 0], party[k, 1] = actor[i], target[i]
-        place[k, 0], place[k, 1], place[k, 2] = position[i, 0], position[i, 1], position[i, 2]
-        state[0] += 1
-
-
 @kernel(counted=False)
-def _promote(slot: I32, carried: U64, tick: int) -> None:
-    """Take note that the packet of `tick` that carried these has arrived."""
+def _promote(c: int, tick: int, slots: Slots, carried: I64) -> None:
+    """Take note that the packet of `tick` that carried these slots has arrived."""
+    columns = slots[0]
+    born, baseline, state, entity = columns[BORN, c], columns[BASELINE, c], columns[STATE, c], columns[ENTITY, c]
     for word in range(2):
         updated, left = carried[word], carried[2 + word]
-        for i in range(64):
-            place, shift = 64 * word + i, np.uint64(i)
-            if (updated >> shift) & np.uint64(1) != np.uint64(0) and slot[BASELINE, place] < tick:
-                slot[BASELINE, place] = tick
-            if (left >> shift) & np.uint64(1) != np.uint64(0) and slot[STATE, place] >= LEAVING:
-                slot[STATE, place] = FREE
+        while updated != 0:
+            place = 64 * word + lowest_bit(updated)
+            updated &= updated - 1
+            if born[place] <= tick and baseline[place] < tick:
+                baseline[place] = tick
+        while left != 0:
+            place = 64 * word + lowest_bit(left)
+            left &= left - 1
+            if state[place] >= LEAVING and born[place] <= tick:
+                state[place] = HIDDEN_SLOT if entity[place] >= 0 and state[place] == LEAVING else FREE
+                baseline[place] = NO_BASELINE
 
 
 @kernel(counted=False)
-def _acknowledge_one(sequence: int, client: I64, slot: I32, packet: I32, carried: U64) -> int:
+def _acknowledge_one(sequence: int, c: int, client: I64, slots: Slots, sent: Sent) -> int:
     """Promote one acknowledged packet: 1, or 0 if it is known already or too old, or −1 if it was never sent."""
+    packet, carried = sent[0][c], sent[1][c]
     behind = (client[NEXT_SEQUENCE] - 1 - sequence) & 0xFFFF
     if behind >= 0x8000 or client[LAST_TICK] < 0:
         return -1
@@ -185,7 +143,9 @@ def _acknowledge_one(sequence: int, client: I64, slot: I32, packet: I32, carried
     if behind >= packet.shape[1] or packet[SEQUENCE, row] != sequence:
         return 0
     packet[SEQUENCE, row] = -1
-    _promote(slot, carried[row], int(np.int64(packet[TICK, row])))
+    tick = int(np.int64(packet[TICK, row]))
+    client[ACKED_TICK] = max(client[ACKED_TICK], tick)
+    _promote(c, tick, slots, carried[row])
     return 1
 
 
@@ -195,11 +155,11 @@ def acknowledge(client: I32, sequence: I32, mask: U32, clients: I64, slots: Slot
     fresh = 0
     for i in range(client.shape[0]):
         c, older = int(np.int64(client[i])), int(np.int64(sequence[i]))
-        row, slot, packet, carried = clients[c], slots[0][c], sent[0][c], sent[1][c]
+        row = clients[c]
         bits = 1 | int(np.int64(mask[i])) << 1  # bit 0 is the newest itself
         while bits != 0:
             if bits & 1:
-                result = _acknowledge_one(older, row, slot, packet, carried)
+                result = _acknowledge_one(older, c, row, slots, sent)
                 if result < 0:
                     counters[ACKS_UNKNOWN] += 1
                     break
@@ -211,239 +171,271 @@ def acknowledge(client: I32, sequence: I32, mask: U32, clients: I64, slots: Slot
 
 
 @kernel(counted=False)
-def _encode(age: int, tick: int, entity: int, world: World, records: Records) -> int:
-    """Encode a record at the end of the arena; the byte after it."""
-    table, arena, _, state = records
-    history = world[2]
-    ring = history.shape[0]
-    current = history[tick % ring, entity]
+def _encode(age: int, level: int, tick: int, entity: int, world: World, records: Records) -> int:
+    """Encode a record at the end of the arena; its bits. The arena has room."""
+    codec, arena, _, state = records
+    rows = world[2][entity]
+    current, at = rows[tick % rows.shape[0]], state[0]
     if age == 0:
-        return encode_full(current, world[0][entity], table, arena, state[0])
-    return encode_delta(current, history[(tick - age) % ring, entity], age, table, state[1], arena, state[0])
+        bits = encode_full(current, world[0][entity], level, codec, arena, at)
+    else:
+        bits = encode_delta(current, rows[(tick - age) % rows.shape[0]], age, level, codec, arena, at)
+    state[0] = at + (bits + 63) // 64
+    return bits
 
 
 @kernel(counted=False)
-def _age(tick: int, baseline: int, row_tick: I32) -> int:
-    """The age of a baseline that both sides still hold, or 0."""
-    ring = row_tick.shape[0]
-    age = tick - baseline
-    if baseline == NO_BASELINE or age >= ring or row_tick[baseline % ring] != baseline:
-        return 0
-    return age
-
-
-@kernel(counted=False)
-def _record(age: int, tick: int, entity: int, world: World, records: Records, counters: I64) -> int:
-    """The arena place (offset << 9 | length) of a record, encoded now if no client needed it before; −1: no room."""
+def _record(
+    age: int, level: int, tick: int, entity: int, world: World, records: Records, draft: I64, i: int, counters: I64
+) -> bool:
+    """Fill in row `i` of the draft with a record, encoded now if no client needed it before; whether there was room."""
     arena, cache, state = records[1], records[2], records[3]
-    entry = int(np.int64(cache[age, entity]))
-    if entry >> (OFFSET_BITS + LENGTH_BITS) != tick or state[3] == 0:
-        offset = state[0]
-        if offset + RECORD_BYTES_MAX > arena.shape[0]:
-            counters[ARENA_FULL] += 1
-            return -1
-        state[0] = _encode(age, tick, entity, world, records)
-        counters[ENCODED] += 1
-        entry = (tick << OFFSET_BITS | offset) << LENGTH_BITS | (state[0] - offset)
-        cache[age, entity] = entry
-    return entry & ((1 << (OFFSET_BITS + LENGTH_BITS)) - 1)
+    shared = level < SHARED_LEVELS and state[2] != 0
+    stamp = tick & ((1 << ENTRY_TICK) - 1)
+    slot = cache[min(level, SHARED_LEVELS - 1), age, entity]
+    if shared and slot[0] >> (ENTRY_BITS + ENTRY_OFFSET) == stamp:
+        draft[BITS, i] = slot[0] & ((1 << ENTRY_BITS) - 1)
+        draft[OFFSET, i] = slot[0] >> ENTRY_BITS & ((1 << ENTRY_OFFSET) - 1)
+        draft[FIRST, i] = slot[1]
+        return True
+    offset = state[0]
+    if offset + RECORD_WORDS_MAX > arena.shape[0]:
+        counters[ARENA_FULL] += 1
+        return False
+    bits = _encode(age, level, tick, entity, world, records)
+    counters[ENCODED] += 1
+    draft[BITS, i], draft[OFFSET, i], draft[FIRST, i] = bits, offset, arena[offset]
+    if shared:
+        slot[0] = (stamp << ENTRY_OFFSET | offset) << ENTRY_BITS | bits
+        slot[1] = arena[offset]
+    return True
+
+
+@kernel(counted=False)
+def _follow(tick: int, place: int, row: int, c: int, own_row: int, known: U64, slots: Slots) -> int:
+    """Bring a slot's state up to date with the world, and with what the client may be told; the state."""
+    columns, told = slots[0], slots[2][c, place] | np.uint8(row == own_row)
+    state = columns[STATE, c, place]
+    if row >= 0 and known[row] != slots[1][c, place]:
+        columns[ENTITY, c, place] = -1
+        state = FREE if state == HIDDEN_SLOT else DESPAWNED
+    elif state == LIVE and told == 0:
+        state = LEAVING
+    elif told != 0 and row >= 0 and (state == HIDDEN_SLOT or state == LEAVING):
+        # Whether a client that was to leave has done so cannot be known: a full record is right in both cases.
+        state = LIVE
+        columns[BASELINE, c, place] = NO_BASELINE
+        columns[SENT, c, place] = tick - 1
+    if state != columns[STATE, c, place]:
+        columns[STATE, c, place] = state
+        columns[BORN, c, place] = tick
+    return int(np.int64(state))
+
+
+@kernel(counted=False)
+def _level(c: int, row: int, client: I64, ties: Ties) -> int:
+    """As whom a client is told of an entity."""
+    if client[OWN_ROW] == row:
+        return SELF_LEVEL
+    if ties[0][row] == c:
+        return OWNER_LEVEL
+    if ties[2][c] != 0 and ties[1][row] == ties[2][c]:
+        return TEAM_LEVEL
+    return PUBLIC_LEVEL
+
+
+@kernel(counted=False)
+def _quiet(
+    tick: int, baseline: int, last: int, flight: int, renewal: int, level: int, mark: I32, counters: I64
+) -> bool:
+    """Whether nothing needs to be said to who acknowledged `baseline`, and was told last at `last` (−1: never)."""
+    since = int(np.int64(mark[EXACT + min(level, OWNER_LEVEL)]))
+    if level != SELF_LEVEL:
+        since = max(since, int(np.int64(mark[STEADY])))
+    if baseline >= since and tick - baseline < renewal:
+        counters[AT_REST if mark[CHANGED] <= baseline else AS_RECKONED] += 1
+        return True
+    if last > baseline and last >= since and tick - last <= flight:
+        counters[UNDER_WAY] += 1
+        return True
+    return False
 
 
 @kernel(counted=False)
 def _draft(
-    tick: int, elapsed: int, slot: I32, held: U64, world: World, records: Records, draft: I32, counters: I64
-) -> tuple[int, int]:
-    """List the records this client needs now: how many, and their bytes. What is gone from the world must leave."""
-    known, changed, _, row_tick = world
-    renewal = records[3][2]
-    count, total = 0, 0
-    for place in range(SLOT_COUNT):
-        if slot[STATE, place] != LIVE:
+    tick: int, c: int, client: I64, slots: Slots, world: World, records: Records, ties: Ties, draft: I64, counters: I64
+) -> tuple[int, int, int]:
+    """List the records this client needs now: how many, their bits with ages, and how many slots it is to leave."""
+    known, marks, history, clock = world
+    columns = slots[0]
+    entity, baseline_of, sent, born = columns[ENTITY, c], columns[BASELINE, c], columns[SENT, c], columns[BORN, c]
+    oldest = max(clock[1], tick - history.shape[1] + 1)
+    renewal = records[3][1]
+    flight = min(tick - client[ACKED_TICK] + IN_FLIGHT_TICKS, renewal) if client[ACKED_TICK] > 0 else 0
+    own_row = int(np.int64(client[OWN_ROW]))
+    count, total, leaves = 0, 0, 0
+    for place in range(client[TOP]):
+        if columns[STATE, c, place] == FREE:
             continue
-        entity, baseline = int(np.int64(slot[ENTITY, place])), int(np.int64(slot[BASELINE, place]))
-        if known[entity] != held[place]:
-            slot[STATE, place] = DESPAWNED
+        row = int(np.int64(entity[place]))
+        state = _follow(tick, place, row, c, own_row, known, slots)
+        if state != LIVE:
+            leaves += 1 if state >= LEAVING else 0
             continue
-        age = _age(tick, baseline, row_tick)
-        if 0 < age < renewal and changed[entity] <= baseline:
-            slot[PRIORITY, place] = 0  # at rest since what the client acknowledged: nothing to say
-            counters[AT_REST] += 1
+        level = _level(c, row, client, ties)
+        if level != columns[LEVEL, c, place]:
+            columns[LEVEL, c, place] = level
+            baseline_of[place], born[place], sent[place] = NO_BASELINE, tick, tick - 1
+        baseline = int(np.int64(baseline_of[place]))
+        last = int(np.int64(sent[place]))
+        if last < born[place]:
+            last = -1
+        if baseline < oldest:
+            baseline = NO_BASELINE
+        if _quiet(tick, baseline, last, flight, renewal, level, marks[row], counters):
             continue
-        slot[PRIORITY, place] = min(slot[PRIORITY, place] + slot[WEIGHT, place] * elapsed, PRIORITY_MAX)
-        found = _record(age, tick, entity, world, records, counters)
-        if found >= 0:
-            draft[SLOT, count] = place
-            draft[OFFSET, count] = found >> LENGTH_BITS
-            draft[LENGTH, count] = found & ((1 << LENGTH_BITS) - 1)
-            total += found & ((1 << LENGTH_BITS) - 1)
+        age = tick - baseline if baseline != NO_BASELINE else 0
+        if _record(age, level, tick, row, world, records, draft, count, counters):
+            draft[PLACE, count], draft[AGE, count] = place, age
+            total += draft[BITS, count] + 1 + AGE_BITS
             counters[FULL] += 1 if age == 0 else 0
             count += 1
-    return count, total
+    return count, total, leaves
 
 
 @kernel(counted=False)
-def _choose(count: int, room: int, slot: I32, draft: I32) -> int:
-    """Drop (length 0) the records that do not fit, the least urgent first; how many stay.
+def _choose(tick: int, c: int, count: int, room: int, slots: Slots, draft: I64) -> int:
+    """Drop (0 bits) the records that do not fit, the least urgent first; how many stay.
 
-    In descending order of priority, then ascending of slot, each that still fits is taken, so the most urgent is
-    always taken. One that is passed over gains its weight every tick until it is the most urgent.
+    Urgency is weight times view factor times ticks since the slot was sent last. In descending order of it, then
+    ascending of slot, each that still fits is taken, so the most urgent is always taken: one that is passed over gains
+    on the others every tick until it is the most urgent.
     """
+    columns, factor = slots[0], slots[3]
     for i in range(count):  # insertion sort: at most 128, and only where the budget binds
-        priority = slot[PRIORITY, draft[SLOT, i]]
+        place = draft[PLACE, i]
+        waited = min(tick - int(np.int64(columns[SENT, c, place])), 1 << 20)
+        priority = int(np.int64(columns[WEIGHT, c, place])) * max(int(np.int64(factor[c, place])), 1) * waited
+        draft[PRIORITY, i] = priority
         j = i
-        while j > 0 and slot[PRIORITY, draft[SLOT, draft[ORDER, j - 1]]] < priority:
+        while j > 0 and draft[PRIORITY, draft[ORDER, j - 1]] < priority:
             draft[ORDER, j] = draft[ORDER, j - 1]
             j -= 1
         draft[ORDER, j] = i
     used, chosen = 0, 0
     for k in range(count):
         i = draft[ORDER, k]
-        if used + draft[LENGTH, i] <= room:
-            used += draft[LENGTH, i]
+        size = draft[BITS, i] + 1 + AGE_BITS
+        if used + size <= room:
+            used += size
             chosen += 1
         else:
-            draft[LENGTH, i] = 0
+            draft[BITS, i] = 0
     return chosen
-
-
-@kernel(counted=False)
-def _concerns(own: np.uint64, party: U64, k: int) -> bool:
-    """Whether an event was caused by, or happened to, the client's own entity."""
-    return bool(own != np.uint64(0) and (party[k, 0] == own or party[k, 1] == own))
-
-
-@kernel(counted=False)
-def _put_event(k: int, age: int, events: Events, out: U8, used: int) -> int:
-    """Copy one encoded event behind the others, with its age; the byte after it."""
-    length = int(np.int64(events[1][k, 0]))
-    for i in range(length):
-        out[used + i] = events[0][k, i]
-    out[used] = age
-    return used + length
-
-
-@kernel(counted=False)
-def _gather_own(
-    tick: int, room: int, client: I64, own: np.uint64, events: Events, out: U8, counters: I64
-) -> tuple[int, int]:
-    """The events that concern the client's own entity go first, whatever else happens: how many, and their bytes."""
-    _, measure, party, _, state = events
-    count, used = 0, 0
-    for number in range(max(client[NEXT_OWN_EVENT], state[0] - measure.shape[0]), state[0]):
-        k = number % measure.shape[0]
-        age = tick - measure[k, 1]
-        if _concerns(own, party, k) and age <= EVENT_AGE_MAX:
-            if used + measure[k, 0] > room or count == EVENTS_PER_SNAPSHOT:
-                counters[EVENTS_DEFERRED] += 1
-                return count, used
-            used = _put_event(k, age, events, out, used)
-            count += 1
-        client[NEXT_OWN_EVENT] = number + 1
-    return count, used
-
-
-@kernel(counted=False)
-def _gather_events(
-    tick: int,
-    room: int,
-    range_2: float,
-    client: I64,
-    own: np.uint64,
-    view: F64,
-    events: Events,
-    out: U8,
-    counters: I64,
-) -> tuple[int, int]:
-    """Copy the events this client is to hear of since its last snapshot: how many, and their bytes.
-
-    Those that concern it go first. What does not fit waits for the next snapshot, in order; what waited longer than
-    63 ticks, or was overwritten in the ring, is lost and counted.
-    """
-    _, measure, party, position, state = events
-    ring = measure.shape[0]
-    count, used = _gather_own(tick, room, client, own, events, out, counters)
-    if state[0] - client[NEXT_EVENT] > ring:
-        counters[EVENTS_LOST] += state[0] - ring - client[NEXT_EVENT]
-        client[NEXT_EVENT] = state[0] - ring
-    for number in range(client[NEXT_EVENT], state[0]):
-        k = number % ring
-        age = tick - measure[k, 1]
-        dx = position[k, 0] - view[0]
-        dy = position[k, 1] - view[1]
-        dz = position[k, 2] - view[2]
-        if dx * dx + dy * dy + dz * dz <= range_2 and not _concerns(own, party, k):
-            if age > EVENT_AGE_MAX:
-                counters[EVENTS_LOST] += 1
-            elif used + measure[k, 0] > room or count == EVENTS_PER_SNAPSHOT:
-                counters[EVENTS_DEFERRED] += 1
-                return count, used
-            else:
-                used = _put_event(k, age, events, out, used)
-                count += 1
-        client[NEXT_EVENT] = number + 1
-    return count, used
 
 
 @kernel(counted=False)
 def _put_head(tick: int, client: I64, owner: U8, out: U8) -> int:
     """Write header and owner section; the byte after them."""
+    applied = tick - client[INPUT_TICK]
     out[0] = 1
     out[1] = 0
     out[2] = client[NEXT_SEQUENCE] & 255
     out[3] = client[NEXT_SEQUENCE] >> 8
     for i in range(4):
         out[4 + i] = tick >> (8 * i) & 255
-        out[8 + i] = client[INPUT_TICK] >> (8 * i) & 255
-    out[12] = client[LEAD] & 255
-    out[13] = client[LEAD] >> 8 & 255
-    out[14] = client[TARGET_LEAD] & 255
-    length = min(max(int(np.int64(client[OWNER_BYTES])), 0), OWNER_MAX)
-    out[15] = length
+    out[8] = applied if 0 <= applied < 255 else 255
+    out[9] = client[LEAD] & 255
+    out[10] = client[LEAD] >> 8 & 255
+    out[11] = client[TARGET_LEAD] & 255
+    length = min(max(client[OWNER_BYTES], 0), OWNER_MAX)
+    if length == 0:
+        return HEADER
+    out[1] = HAS_OWNER
+    out[HEADER] = length
     for i in range(length):
-        out[HEADER + i] = owner[i]
-    return HEADER + length
+        out[HEADER + 1 + i] = owner[i]
+    return HEADER + 1 + length
 
 
 @kernel(counted=False)
-def _put_leaves(slot: I32, carried: U64, out: U8, at: int) -> int:
+def _put_leaves(c: int, client: I64, slots: Slots, carried: I64, out: U8, at: int) -> int:
     """Write the list of slots to leave, and remember it as carried; the byte after it."""
     count = 0
-    for place in range(SLOT_COUNT):
-        if slot[STATE, place] >= LEAVING:
-            out[at + 1 + count] = place | (128 if slot[STATE, place] == DESPAWNED else 0)
-            carried[2 + (place >> 6)] |= np.uint64(1) << np.uint64(place & 63)
+    for place in range(client[TOP]):
+        state = slots[0][STATE, c, place]
+        if state >= LEAVING:
+            out[at + 1 + count] = place | (128 if state == DESPAWNED else 0)
+            carried[2 + (place >> 6)] |= 1 << (place & 63)
             count += 1
+    out[1] |= HAS_LEAVES
     out[at] = count
     return at + 1 + count
 
 
 @kernel(counted=False)
-def _put_records(count: int, arena: U8, out: U8, at: int, slot: I32, carried: U64, draft: I32) -> int:
-    """Write the bitmap and the chosen records, and remember them as carried; the byte after them."""
-    last = -1
-    for i in range(count):
-        if draft[LENGTH, i] > 0:
-            last = int(np.int64(draft[SLOT, i]))
-    size = (last + 8) >> 3
-    bitmap = at + 1
-    out[at] = size
-    for i in range(size):
-        out[bitmap + i] = 0
-    at = bitmap + size
-    for i in range(count):
-        length, offset, place = draft[LENGTH, i], draft[OFFSET, i], draft[SLOT, i]
-        if length > 0:
-            out[bitmap + (place >> 3)] |= 1 << (place & 7)
-            carried[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
-            slot[PRIORITY, place] = 0
-            for j in range(length):
-                out[at + j] = arena[offset + j]
-            at += length
-    return at
+def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64) -> int:
+    """Write the section of zone-wide state, if it fits; the byte after it."""
+    length = client[ZONE_BYTES]
+    if length <= 0:
+        return at
+    if length + 2 > room:
+        counters[ZONE_DEFERRED] += 1
+        return at
+    out[1] |= HAS_ZONE
+    out[at] = length & 255
+    out[at + 1] = length >> 8
+    for i in range(length):
+        out[at + 2 + i] = zone[client[ZONE_OFFSET] + i]
+    return int(at + 2 + length)
 
 
 @kernel(counted=False)
-def _open_row(tick: int, sequence: int, packet: I32, carried: U64) -> int:
+def _put_bitmap(count: int, draft: I64, carried: I64, out: U8, at: int) -> int:
+    """Write which slots have a record, and remember them as carried; the byte after it."""
+    last = -1
+    for i in range(count):
+        if draft[BITS, i] > 0:
+            place = draft[PLACE, i]
+            carried[place >> 6] |= 1 << (place & 63)
+            last = place
+    size = (last + 8) >> 3
+    out[at] = size
+    for j in range(size):
+        out[at + 1 + j] = carried[j >> 3] >> (8 * (j & 7)) & 255
+    return int(at + 1 + size)
+
+
+@kernel(counted=False)
+def _put_records(tick: int, common: int, count: int, arena: I64, draft: Draft, sent: I32, out: U8, at: int) -> int:
+    """Write the common age and the chosen records as one string of bits; the byte after it."""
+    table, words, octets = draft
+    out[at] = common
+    to, word, fill = 0, 0, 0
+    for i in range(count):
+        bits = table[BITS, i]
+        if bits == 0:
+            continue
+        sent[table[PLACE, i]] = tick
+        prefix, width = (1, 1) if table[AGE, i] == common else (table[AGE, i] << 1, 1 + AGE_BITS)
+        if bits + width <= 64:
+            to, word, fill = append_bits(words, to, word, fill, prefix | table[FIRST, i] << width, bits + width)
+            continue
+        to, word, fill = append_bits(words, to, word, fill, prefix, width)
+        source = table[OFFSET, i]
+        while bits > 0:
+            to, word, fill = append_bits(words, to, word, fill, arena[source], min(bits, 64))
+            source += 1
+            bits -= 64
+    words[to] = word
+    size = 8 * to + ((fill + 7) >> 3)
+    for j in range(size):
+        out[at + 1 + j] = octets[j]
+    return int(at + 1 + size)
+
+
+@kernel(counted=False)
+def _open_row(tick: int, sequence: int, packet: I32, carried: I64) -> int:
     """Make room in the ring of packets sent; the row. Its former packet, if not acknowledged by now, is given up."""
     row = sequence % packet.shape[1]
     packet[SEQUENCE, row] = sequence
@@ -457,58 +449,64 @@ def _open_row(tick: int, sequence: int, packet: I32, carried: U64) -> int:
 def _assemble_one(
     c: int,
     tick: int,
-    options: tuple[float, float],
-    viewers: Viewers,
+    event_bytes: int,
+    hearers: Hearers,
+    owner: tuple[U8, U8],
     interest: tuple[Slots, Sent],
     world: World,
-    records: Records,
+    records: tuple[Records, Ties],
     events: Events,
     draft: Draft,
     out: U8,
     counters: I64,
 ) -> int:
-    """Write the snapshot of client `c`; its length."""
-    client, slot, packet = viewers[0][c], interest[0][0][c], interest[1][0][c]
-    sequence, last = int(np.int64(client[NEXT_SEQUENCE])), int(np.int64(client[LAST_TICK]))
-    carried = interest[1][1][c, _open_row(tick, sequence, packet, interest[1][1][c])]
-    elapsed = max(1, tick - last) if last >= 0 else 1
-    count, total = _draft(tick, elapsed, slot, interest[0][1][c], world, records, draft[0], counters)
-    head = _put_head(tick, client, viewers[3][c], out)
-    at = _put_leaves(slot, carried, out, head)
-    counters[LEAVES] += at - head - 1
-    room = min(max(int(np.int64(client[BUDGET])), BUDGET_MIN), PAYLOAD_MAX) - at - 2 - BITMAP
-    most = min(int(np.int64(options[1])), room - RECORD_BYTES_MAX)
-    heard, event_bytes = _gather_events(
-        tick, most, options[0], client, viewers[1][c], viewers[2][c], events, draft[1], counters
-    )
-    chosen = count
-    if total > room - event_bytes:
-        chosen = _choose(count, room - event_bytes, slot, draft[0])
+    """Write the snapshot of client `c`; its length. owner: section of each client, and the zone's sections."""
+    client, (slots, sent) = hearers[0][c], interest
+    sequence = int(np.int64(client[NEXT_SEQUENCE]))
+    carried = sent[1][c, _open_row(tick, sequence, sent[0][c], sent[1][c])]
+    count, total, leaves = _draft(tick, c, client, slots, world, records[0], records[1], draft[0], counters)
+    at = _put_head(tick, client, owner[0][c], out)
+    if leaves > 0:
+        at = _put_leaves(c, client, slots, carried, out, at)
+        counters[LEAVES] += leaves
+    limit = min(max(client[BUDGET], BUDGET_MIN), PAYLOAD_MAX)
+    at = _put_zone(client, owner[1], limit - at - RECORDS_HEAD - RECORD_BYTES, out, at, counters)
+    room = min(event_bytes, limit - at - 1 - RECORDS_HEAD - RECORD_BYTES)
+    heard, after = gather_events(tick, c, room, hearers, slots, events, out, at + 1, counters)
+    if heard > 0:
+        out[1] |= HAS_EVENTS
+        out[at] = heard
+        at = after
+    chosen, room = count, 8 * (limit - at - RECORDS_HEAD)
+    if total > room:
+        chosen = _choose(tick, c, count, room, slots, draft[0])
         counters[DEFERRED] += count - chosen
-    at = _put_records(count, records[1], out, at, slot, carried, draft[0])
-    out[at] = heard
-    at += 1
-    for i in range(event_bytes):
-        out[at + i] = draft[1][i]
+    at = _put_bitmap(count, draft[0], carried, out, at)
+    if chosen > 0:
+        age = tick - client[ACKED_TICK]
+        common = int(age) if age < 1 << AGE_BITS and client[ACKED_TICK] > 0 else 0
+        before = at
+        at = _put_records(tick, common, count, records[0][1], draft, slots[0][SENT, c], out, at)
+        counters[RECORD_BYTES_SENT] += at - before
     client[NEXT_SEQUENCE] = (sequence + 1) & 0xFFFF
     client[LAST_TICK] = tick
     counters[RECORDS] += chosen
-    counters[EVENTS_SENT] += heard
-    return at + event_bytes
+    return at
 
 
 @kernel(
-    f"(i8, UniTuple(f8, 2), {VIEWERS_TYPE}, Tuple(({SLOTS_TYPE}, {SENT_TYPE})), {WORLD_TYPE},"
-    f" {RECORDS_TYPE}, {EVENTS_TYPE}, {DRAFT_TYPE}, {OUT_TYPE}, i8[::1])",
+    f"(i8, i8, {HEARERS_TYPE}, Tuple((u1[:,::1], u1[::1])), Tuple(({SLOTS_TYPE}, {SENT_TYPE})), {WORLD_TYPE},"
+    f" Tuple(({RECORDS_TYPE}, {TIES_TYPE})), {EVENTS_TYPE}, {DRAFT_TYPE}, {OUT_TYPE}, i8[::1])",
     counted=False,
 )
 def assemble(
     tick: int,
-    options: tuple[float, float],
-    viewers: Viewers,
+    event_bytes: int,
+    hearers: Hearers,
+    owner: tuple[U8, U8],
     interest: tuple[Slots, Sent],
     world: World,
-    records: Records,
+    records: tuple[Records, Ties],
     events: Events,
     draft: Draft,
     out: Out,
@@ -516,13 +514,11 @@ def assemble(
 ) -> int:
     """Write the snapshot of each active client with (client + tick) mod interval = 0; how many. Length 0: not due.
 
-    A client whose budget is 0 or less goes without this one.
-
-    options: squared range of events [m²], most bytes of events per snapshot.
+    A client whose budget is 0 or less goes without this one. event_bytes: most bytes of events per snapshot.
     """
-    clients = viewers[0]
+    clients = hearers[0]
     payload, length = out
-    records[3][0] = 0
+    records[0][3][0] = 0
     written = 0
     for c in range(clients.shape[0]):
         length[c] = 0
@@ -532,7 +528,7 @@ def assemble(
             counters[HELD] += 1
             continue
         length[c] = _assemble_one(
-            c, tick, options, viewers, interest, world, records, events, draft, payload[c], counters
+            c, tick, event_bytes, hearers, owner, interest, world, records, events, draft, payload[c], counters
         )
         counters[PAYLOAD] += length[c]
         written += 1

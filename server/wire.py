@@ -1,22 +1,24 @@
 """The world as clients are told of it: which columns, quantised how, and each player's own raw state.
 
 Every replicated entity has one row of integers: position and velocity, the number of its kind, then each further column
-that some kind declares with `wire=` for everyone, in the order of declaration. Kinds without a column carry 0 there.
-Columns for owners or team mates alone stay out of the shared records.
+that some kind declares with `wire=`: those for everyone, then those for team mates, then those for owners, in the order
+of declaration. Kinds without a column carry 0 there. A client is sent the fields up to its own level.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from net.owner import OwnerField, OwnerLayout
+from net.records import Reckoning
 from net.snapshots import FieldSpec, FieldTable
 from net.snapshots_kernels import quantise_scalars, quantise_vectors
 from server.errors import GameError
 from server.replication import HIDDEN, Replication
 from sim.arrays import F64, I32, U64, AnyArray
 from sim.components import Look, Motion, Stance, Vitals
-from sim.plugin import GameSpec
+from sim.plugin import GameSpec, Kind
 from sim.schema import Audience, Column
 from sim.table import Table
 from sim.world import World
@@ -40,14 +42,19 @@ def owner_layout() -> OwnerLayout:
     return OwnerLayout((*OWNER_FIELDS, *told, OwnerField("alive", "u1", 1, predicted=False)))
 
 
+LEVELS = {Audience.EVERYONE: 0, Audience.TEAM: 1, Audience.OWNER: 2}
+
+
 def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
-    """Further replicated columns by name, in the order of declaration."""
+    """Further replicated columns by name, by audience, then in the order of declaration."""
     found: dict[str, Column[np.generic]] = {}
     for kind in game.kinds:
         for component in kind.components:
             for declared in component.columns.values():
                 wire = declared.wire
-                if not kind.replicated or wire is None or wire.role or wire.audience is not Audience.EVERYONE:
+                if not kind.replicated or wire is None or wire.role:
+                    continue
+                if wire.zone:  # told apart from these records (`server.zone_state`)
                     continue
                 if declared.shape:
                     raise GameError(
@@ -55,7 +62,13 @@ def _others(game: GameSpec) -> dict[str, Column[np.generic]]:
                         f"{declared.shape} and wire=: only position and velocity are vectors on the wire"
                     )
                 found[f"{component.component_name}.{declared.name}"] = declared
-    return found
+    return dict(sorted(found.items(), key=_level_of))
+
+
+def _level_of(item: tuple[str, Column[np.generic]]) -> int:
+    wire = item[1].wire
+    assert wire is not None
+    return LEVELS[wire.audience]
 
 
 def field_table(game: GameSpec, *, tick_hz: int) -> FieldTable:
@@ -68,14 +81,39 @@ def field_table(game: GameSpec, *, tick_hz: int) -> FieldTable:
     position, velocity = Motion.position.wire, Motion.velocity.wire
     assert position is not None
     assert velocity is not None
-    fields = [FieldSpec(f"position.{axis}", position.bits, signed=True, step=position.step) for axis in "xyz"]
-    fields += [FieldSpec(f"velocity.{axis}", velocity.bits, signed=True, step=velocity.step) for axis in "xyz"]
+    fields = [
+        FieldSpec(f"{name}.{axis}", wire.bits, signed=True, step=wire.step, bound=wire.bound)
+        for name, wire in (("position", position), ("velocity", velocity))
+        for axis in "xyz"
+    ]
     fields.append(FieldSpec("kind", max(len(game.kinds) - 1, 1).bit_length(), signed=False))
     for name, declared in _others(game).items():
         wire = declared.wire
         assert wire is not None
-        fields.append(FieldSpec(name, wire.bits, signed=wire.signed, step=wire.step))
-    return FieldTable(fields, tick_hz=tick_hz)
+        fields.append(
+            FieldSpec(
+                name, wire.bits, signed=wire.signed, step=wire.step, level=LEVELS[wire.audience], bound=wire.bound,
+                wraps=wire.wraps, angle=declared.unit.startswith("turn"),
+            )
+        )  # fmt: skip
+    reckoning = [
+        _reckoning(game, kind, [field.name for field in fields], position.step, tick_hz) for kind in game.kinds
+    ]
+    return FieldTable(fields, tick_hz=tick_hz, reckoning=reckoning)
+
+
+def _reckoning(game: GameSpec, kind: Kind, names: Sequence[str], step: float, tick_hz: int) -> Reckoning:
+    """How entities of a kind go on from a state."""
+    falls = kind.falls
+    if falls is None:
+        return Reckoning()
+    if falls.column not in names:
+        raise GameError(
+            f"game {game.name!r}: kind {kind.name!r} falls by {falls.column!r}, which no client is told of; give one of"
+            f" {', '.join(names[7:])}"
+        )
+    gain = round(-falls.gravity / step / tick_hz**2 * 65536)
+    return Reckoning(2, (0, 0, gain), names.index(falls.column), falls.mask, falls.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +174,10 @@ class WireView:
             quantise_vectors(motion.velocity[:count], scale, 3, table_info.table, rows)
         for copy in self._copies:
             self._copy(copy, fields, table_info.table)
+        for table in self._told:
+            if Vitals in table:
+                base, count = table.slot_base, table.high_water
+                self._replication.team[base : base + count] = table[Vitals].team[:count]
 
     def _copy(self, copy: _Copy, fields: I32, widths: AnyArray) -> None:
         base, count = copy.table.slot_base, copy.table.high_water

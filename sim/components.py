@@ -11,7 +11,11 @@ class Motion(Component, name="motion"):
     """Where something is and how it moves. For players the position is that of the feet."""
 
     position = column(
-        np.float64, shape=(3,), unit="m", wire=Wire(bits=22, step=1 / 128, signed=True, role="position"), persist=True
+        np.float64,
+        shape=(3,),
+        unit="m",
+        wire=Wire(bits=22, step=1 / 128, signed=True, role="position", bound=0.03),
+        persist=True,
     )
     velocity = column(np.float64, shape=(3,), unit="m/s", wire=Wire(bits=14, step=1 / 64, signed=True, role="velocity"))
 
@@ -19,8 +23,8 @@ class Motion(Component, name="motion"):
 class Look(Component, name="look"):
     """Where something looks: 65536 is one turn, yaw counter-clockwise from +X, pitch up positive."""
 
-    yaw = column(np.uint16, unit="turn/65536", wire=Wire(bits=12, step=16))
-    pitch = column(np.int16, unit="turn/65536", wire=Wire(bits=11, step=32, signed=True))
+    yaw = column(np.uint16, unit="turn/65536", wire=Wire(bits=12, step=16, bound=256, wraps=True))
+    pitch = column(np.int16, unit="turn/65536", wire=Wire(bits=11, step=32, signed=True, bound=256))
 
 
 class Stance(Component, name="stance"):
@@ -33,7 +37,7 @@ class Stance(Component, name="stance"):
 class Vitals(Component, name="vitals"):
     """Life. Amounts are points; fractions are kept so that damage over time does not depend on the tick rate."""
 
-    health = column(np.float64, unit="points", default=0.0, wire=Wire(bits=9), persist=True)
+    health = column(np.float64, unit="points", default=0.0, wire=Wire(bits=9, audience=Audience.TEAM), persist=True)
     armour = column(np.float64, unit="points", default=0.0, wire=Wire(bits=9, audience=Audience.TEAM))
     alive = column(np.bool_, wire=Wire(bits=1))
     team = column(np.uint8, wire=Wire(bits=3))

@@ -14,14 +14,55 @@ from sim.events import EVENT_KINDS_MAX
 from sim.pipeline import System, order_systems
 from sim.schema import NAME_PATTERN, ActionSpec, Component, Direction, MessageSpec
 
-__all__ = ["CORE_EVENTS", "Game", "GameSpec", "Kind", "Registration"]
+__all__ = ["CORE_EVENTS", "EVERYWHERE_M", "EventSpec", "Falls", "Game", "GameSpec", "Kind", "Registration"]
 
 KINDS_MAX = 64
 MESSAGES_MAX = 256
+EVERYWHERE_M = 1e5
+"""A range of events that is greater than any zone [m]."""
 
 CORE_EVENTS = ("joined", "left", "refused")
 """Kinds of events that the session layer understands. `joined`: actor = the player's entity, value = the ticket;
 `left`: actor = the former entity; `refused`: value = the ticket of a join for which there was no room."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """A kind of events: who hears of one.
+
+    Actor and target always do, and so does within `range_m` whoever is told of the actor, or everyone if there is none.
+    Of those who are not told of the actor only a sound is heard: without actor and target, and with its place blurred.
+
+    Attributes:
+        name: Snake case.
+        range_m: How far it is heard [m], from its position.
+        sound: Whether it is heard by those who do not see its actor.
+        implied: Whether a client that sees the actor finds out by itself, as it does of footsteps: such a client is not
+            sent it.
+        public: Whether it is told, without its place, to whoever is not told of its actor: of what a scoreboard says.
+    """
+
+    name: str
+    range_m: float = 150.0
+    sound: bool = False
+    implied: bool = False
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Falls:
+    """When entities of a kind fall, for dead reckoning of the second order: while `column` & `mask` == `value`.
+
+    Attributes:
+        gravity: Downwards [m/s²].
+        column: A replicated integer column of the kind, as `component.column`.
+        mask, value: The condition on the number that is sent of it.
+    """
+
+    gravity: float
+    column: str
+    mask: int
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +75,7 @@ class Kind:
         capacity: Greatest number alive at once; when full, a spawn is refused with TableFullError.
         controlled: Whether players control entities of this kind; exactly one kind of a game does.
         replicated: Whether clients are told of entities of this kind.
+        falls: When they fall; None: they are reckoned to go on as they do.
     """
 
     name: str
@@ -41,6 +83,7 @@ class Kind:
     capacity: int
     controlled: bool = False
     replicated: bool = True
+    falls: Falls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +98,8 @@ class GameSpec:
     messages: tuple[MessageSpec, ...]
     actions: tuple[ActionSpec, ...]
     settings: tuple[tuple[str, str], ...]
+    event_specs: tuple[EventSpec, ...] = ()
+    """One per name of `events`: who hears of it."""
 
     @property
     def controlled(self) -> Kind:
@@ -91,7 +136,7 @@ class Registration:
         self.version = version
         self._kinds: list[Kind] = []
         self._systems: list[System] = []
-        self._events: list[str] = list(CORE_EVENTS)
+        self._events: list[EventSpec] = [EventSpec(name, EVERYWHERE_M, public=True) for name in CORE_EVENTS]
         self._messages: list[MessageSpec] = []
         self._actions: list[ActionSpec] = []
         self._settings: dict[str, str] = {}
@@ -103,12 +148,13 @@ class Registration:
         capacity: int,
         controlled: bool = False,
         replicated: bool = True,
+        falls: Falls | None = None,
     ) -> None:
         """Declare a kind of entity."""
         self._new("kind", name, [kind.name for kind in self._kinds], KINDS_MAX)
         if len({component.component_name for component in components}) != len(components) or not components:
             raise DeclarationError(f"kind {name!r}: give each component once, and at least one")
-        self._kinds.append(Kind(name, components, capacity, controlled=controlled, replicated=replicated))
+        self._kinds.append(Kind(name, components, capacity, controlled=controlled, replicated=replicated, falls=falls))
 
     def system(self, *systems: System) -> None:
         """Declare systems. Those of one call run in the order given; `after` and `before` place them among others."""
@@ -117,11 +163,21 @@ class Registration:
                 raise DeclarationError(f"system {system.name!r} is declared twice")
             self._systems.append(system)
 
-    def event(self, *names: str) -> None:
-        """Declare kinds of events."""
+    def event(
+        self, *names: str, range_m: float = 150.0, sound: bool = False, implied: bool = False, public: bool = False
+    ) -> None:
+        """Declare kinds of events, all heard alike; see `EventSpec`.
+
+        Raises:
+            DeclarationError: A name is taken, or the range is not 0 to `EVERYWHERE_M`.
+        """
         for name in names:
-            self._new("event", name, self._events, EVENT_KINDS_MAX)
-            self._events.append(name)
+            self._new("event", name, [known.name for known in self._events], EVENT_KINDS_MAX)
+            if not 0.0 <= range_m <= EVERYWHERE_M:
+                raise DeclarationError(
+                    f"event {name!r}: range_m is {range_m}; give it 0 to {EVERYWHERE_M:g} (EVERYWHERE_M)"
+                )
+            self._events.append(EventSpec(name, float(range_m), sound=sound, implied=implied, public=public))
 
     def message(self, spec: MessageSpec) -> None:
         """Declare a message between server and clients.
@@ -162,7 +218,8 @@ class Registration:
             version=self.version,
             kinds=tuple(self._kinds),
             systems=order_systems(self._systems),
-            events=tuple(self._events),
+            events=tuple(spec.name for spec in self._events),
+            event_specs=tuple(self._events),
             messages=tuple(self._messages),
             actions=tuple(self._actions),
             settings=tuple(sorted(self._settings.items())),

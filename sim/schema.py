@@ -64,6 +64,11 @@ class Wire:
         signed: Whether negative values occur.
         role: `position` and `velocity` columns take part in prediction; at most one of each per entity kind.
         audience: Who is told.
+        bound: Error bound of dead reckoning (IEEE 1278.1), in the column's unit: clients are not told anew while what
+            they reckon is off by no more. 0: they are told of every change.
+        wraps: Whether the value goes round, as an angle does.
+        zone: Whether every client of the zone knows it of every entity, wherever that is: names, scores, doors. Such a
+            column may have any shape; it travels apart from positions (`net.zone`), and changes seldom.
     """
 
     bits: int
@@ -71,11 +76,18 @@ class Wire:
     signed: bool = False
     role: str = ""
     audience: Audience = Audience.EVERYONE
+    bound: float = 0.0
+    wraps: bool = False
+    zone: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what no codec could carry."""
         if not 1 <= self.bits <= 32 or not self.step > 0.0 or self.role not in {"", "position", "velocity"}:
             raise DeclarationError(f"{self!r}: bits must be 1..32, step > 0, role '', 'position' or 'velocity'")
+        if not 0.0 <= self.bound < self.step * 2 ** (self.bits - 1):
+            raise DeclarationError(f"{self!r}: bound must be 0 or more, and less than half of what the bits can hold")
+        if self.zone and (self.role or self.audience is not Audience.EVERYONE):
+            raise DeclarationError(f"{self!r}: zone=True is for everyone, and has no role")
 
 
 class Column(Generic[ScalarT]):

@@ -57,7 +57,9 @@ class ScriptedMatch:
         messages: Payloads of the messages that everybody was sent in the last tick.
     """
 
-    def __init__(self, players: int, *, map_source: str = "arena", seed: int = 1, told: bool = True) -> None:
+    def __init__(
+        self, players: int, *, map_source: str = "arena", seed: int = 1, told: bool = True, owner: bool = True
+    ) -> None:
         """Builds the world, where nobody has joined yet.
 
         Args:
@@ -65,6 +67,7 @@ class ScriptedMatch:
             map_source: As `hitreg run --map` takes it.
             seed: Of the world and of what players do.
             told: Whether snapshots carry events and owner sections; without, they are records alone.
+            owner: Whether they carry owner sections; a client that predicted right is sent none.
 
         Raises:
             ToolsError, ServerError: There is no such map, or too many players.
@@ -75,12 +78,13 @@ class ScriptedMatch:
         if not 1 <= players <= self.world.players.capacity:
             raise ToolsError(f"players = {players}: the game takes 1 to {self.world.players.capacity}")
         self.players, self._told, self._tick_hz = players, told, config.tick_hz
+        self._sections = told and owner
         interval = max(1, config.tick_hz // SNAPSHOT_HZ)
-        limits = ReplicationLimits(interval_ticks=interval) if told else ReplicationLimits(
-            interval_ticks=interval, event_bytes=0, event_range_m=0.0
-        )  # fmt: skip
+        limits = ReplicationLimits(interval_ticks=interval, event_bytes=256 if told else 0)
         table = field_table(self.world.game, tick_hz=config.tick_hz)
-        self.replication = Replication(table, clients=players, entities=self.world.slot_count, limits=limits)
+        self.replication = Replication(
+            table, clients=players, entities=self.world.slot_count, events=self.world.game.event_specs, limits=limits
+        )
         self.group = ReplicaGroup(players, table)
         self.due: I32 = np.zeros(0, np.int32)
         self._view = WireView(self.world, self.replication)
@@ -146,9 +150,11 @@ class ScriptedMatch:
                 events.position[:count], events.vector[:count], events.value[:count],
             )  # fmt: skip
         playing = self._rows >= 0
-        replication.view[playing] = self._view.position[world.players.slot_base + self._rows[playing]]
+        rows = world.players.slot_base + self._rows[playing]
+        replication.view[playing] = self._view.position[rows]
+        replication.client_team[playing] = replication.team[rows]
         replication.refresh(tick, self._view.position)
-        if self._told:
+        if self._sections:
             self._owner.pack(self._rows, replication.owner_section, self._lengths)
             replication.owner_bytes[:] = self._lengths
         replication.input_tick[:] = tick

@@ -157,11 +157,22 @@ A client sends one COMMAND per tick in a PLAIN section, with its newest input an
 or more before it (up to 8 in all). Each input belongs to the tick it is numbered with: the step of the server that
 makes tick T reads the input of T, or, if it has not come, repeats the last one for 50 ms and lets it fade within
 250 ms. What comes later is of no use. Inputs more than {FUTURE_TICKS_MAX} ticks ahead are refused, and so are more
-than {FLOOD_COMMANDS_MAX} commands between two ticks. The length is exact: 12 + 9 × inputs.
+than {FLOOD_COMMANDS_MAX} commands between two ticks. The length is exact: 12 + 9 × inputs, and 2 for a claim.
 
 `snapshot` and `snapshot_mask` say which snapshots were **decoded** and are good as baselines; bit 7 of `count` says
 that they hold (it is clear before the first). This is not the packet's acknowledgement, which only says that bytes
 arrived.
+
+**Claims.** A client that predicts its own player says what it predicted, and is spared the owner section where that
+was right. The claim is a hash over the predicted bytes of the owner section, as the client has them after the input
+of `tick` (the newest of the command): FNV-1a of 32 bits, its halves combined.
+
+    h = 2166136261
+    for each byte b: h = ((h xor b) · 16777619) mod 2^32        JavaScript: h = Math.imul(h ^ b, 16777619) >>> 0
+    claim = (h >> 16) xor (h & 65535)
+
+Bit 6 of `count` is set where there is one; a client that does not predict sends none, and gets every section. What
+the server does with it: see the owner section. A claim changes nothing but what this one client is sent.
 
 **Which tick to send.** The client runs ahead of the server, by half a round trip and a margin that the server sets
 ([ADR 4](adr/0004-run-ahead.md)). Simplest: with a snapshot of tick T, aim at tick T + 6 for the next command and
@@ -217,11 +228,18 @@ first. Kinds of the arena:
 """
 
 OWNER = """\
-The client's own player, raw and to the last bit, in every snapshot once it plays (before that `owner_bytes` is 0).
+The client's own player, raw and to the last bit, once it plays (before that `owner_bytes` is 0).
 The fields marked predicted are what the motion of a player consists of: a client that computes it the same way
 (double precision, only + − × ÷ and √; [determinism](determinism.md), `sim/motion.py`) compares its own state after
 the input of tick T with the owner section of the snapshot of tick T, bit by bit. Where they differ it takes over
-the server's and plays its inputs since then again. A client that does not predict shows the position as it comes."""
+the server's and plays its inputs since then again. A client that does not predict shows the position as it comes.
+
+`owner_bytes` is 0, too, where the client needs no section: its command of tick T came in time, T was made with its
+input, the claim in it is right, and the client has acknowledged a snapshot since the last change of a field that is
+not predicted (of an f64, since its whole part changed). So a snapshot of tick T without section, where a claim was
+sent for T, says: right. A client that has replaced its state of T since it sent the claim, by a correction, cannot
+know whether that is right as well: it sends commands without claims until a section comes. (In one of 65,536 cases
+a wrong claim passes; the next ones will not.)"""
 
 MESSAGES = f"""\
 Behind the type byte 2 stands one msgpack array: the number of the message, then its fields in the order below. No

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from net.claims import OwnerClaims
 from net.client import GameClients, InputSet
 from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.owner import OwnerField, OwnerLayout
-from sim.arrays import I32, U8, AnyArray
+from sim.arrays import I32, I64, U8, AnyArray
 
 TICK_HZ = 60
 TICK_NS = 1_000_000_000 // TICK_HZ
@@ -120,6 +121,7 @@ class Match:
         self.clients = GameClients(count, LAYOUT, tick_hz=TICK_HZ, predictor=self.client_motion)
         self.state = LAYOUT.allocate(count)
         self.owner = LAYOUT.bind(self.state)
+        self.claims = OwnerClaims(count, LAYOUT)
         self.commands = InputSet(count)
         self.rows: I32 = np.arange(count, dtype=np.int32)
         self.now = 7_000_000_000
@@ -156,7 +158,7 @@ class Match:
         self.commands.has_input[:] = False
         self.queues.take(self.tick, self.rows, self.commands)
         self.motion.predict(self.state, self.commands, self.commands.has_input.astype(np.uint8))
-        self.state["health"][:] = self.tick % 100
+        self.state["health"][:] = self.tick // 97 % 100
         if self.tick % self.snapshot_every == 0:
             self._send_snapshots()
 
@@ -165,6 +167,7 @@ class Match:
         sections: U8 = np.zeros((self.count, 128), np.uint8)
         lengths: I32 = np.zeros(self.count, np.int32)
         self.owner.pack(self.rows, sections, lengths)
+        self._spare(sections, lengths, np.ones(self.count, np.int64))
         for client in range(self.count):
             content = snapshot(
                 self.sequence,
@@ -176,7 +179,15 @@ class Match:
             )
             self.down.send(client, content, self.now)
         sequences = np.full(self.count, self.sequence & 0xFFFF, np.uint16)
-        self.queues.note_sent(self.rows, sequences, self.count, self.now)
+        self.queues.note_sent(self.rows, sequences, self.count, self.now, tick=self.tick)
+        self.claims.note_sent(self.rows)
+
+    def _spare(self, sections: U8, lengths: I32, interval: I64) -> None:
+        """Leave out the owner sections that clients predicted right."""
+        queues = self.queues
+        self.claims.check(
+            self.tick, sections, lengths, claim=queues.claim, acked_tick=queues.acked_tick, interval=interval
+        )
 
     def _frame(self) -> None:
         if self.paused:

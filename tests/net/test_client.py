@@ -128,6 +128,78 @@ def test_a_forced_divergence_is_mended_in_a_round_trip_and_shown_smoothly() -> N
     assert np.abs(match.clients.error).max() < 1e-4
 
 
+def test_a_right_prediction_spares_the_owner_section_and_is_counted_as_compared() -> None:
+    match = Match(3, up=Path(40.0, 8.0), down=Path(60.0, 8.0))
+    match.run(3.0)
+    match.claims.totals[:] = 0
+    confirmed, compared = count(match, ClientCount.CONFIRMED), count(match, ClientCount.COMPARED)
+    match.run(5.0)
+    counts = match.claims.counts()
+    assert counts["owner_corrected"] == 0
+    assert counts["owner_confirmed"] > 0.8 * 3 * 5 * TICK_HZ / 2  # but for a round trip after each change of health
+    assert count(match, ClientCount.CONFIRMED) - confirmed > 0.8 * (count(match, ClientCount.COMPARED) - compared)
+    assert (match.clients.state["health"] == match.tick // 97 % 100).all()
+
+
+def test_without_loss_but_with_overtaking_commands_claims_still_find_their_inputs() -> None:
+    match = Match(4, up=Path(60.0, 40.0), down=Path(20.0), seed=3)
+    match.run(8.0)
+    match.claims.totals[:] = 0
+    match.run(4.0)
+    assert match.claims.counts()["owner_confirmed"] > 0.7 * match.claims.totals.sum()
+
+
+def test_a_client_that_does_not_predict_claims_nothing_and_gets_every_section() -> None:
+    match = Match(2, up=Path(20.0), down=Path(20.0))
+    match.clients.predicts[1] = 0
+    match.run(3.0)
+    assert match.clients.counters[ClientCount.CONFIRMED].tolist()[1] == 0
+    assert match.clients.counters[ClientCount.CONFIRMED, 0] > 40
+    tick = int(match.clients.snapshot_tick[1])
+    assert match.tick - tick <= 4
+    match.paused = True
+    assert match.clients.state["health"][1] == tick // 97 % 100
+
+
+def test_a_confirmation_of_what_was_corrected_since_asks_for_the_section() -> None:
+    match = Match(1, up=Path(40.0), down=Path(40.0))
+    match.run(3.0)
+    clients = match.clients
+    unsure = clients._numbers[client_kernels.UNSURE]
+    clients._history[0, :, 0] ^= 1  # as if replayed wrongly after it was claimed; the state itself is right
+    claimed: list[int] = []
+    for _ in range(30):
+        match.run(FRAME_S)
+        claimed.append(1 - int(unsure[0]))
+    # Right, until the first confirmation comes; then no claims until a section comes, a round trip and a half later.
+    first, last = claimed.index(0), len(claimed) - claimed[::-1].index(0)
+    assert 0 <= first < 4 and 5 < last - first < 12 and not any(claimed[first:last])
+    assert match.claims.counts()["owner_corrected"] == 0
+    assert clients.correction_sum_m[0] < 1e-9
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0.0, 0.3), st.floats(0.0, 0.3), st.floats(0.0, 20.0))
+def test_with_sections_spared_every_client_still_ends_at_the_servers_state(
+    seed: int, up: float, down: float, jitter: float
+) -> None:
+    match = Match(3, up=Path(30.0, jitter, up), down=Path(30.0, jitter, down), seed=seed)
+    match.run(3.0)
+    match.up.path.loss = match.down.path.loss = 0.0
+    match.run(2.0)
+    tick = match.clients.tick.copy()
+    states = [match.clients.state["position"][c].tobytes() for c in range(3)]
+    match.paused = True
+    ended = [False] * 3
+    while not all(ended):
+        for c in range(3):
+            if match.tick == tick[c] and not ended[c]:
+                ended[c] = True
+                assert match.state["position"][c].tobytes() == states[c]
+        match.run(TICK_NS / 4e9)
+        assert match.tick <= tick.max()
+
+
 def test_a_respawn_is_shown_at_once_and_not_summed_as_correction() -> None:
     match = Match(1, up=Path(20.0), down=Path(20.0))
     match.run(2.0)
@@ -232,7 +304,7 @@ def test_redundancy_grows_with_loss(loss: float, inputs: int) -> None:
     match.clients.advance(match.now + 2 * TICK_NS)
     match.clients.set_inputs(**STILL)
     match.clients.commands()
-    assert match.clients.command_lengths[0] == 12 + 9 * inputs
+    assert match.clients.command_lengths[0] == 12 + 9 * inputs + 2  # the claim
 
 
 @settings(max_examples=40, deadline=None)

@@ -61,8 +61,9 @@ FIELDS = st.tuples(
     st.integers(0, 255),
 )
 ACK = st.none() | st.tuples(st.integers(0, 65535), st.integers(0, 2**32 - 1))
-Good = tuple[int, list[Fields], tuple[int, int] | None]
-GOOD = st.tuples(st.integers(-90, 90), st.lists(FIELDS, min_size=1, max_size=8), ACK)
+CLAIM = st.none() | st.integers(0, 65535)
+Good = tuple[int, list[Fields], tuple[int, int] | None, int | None]
+GOOD = st.tuples(st.integers(-90, 90) | st.integers(-2, 4), st.lists(FIELDS, min_size=1, max_size=8), ACK, CLAIM)
 STEP = st.tuples(st.lists(GOOD | st.binary(max_size=90), max_size=4), st.booleans())
 
 
@@ -79,8 +80,8 @@ def test_any_traffic_gives_what_the_naive_twin_gives(steps: list[tuple[list[Good
                 # A message is none of the queue's business.
                 payloads.append(b"\x01" + entry[1:] if entry[:1] == b"\x02" else entry)
             else:
-                offset, inputs, ack = entry
-                payloads.append(encode_command(max(0, tick + offset), inputs, ack))
+                offset, inputs, ack, claim = entry
+                payloads.append(encode_command(max(0, tick + offset), inputs, ack, claim))
         twin.acks.clear()
         payloads = [entry for entry in payloads if entry]  # netcode has no empty payloads
         receive(setup, *payloads, tick=tick)
@@ -96,7 +97,7 @@ def test_any_traffic_gives_what_the_naive_twin_gives(steps: list[tuple[list[Good
             assert bool(setup.commands.has_input[0]) == (expected is not None)
             if expected is not None:
                 assert taken(setup.commands) == expected
-            assert setup.queues.input_tick[0] == twin.applied
+            assert (setup.queues.input_tick[0], setup.queues.claim[0]) == (twin.applied, twin.claim)
             tick += 1
     assert {reason: count(setup, reason) for reason in InputCount} == twin.counts
 
@@ -135,6 +136,23 @@ def test_redundant_inputs_fill_the_gap_of_a_lost_command() -> None:
     assert seen == [RUN, other, RUN]
     assert count(setup, InputCount.EXTRAPOLATED) == 0
     assert count(setup, InputCount.DUPLICATE) == 1
+
+
+def test_a_claim_holds_for_the_newest_input_of_its_command_and_for_one_tick() -> None:
+    setup = make()
+    receive(setup, encode_command(12, [RUN] * 3, claim=7), encode_command(11, [RUN] * 2, claim=0), tick=10)
+    claims = []
+    for tick in range(10, 14):
+        setup.queues.take(tick, ROWS, setup.commands)
+        claims.append(int(setup.queues.claim[0]))
+    assert claims == [-1, 0, 7, -1]  # only a copy came of 10, nothing at all of 13
+
+
+def test_a_late_claim_is_none() -> None:
+    setup = make()
+    receive(setup, encode_command(10, [RUN], claim=5), tick=11)
+    setup.queues.take(11, ROWS, setup.commands)
+    assert setup.queues.claim[0] == -1
 
 
 def test_the_first_copy_of_an_input_stands() -> None:
@@ -211,7 +229,7 @@ def test_round_trip_is_measured_at_the_first_ack_of_what_was_sent() -> None:
     setup = make()
     queues = setup.queues
     for sequence in (65_534, 65_535, 0):
-        queues.note_sent(ROWS, np.array([sequence], np.uint16), 1, 1_000_000)
+        queues.note_sent(ROWS, np.array([sequence], np.uint16), 1, 1_000_000, tick=sequence + 7)
     receive(setup, encode_command(10, [RUN], (65_535, 0)), tick=10, now=41_000_000)
     assert queues.rtt_ns[0] == 40e6 and queues.rtt_variation_ns[0] == 20e6
     # Repeated, older and invented acknowledgements say nothing.
@@ -220,7 +238,7 @@ def test_round_trip_is_measured_at_the_first_ack_of_what_was_sent() -> None:
     assert queues.rtt_ns[0] == 40e6
     receive(setup, encode_command(10, [RUN], (0, 3)), tick=10, now=49_000_000)
     assert queues.rtt_ns[0] == 41e6  # RFC 6298: 7/8 · 40 + 1/8 · 48
-    assert queues.acked_sequence[0] == 0
+    assert (queues.acked_sequence[0], queues.acked_tick[0]) == (0, 7)
 
 
 def test_the_lead_is_that_of_the_last_command_until_it_was_reported() -> None:
@@ -230,7 +248,7 @@ def test_the_lead_is_that_of_the_last_command_until_it_was_reported() -> None:
     assert setup.queues.lead_q4[0] == 72
     receive(setup, encode_command(8, [RUN]), tick=10, early=0.251)
     assert setup.queues.lead_q4[0] == -28
-    setup.queues.note_sent(ROWS, np.zeros(1, np.uint16), 1, 0)
+    setup.queues.note_sent(ROWS, np.zeros(1, np.uint16), 1, 0, tick=0)
     assert setup.queues.lead_q4[0] == -32768
 
 
@@ -242,7 +260,7 @@ def test_a_server_that_reads_once_per_tick_measures_what_one_that_reads_at_once_
         arrivals = [begin - TICK_NS + (tick * 7919 % 97) * TICK_NS // 100, begin - tick * 31 % 1000 * 1000]
         commands = [encode_command(tick + 1, [RUN], (tick & 0xFFFF, 0)), encode_command(tick + 2, [RUN] * 2)]
         for setup in (at_once, per_tick):
-            setup.queues.note_sent(ROWS, np.array([tick & 0xFFFF], np.uint16), 1, begin - 3 * TICK_NS)
+            setup.queues.note_sent(ROWS, np.array([tick & 0xFFFF], np.uint16), 1, begin - 3 * TICK_NS, tick=tick)
         for arrival, command in zip(arrivals, commands, strict=True):
             at_once.queues.receive(batch([(0, command)]), tick=tick, early_ns=begin - arrival, now_ns=arrival)
         both = batch([(0, command) for command in commands])

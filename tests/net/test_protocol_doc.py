@@ -108,6 +108,25 @@ def test_it_connects_is_welcomed_moves_and_knows_where_it_is() -> None:
         assert client.own("alive") == (1,)
 
 
+def test_by_claiming_that_nothing_changed_it_is_spared_the_owner_section_while_it_stands_still() -> None:
+    with seated() as (server, seat, clients):
+        joined(server, clients)
+        client, world = seat.client, server.world
+        client.predicts = True
+        run(server, seat, clients, 90)
+        told = client.snapshots.sections
+        run(server, seat, clients, 60)
+        # A new life's surplus of health ebbs away, a point a second: each is told until it is acknowledged.
+        assert client.snapshots.sections <= told + 6
+        told = client.snapshots.sections
+        client.wish = (0, 127, 0, int(client.own("yaw")[0]), 0, 0)
+        run(server, seat, clients, 60)
+        assert client.snapshots.sections > told + 20, "its claims are wrong now"
+        run_to_snapshot(server, seat, clients)
+        row = world.players.slot_of(next(values[2] for name, values in client.messages if name == "welcome"))
+        assert client.own("position") == tuple(world.players[Motion].position[row].tolist())
+
+
 def test_it_decodes_what_the_others_do() -> None:
     with seated(others=4) as (server, seat, clients):
         joined(server, clients)

@@ -12,12 +12,15 @@ def encode_input(fields: Fields) -> bytes:
     return struct.pack("<HbbHhB", *fields)
 
 
-def encode_command(newest: int, inputs: list[Fields], ack: tuple[int, int] | None = None) -> bytes:
+def encode_command(
+    newest: int, inputs: list[Fields], ack: tuple[int, int] | None = None, claim: int | None = None
+) -> bytes:
     """A COMMAND payload; inputs newest first."""
     sequence, mask = ack if ack is not None else (0, 0)
-    flag = 0x80 if ack is not None else 0
+    flag = (0x80 if ack is not None else 0) | (0x40 if claim is not None else 0)
     header = struct.pack("<BBHII", 1, flag | len(inputs), sequence, mask, newest)
-    return header + b"".join(encode_input(fields) for fields in inputs)
+    last = struct.pack("<H", claim) if claim is not None else b""
+    return header + b"".join(encode_input(fields) for fields in inputs) + last
 
 
 def decode_input(data: bytes) -> tuple[Fields, bool]:
@@ -46,6 +49,8 @@ class ReferenceQueue:
         self.missing = 0
         self.commands = 0
         self.acks: list[tuple[int, int]] = []
+        self.claims: dict[int, int] = {}
+        self.claim = -1
 
     def receive(self, payload: bytes, tick: int) -> None:
         if len(payload) == 0 or payload[0] != 1:
@@ -55,10 +60,11 @@ class ReferenceQueue:
             self.counts[InputCount.BAD_LENGTH] += 1
             return
         count = payload[1] & 15
-        if payload[1] & 0x70 or not 1 <= count <= 8:
+        if payload[1] & 0x30 or not 1 <= count <= 8:
             self.counts[InputCount.BAD_HEADER] += 1
             return
-        if len(payload) != 12 + 9 * count:
+        size = 12 + 9 * count
+        if len(payload) != size + (2 if payload[1] & 0x40 else 0):
             self.counts[InputCount.BAD_LENGTH] += 1
             return
         if self.commands >= FLOOD_COMMANDS_MAX:
@@ -71,6 +77,8 @@ class ReferenceQueue:
             self.newest = max(self.newest, newest)
         for index in range(count):
             self._store(newest - index, payload[12 + 9 * index : 21 + 9 * index], tick)
+        if payload[1] & 0x40 and tick <= newest <= tick + FUTURE_TICKS_MAX:
+            self.claims[newest] = struct.unpack_from("<H", payload, size)[0]
         if payload[1] & 0x80:
             self.acks.append((sequence, mask))
 
@@ -93,11 +101,12 @@ class ReferenceQueue:
             self.counts[InputCount.INPUTS] += 1
 
     def take(self, tick: int) -> Fields | None:
-        self.commands = 0
+        self.commands, self.claim = 0, -1
         if self.newest < 0:
             return None
         fields = self.known.get(tick)
         if fields is not None:
+            self.claim = self.claims.get(tick, -1)
             self.last, self.applied, self.missing = fields, tick, 0
             return self.last
         self.missing += 1

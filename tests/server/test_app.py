@@ -37,6 +37,9 @@ def test_a_lone_player_moves_by_its_inputs_and_is_predicted_to_the_last_bit() ->
         assert happened[ClientCount.COMPARED] > 60
         assert happened[ClientCount.MISPREDICTED] == 0
         assert happened[ClientCount.LATE_INPUTS] == 0
+        # It said what it predicted, so it was hardly ever told: only while it is not known to know of its health.
+        assert happened[ClientCount.CONFIRMED] > 0.7 * happened[ClientCount.COMPARED]
+        assert server.frame.claims.counts()["owner_corrected"] < 5
         assert clients.clients.tick[0] > server.world.tick - 2
 
 

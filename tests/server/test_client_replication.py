@@ -44,7 +44,10 @@ class FullMatch(Match):
         self.sent_fields[self.tick] = replication.fields.copy()
         replication.view[:] = position
         replication.refresh(self.tick, position)
-        self.owner.pack(self.rows, replication.owner_section, replication.owner_bytes)
+        lengths: I32 = np.zeros(self.count, np.int32)
+        self.owner.pack(self.rows, replication.owner_section, lengths)
+        self._spare(replication.owner_section, lengths, replication.interval)
+        replication.owner_bytes[:] = lengths
         np.copyto(replication.input_tick, self.queues.input_tick, casting="unsafe")
         np.copyto(replication.lead_q4, self.queues.lead_q4, casting="unsafe")
         np.copyto(replication.target_lead, self.queues.target_lead, casting="unsafe")
@@ -54,7 +57,7 @@ class FullMatch(Match):
             content = replication.payload[client, : replication.length[client]].tobytes()
             self.down.send(int(client), content, self.now)
         sequences = replication.payload.view(np.uint16)[:, 1]
-        self.queues.note_sent(due, sequences[due], len(due), self.now)
+        self.queues.note_sent(due, sequences[due], len(due), self.now, tick=self.tick)
 
 
 def test_over_a_lossy_network_everyone_is_told_the_truth_and_predicts_itself() -> None:

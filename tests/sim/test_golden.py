@@ -12,7 +12,7 @@ from tests.sim.arena import arena_world
 from tools.script import play_script
 
 PLAYERS, TICKS = 24, 240
-GOLDEN = {20: "8beb3b164a754923", 60: "aea8bae4aee2c32b", 128: "ceba3e341472d9d0"}
+GOLDEN = {20: "0d3cc7b215a0af11", 60: "8182f75f6726eca2", 128: "b6a9ae4ac62b8085"}
 """State hash after TICKS ticks of the scripted match, by tick rate; they change on purpose only."""
 
 

@@ -5,12 +5,14 @@ Everything is declared through `sim.plugin.Registration` and the public parts of
 
 from sim.components import Look, Motion, Pickup, Projectile, Stance, Vitals
 from sim.games.arena.combat import damage_system, fire_system, projectile_system
-from sim.games.arena.components import Arms, Match, Name, Powers, Score
+from sim.games.arena.components import Arms, Gait, Match, Name, Powers, Score
 from sim.games.arena.items import match_system, pickup_system
 from sim.games.arena.players import population_system, spawn_system
 from sim.games.arena.rules import ARMOURY, ITEMS, ArenaRules
+from sim.games.arena.steps import step_system
+from sim.motion_kernels import ON_GROUND
 from sim.pipeline import chain
-from sim.plugin import Registration
+from sim.plugin import EVERYWHERE_M, Falls, Registration
 from sim.schema import ActionSpec, Field, FieldType, MessageSpec
 from sim.systems import Intent, contact_systems, input_system, motion_system
 
@@ -21,16 +23,28 @@ PROJECTILES_MAX = 2048
 PICKUPS_MAX = 512
 
 
+def declare_events(registration: Registration) -> None:
+    """Declare what happens in the arena, and who hears of it."""
+    registration.event("spawned")
+    registration.event("shot", "blast", range_m=120.0, sound=True)
+    registration.event("hit", range_m=60.0)
+    registration.event("kill", range_m=EVERYWHERE_M, public=True)
+    registration.event("picked_up", range_m=25.0, sound=True)
+    registration.event("match_started", "match_ended", range_m=EVERYWHERE_M, public=True)
+    registration.event("jumped", "step", "landed", range_m=30.0, sound=True, implied=True)
+
+
 def declare(registration: Registration, rules: ArenaRules) -> None:
     """Declare the arena with the given rules."""
     registration.kind(
-        "player", Motion, Look, Stance, Intent, Vitals, Arms, Powers, Score, Name,
-        capacity=PLAYERS_MAX, controlled=True,
+        "player", Motion, Look, Stance, Intent, Vitals, Arms, Powers, Score, Name, Gait,
+        capacity=PLAYERS_MAX, controlled=True, falls=Falls(20.0, "stance.flags", ON_GROUND, 0),
     )  # fmt: skip
-    registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX)
+    grenades = Falls(20.0, "projectile.weapon", 31, ARMOURY.number("grenade_launcher"))
+    registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX, falls=grenades)
     registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX)
     registration.kind("match", Match, capacity=1, replicated=False)
-    registration.event("spawned", "shot", "blast", "hit", "kill", "picked_up", "match_started", "match_ended", "jumped")
+    declare_events(registration)
     team = Field("team", FieldType.INTEGER, 1, 4, doc="1 red, 2 blue, 3 green, 4 gold")
     registration.action(ActionSpec("choose_team", (team,), per_second_max=1, doc="play for another team"))
     text = Field("text", FieldType.TEXT, high=200)
@@ -46,6 +60,7 @@ def declare(registration: Registration, rules: ArenaRules) -> None:
             input_system(),
             motion_system(),
             *contact_systems({"player": 0.75, "pickup": 0.5}),
+            step_system(),
             pickup_system(rules),
             fire_system(),
             projectile_system(),

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from sim.schema import Component, Wire, column
+from sim.schema import Audience, Component, Wire, column
 from sim.weapons import WEAPONS_MAX
 
-__all__ = ["Arms", "Match", "Name", "Powers", "Score"]
+__all__ = ["Arms", "Gait", "Match", "Name", "Powers", "Score"]
 
 
 class Arms(Component, name="arms"):
     """Weapons and ammunition; arrays by weapon are indexed by its number."""
 
     weapon = column(np.uint8, wire=Wire(bits=4))
-    owned = column(np.uint16)
+    owned = column(np.uint16, wire=Wire(bits=16, audience=Audience.OWNER))
     cooldown_s = column(np.float64, unit="s")
     reloading_s = column(np.float64, unit="s")
     loaded = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
@@ -28,18 +28,24 @@ class Powers(Component, name="powers"):
     active = column(np.uint8, wire=Wire(bits=3))
 
 
+class Gait(Component, name="gait"):
+    """What makes footsteps regular; see `sim.games.arena.steps_kernels`."""
+
+    walked_m = column(np.float64, unit="m")
+
+
 class Score(Component, name="score"):
     """What the scoreboard shows."""
 
-    points = column(np.int32, wire=Wire(bits=12, signed=True))
-    kills = column(np.int32, wire=Wire(bits=12))
-    deaths = column(np.int32, wire=Wire(bits=12))
+    points = column(np.int32, wire=Wire(bits=12, signed=True, zone=True))
+    kills = column(np.int32, wire=Wire(bits=12, zone=True))
+    deaths = column(np.int32, wire=Wire(bits=12, zone=True))
 
 
 class Name(Component, name="name"):
     """A player's name in UTF-8, zero-filled."""
 
-    text = column(np.uint8, shape=(32,))
+    text = column(np.uint8, shape=(32,), wire=Wire(bits=8, zone=True))
 
 
 class Match(Component, name="match"):

@@ -1,0 +1,69 @@
+"""What replication keeps of clients, entities and packets: columns, states and the types that kernels take.
+
+Interest slots are as the ghosts of Tribes (Frohnmayer and Gift 2000): small numbers, reused, left and freed only by
+acknowledgement. A slot goes through these states:
+
+    FREE ──▶ HIDDEN ⇄ LIVE ──▶ LEAVING ──▶ HIDDEN or FREE        LIVE, LEAVING ──▶ DESPAWNED ──▶ FREE
+
+LIVE: the client is told of the entity. HIDDEN: it is a candidate, but may not be told of now, and the client holds
+nothing in the slot. LEAVING, DESPAWNED: the client is to empty the slot, until a packet that said so is acknowledged.
+
+Per client and slot, int32, (columns, clients, `SLOT_COUNT`): `ENTITY` row (−1: none wanted), `STATE`, `BASELINE` tick that
+was acknowledged last (`NO_BASELINE`), `BORN` tick from which packets speak of what the slot holds now (older ones are
+not promoted), `SENT` tick of the newest record, `WEIGHT`, `LEVEL` of the records. A packet in flight remembers its tick
+and four words of bits: slots with a record, and slots told to leave.
+
+An event waits per client as its number, in a ring of `HEARD_MAX` for those that concern it and another for the rest.
+"""
+
+from sim.arrays import I32, I64, U8, U64
+
+__all__ = [
+    "ACKED_TICK", "ACTIVE", "AT_ONCE", "BASELINE", "BITSET_WORDS", "BORN", "BUDGET", "BY_RANGE",
+    "CHANGED", "CLIENT_COLUMNS", "COUNTERS", "COUNTS", "DESPAWNED", "ENTITY", "EVERYONE", "EXACT", "FREE", "HEARD_MAX",
+    "HIDDEN", "HIDDEN_SLOT", "INPUT_TICK", "INTERVAL", "LAST_TICK", "LEAD", "LEAVING", "LEVEL", "LEVELS", "LIVE",
+    "MARKS", "NEXT_SEQUENCE", "NO_BASELINE", "OWNER_BYTES", "OWNER_ONLY", "OWN_HEARD", "OWN_READ", "OWN_ROW",
+    "PACKET_COLUMNS", "READ", "SENT", "SENT_TYPE", "SEQUENCE", "SLOTS_TYPE", "SLOT_COLUMNS", "SLOT_COUNT", "STATE",
+    "STEADY", "TARGET_LEAD", "TICK", "TOP", "WEIGHT", "WORLD_TYPE", "WRITTEN", "ZONE_BYTES", "ZONE_OFFSET", "Sent",
+    "Slots", "World",
+]  # fmt: skip
+
+BY_RANGE, EVERYONE, OWNER_ONLY, HIDDEN = 0, 1, 2, 3  # rule of an entity
+SLOT_COUNT = 128
+FREE, LIVE, HIDDEN_SLOT, LEAVING, DESPAWNED = 0, 1, 2, 3, 4  # state of a slot
+NO_BASELINE = -1
+ENTITY, STATE, BASELINE, BORN, SENT, WEIGHT, LEVEL = 0, 1, 2, 3, 4, 5, 6
+SLOT_COLUMNS = 7
+# slots: columns above; entity id held; whether it may be told, and the factor of its weight (16: once), both uint8
+SLOTS_TYPE = "Tuple((i4[:,:,::1], u8[:,::1], u1[:,::1], u1[:,::1]))"
+Slots = tuple[I32, U64, U8, U8]
+
+# sent packets, a ring per client: sequence (−1: none outstanding) and tick; bits
+SEQUENCE, TICK = 0, 1
+PACKET_COLUMNS = 2
+BITSET_WORDS = 4
+SENT_TYPE = "Tuple((i4[:,:,::1], i8[:,:,::1]))"
+Sent = tuple[I32, I64]
+
+ACTIVE, AT_ONCE, INTERVAL, BUDGET, NEXT_SEQUENCE, LAST_TICK, ACKED_TICK, TOP = 0, 1, 2, 3, 4, 5, 6, 7
+INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, OWN_ROW = 8, 9, 10, 11, 12
+WRITTEN, READ, OWN_HEARD, OWN_READ = 13, 14, 15, 16  # events heard so far and taken so far, of both rings
+ZONE_OFFSET, ZONE_BYTES = 17, 18
+CLIENT_COLUMNS = 19
+HEARD_MAX = 64
+
+# world: entity id; marks; history of fields by (entity, tick mod ring); state: tick of the newest, and of the oldest
+# in an unbroken sequence
+LEVELS = 3
+CHANGED, STEADY, EXACT = 0, 1, 2  # marks, ticks; EXACT: one for each of the LEVELS
+MARKS = EXACT + LEVELS
+WORLD_TYPE = "Tuple((u8[::1], i4[:,::1], i4[:,:,::1], i8[::1]))"
+World = tuple[U64, I32, I32, I64]
+
+COUNTERS = (
+    "slots_full", "relevant_cut", "snapshots", "payload_bytes", "records_sent", "records_full", "records_encoded",
+    "records_deferred", "records_at_rest", "records_steady", "records_in_flight", "arena_full", "leaves_sent",
+    "events_sent", "events_deferred", "events_lost", "events_hidden", "acks", "acks_unknown", "snapshots_held",
+    "record_bytes", "zone_deferred",
+)  # fmt: skip
+COUNTS = {name: number for number, name in enumerate(COUNTERS)}
