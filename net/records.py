@@ -151,7 +151,8 @@ def _shapes(fields: RecordFields) -> I64:
     return result
 
 
-def build_lengths(fields: RecordFields) -> list[list[int]]:
+@cache
+def build_lengths(fields: RecordFields) -> tuple[tuple[int, ...], ...]:
     """The word lengths of every code, by number and symbol; 0: the symbol cannot be."""
     bits, counts = fields.bits, np.zeros((CODES, SYMBOLS), np.int64)
     far, fast = _doublings(fields.steps[0], TRAINED_POSITION_STEP), _doublings(fields.steps[1], TRAINED_VELOCITY_STEP)
@@ -173,7 +174,7 @@ def build_lengths(fields: RecordFields) -> list[list[int]]:
     for code, most in ((NARROW, NARROW_BITS_MAX), (WIDE, 32)):
         counts[code] = _fitted(code, 1, stride=1, context_by=0, symbol_by=0, bits=most)[0]
     counts[SINGLE] = _singles(fields)
-    return [code_lengths(row.tolist()) for row in counts]
+    return tuple(tuple(code_lengths(row.tolist())) for row in counts)
 
 
 def _reckoning_rows(fields: RecordFields, reckoning: Sequence[Reckoning]) -> I64:

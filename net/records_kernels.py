@@ -44,39 +44,57 @@ import numpy as np
 
 from net.bits_kernels import fold, wrap
 from sim.arrays import I32, I64, U8
-from sim.jit import kernel, local_i64, lowest_bit
+from sim.jit import kernel, llvm_function, local_i64, lowest_bit
 
 __all__ = [
     "ANGLE_A",
     "ANGLE_B",
+    "BITS",
+    "CODE",
     "CODEC_TYPE",
     "CODES",
+    "COUNT",
     "ESCAPE",
+    "ESCAPE_BITS",
+    "FIRST_ANGLE",
+    "FULL_WIDTH_BITS",
+    "GENERATION_BITS",
+    "GENERATION_ORDER",
+    "LEVEL_BITS",
     "MOTION_FIELDS",
     "NARROW",
     "NARROW_BITS_MAX",
+    "OTHERS",
+    "OTHER_COUNT",
     "POSITION_XY",
     "POSITION_Z",
     "RAW_BITS_MAX",
     "RECKONING_COLUMNS",
     "RECORD_BITS_MAX",
     "RECORD_WORDS_MAX",
+    "SCALE",
+    "SECOND_ANGLE",
     "SELF",
     "SHAPE",
     "SHAPE_SELF",
+    "SIGNED",
     "SINGLE",
+    "SLOT_BITS",
     "SPEED_BASE",
     "SYMBOLS",
     "VELOCITY_X",
     "VELOCITY_Y",
     "VELOCITY_Z",
     "WIDE",
+    "ZONE_BITS",
+    "ZONE_ORDER",
     "Codec",
     "append_bits",
     "bit_width",
     "encode_delta",
     "encode_full",
     "expected",
+    "expected_velocity",
     "reckoned_order",
     "shape_code",
 ]
@@ -123,19 +141,24 @@ LOW_63 = (1 << 63) - 1
 Writer = tuple[int, int, int]  # word to fill next, pending bits, how many
 
 
-@kernel(counted=False)
-def bit_width(value: int) -> int:
-    """How many bits 0 ≤ `value` < 2^33 needs; 0 for 0."""
-    value |= value >> 1
-    value |= value >> 2
-    value |= value >> 4
-    value |= value >> 8
-    value |= value >> 16
-    value |= value >> 32
-    return int(lowest_bit(~value))
+def _width_plain(value: int) -> int:
+    return int(value).bit_length()
 
 
-@kernel(counted=False)
+WIDTH_LLVM = """
+declare i64 @llvm.ctlz.i64(i64, i1)
+define weak_odr i64 @hitreg_bit_width(i64 %value) alwaysinline {
+  %zeros = call i64 @llvm.ctlz.i64(i64 %value, i1 false)
+  %width = sub i64 64, %zeros
+  ret i64 %width
+}
+"""
+
+# `bit_width(value)`: how many bits `value` ≥ 0 needs; 0 for 0.
+bit_width = llvm_function("hitreg_bit_width", WIDTH_LLVM, _width_plain, returns="i8")
+
+
+@kernel(counted=False, merge=True)
 def append_bits(out: I64, at: int, word: int, fill: int, value: int, count: int) -> Writer:
     """Append `count` ≤ 64 bits, above which `value` has none, to a string in words; the writer's new state.
 
@@ -151,7 +174,7 @@ def append_bits(out: I64, at: int, word: int, fill: int, value: int, count: int)
     return at, word, total
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def reckoned_order(baseline: I32, codec: Codec) -> tuple[int, int]:
     """The row of `reckoning` for the baseline's kind, and the order that holds for its state."""
     numbers, reckoning = codec[1], codec[2]
@@ -166,8 +189,9 @@ def reckoned_order(baseline: I32, codec: Codec) -> tuple[int, int]:
     return row, order
 
 
-@kernel(counted=False)
-def _expected_velocity(baseline: I32, age: int, axis: int, row: int, order: int, codec: Codec) -> int:
+@kernel(counted=False, merge=True)
+def expected_velocity(baseline: I32, age: int, axis: int, row: int, order: int, codec: Codec) -> int:
+    """Where dead reckoning has the velocity on `axis`, which may exceed the field; row and order: `reckoned_order`."""
     velocity = int(np.int64(baseline[3 + axis]))
     if order == 2:
         velocity += (codec[2][row, VELOCITY_GAIN + axis] * age + 32768) >> 16
@@ -179,7 +203,7 @@ def expected(baseline: I32, age: int, axis: int, codec: Codec) -> int:
     """Where dead reckoning has field `axis` (0–2 position, 3–5 velocity) `age` ticks after the baseline, as a field."""
     row, order = reckoned_order(baseline, codec)
     if axis >= 3:
-        return wrap(_expected_velocity(baseline, age, axis - 3, row, order, codec), codec[0][axis, BITS], 1)
+        return wrap(expected_velocity(baseline, age, axis - 3, row, order, codec), codec[0][axis, BITS], 1)
     moved = 32768
     if order >= 1:
         moved += int(np.int64(baseline[3 + axis])) * age * codec[1][SCALE]
@@ -188,7 +212,7 @@ def expected(baseline: I32, age: int, axis: int, codec: Codec) -> int:
     return wrap(int(np.int64(baseline[axis])) + (moved >> 16), codec[0][axis, BITS], 1)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def shape_code(baseline: I32, age: int, order: int, codec: Codec) -> int:
     """The code of a delta's first symbol."""
     x, y, z = int(np.int64(baseline[3])), int(np.int64(baseline[4])), int(np.int64(baseline[5]))
@@ -198,7 +222,7 @@ def shape_code(baseline: I32, age: int, order: int, codec: Codec) -> int:
     return SHAPE + (aged * 5 + speed) * 2 + (order >> 1)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_number(folded: int, code: int, words: I32, out: I64, at: int, word: int, fill: int) -> Writer:
     """Append the symbol of a number's width, and its bits below the highest."""
     width = bit_width(folded)
@@ -207,9 +231,8 @@ def _put_number(folded: int, code: int, words: I32, out: I64, at: int, word: int
     if width >= ESCAPE:
         value |= (width - ESCAPE) << count
         count += ESCAPE_BITS
-    if width > 1:
-        value |= (folded ^ 1 << (width - 1)) << count
-        count += width - 1
+    value |= (folded & (((1 << width) - 1) >> 1)) << count
+    count += width - int(width > 0)
     return append_bits(out, at, word, fill, value, count)
 
 
@@ -220,7 +243,7 @@ def _residual(current: int, foreseen: int, bits: int) -> int:
     return fold((current - foreseen) << spare >> spare)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_motion(shape: int, order: int, residual: I64, codec: Codec, out: I64, at: int, word: int, fill: int) -> Writer:
     """Append the residuals of velocity and position that `shape` names."""
     words = codec[3]
@@ -239,7 +262,7 @@ def _put_motion(shape: int, order: int, residual: I64, codec: Codec, out: I64, a
     return at, word, fill
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _motion(current: I32, baseline: I32, age: int, row: int, order: int, codec: Codec, residual: I64) -> int:
     """The residuals of position and velocity, and which of them differ: 1 velocity, 2 position."""
     fields, scale = codec[0], codec[1][SCALE]
@@ -247,7 +270,7 @@ def _motion(current: I32, baseline: I32, age: int, row: int, order: int, codec: 
     for axis in range(3):
         start = int(np.int64(baseline[3 + axis]))
         now = int(np.int64(current[3 + axis]))
-        foreseen = _expected_velocity(baseline, age, axis, row, order, codec)
+        foreseen = expected_velocity(baseline, age, axis, row, order, codec)
         residual[3 + axis] = _residual(now, foreseen, fields[3 + axis, BITS])
         way = ((start + now) * age * scale + 65536) >> 17 if order > 0 else 0
         foreseen = int(np.int64(baseline[axis])) + way
@@ -257,7 +280,7 @@ def _motion(current: I32, baseline: I32, age: int, row: int, order: int, codec: 
     return int(turned != 0) + 2 * int(moved != 0)
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_angles(current: I32, baseline: I32, codec: Codec, out: I64, at: int, word: int, fill: int) -> Writer:
     fields, numbers, _, words, _ = codec
     first, second = numbers[FIRST_ANGLE], numbers[SECOND_ANGLE]
@@ -270,7 +293,7 @@ def _put_angles(current: I32, baseline: I32, codec: Codec, out: I64, at: int, wo
     return at, word, fill
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _put_others(
     current: I32, baseline: I32, mask: int, count: int, codec: Codec, out: I64, at: int, word: int, fill: int
 ) -> Writer:

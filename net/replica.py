@@ -7,6 +7,7 @@ call; a single client is a group of one.
 import numpy as np
 
 from net.errors import NetError
+from net.records_decode_kernels import PADDING
 from net.replica_kernels import (
     ACCEPTED,
     BAD_BASELINE,
@@ -55,14 +56,20 @@ class ReplicaGroup:
     Attributes (rows are clients; all are to be read only):
         sequence: Newest snapshot taken, shape (clients,), int32; −1: none yet.
         ack_mask: Bit i: snapshot sequence − 1 − i was taken too, uint32. Both go into the next COMMAND.
-        tick, input_tick, lead_q4, target_lead: Of the newest snapshot's header, int64.
-        owner, owner_bytes: Its owner section, shape (clients, 128), uint8, and how much of it is used.
+        tick, lead_q4, target_lead: Of the newest snapshot's header, int64.
+        input_tick: Newest input of the client that the server is known to have applied, int64.
+        owner, owner_bytes: Its owner section, shape (clients, 128), uint8, and how much of it is used; 0: there was
+            none, and the client's own prediction stands.
         entity_id: Entity in each slot, shape (clients, slots), uint64; 0: none.
+        level: Of the newest full state in each slot, uint8: 0 everyone's fields, 1 the team's, 2 the owner's, 3 the
+            client's own entity, whose motion comes in the owner section and is 0 here.
         state_tick: Tick of each slot's newest state, int32; −1: none.
         fields: That state, quantised, shape (clients, slots, fields), int32.
         event_count: Events received since `reset`, int64. The newest `events` of them are kept, number n at column
             n mod `events` of event_tick, event_kind, event_actor, event_target, event_position [m], event_vector,
             event_value; older ones give way.
+        zone_offset, zone_length: Where in each payload of the last `receive` its zone section lies, and how long it is,
+            shape (n,), int32; 0: it has none, or was not accepted.
         counters: How often each outcome of `receive` came (`OUTCOMES`), int64.
     """
 
@@ -95,9 +102,12 @@ class ReplicaGroup:
         self._scratch: Scratch = (
             np.zeros((SLOTS, len(fields)), dtype=np.int32),
             np.zeros(SLOTS, dtype=np.uint64),
-            np.zeros(SLOTS, dtype=np.int32),
+            np.zeros((SLOTS, 2), dtype=np.int32),
             np.zeros((2, 3)),
+            np.zeros(PAYLOAD_BYTES + PADDING, dtype=np.uint8),
         )
+        self.zone_offset: I32 = np.zeros(0, dtype=np.int32)
+        self.zone_length: I32 = np.zeros(0, dtype=np.int32)
         self._position: F64 = np.zeros((clients, slots, 3))
         self._shown: U8 = np.zeros((clients, slots), dtype=np.uint8)
 
@@ -119,6 +129,7 @@ class ReplicaGroup:
         clients, slots, ring, count = self.clients, self.slots, self.ring, len(self.table)
         self.entity_id: U64 = np.zeros((clients, slots), dtype=np.uint64)
         self.state_tick: I32 = np.full((clients, slots), -1, dtype=np.int32)
+        self.level: U8 = np.zeros((clients, slots), dtype=np.uint8)
         self.fields: I32 = np.zeros((clients, slots, count), dtype=np.int32)
         self._states: States = (
             self.entity_id,
@@ -127,6 +138,7 @@ class ReplicaGroup:
             np.zeros((clients, ring, slots, count), dtype=np.int32),
             np.zeros((clients, slots), dtype=np.uint64),
             np.full((clients, ring), -1, dtype=np.int32),
+            self.level,
         )
 
     def _allocate_events(self) -> None:
@@ -148,6 +160,7 @@ class ReplicaGroup:
         self.state_tick[client] = -1
         self._states[4][client] = 0
         self._states[5][client] = -1
+        self.level[client] = 0
 
     def receive(self, client: I32, payload: U8, length: I32) -> I32:
         """Decode snapshots off the wire; hostile bytes are counted by reason and dropped, never raise.
@@ -172,6 +185,8 @@ class ReplicaGroup:
         if count and not (length.min() >= 0 and length.max() <= payload.shape[1]):
             raise NetError(f"replica: a length is not from 0 to {payload.shape[1]}")
         outcome = np.zeros(count, dtype=np.int32)
+        zone = np.zeros((count, 2), dtype=np.int32)
+        self.zone_offset, self.zone_length = zone[:, 0], zone[:, 1]
         receive(
             client,
             np.ascontiguousarray(payload),
@@ -179,12 +194,11 @@ class ReplicaGroup:
             self._heads,
             self._states,
             self._events,
-            self.table.table,
-            self.table.velocity_scale,
+            self.table.codec,
             (EVENT_POSITION_SCALE, EVENT_VECTOR_SCALE),
             self._scratch,
             self.counters,
-            outcome,
+            (outcome, zone),
         )
         return outcome
 

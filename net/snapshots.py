@@ -183,7 +183,7 @@ class FieldTable:
             "scale": self.velocity_scale,
             "speed_base": int(self.codec[1][SPEED_BASE]),
             "reckoning": self.codec[2].tolist(),
-            "lengths": build_lengths(parts),
+            "lengths": [list(row) for row in build_lengths(parts)],
         }
 
     def digest(self) -> str:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,30 +9,27 @@ from net.errors import NetError
 from net.replica import ReplicaGroup
 from net.snapshots import FieldSpec, FieldTable
 from sim.arrays import AnyArray
-from tests.reference.snapshots import delta_record, full_record
+from tests.reference.snapshots import Record, delta_record, full_record, snapshot_bytes
 
 TABLE = FieldTable(
     [FieldSpec(f"p{axis}", 24, signed=True, step=1 / 512) for axis in "xyz"]
     + [FieldSpec(f"v{axis}", 14, signed=True, step=1 / 64) for axis in "xyz"]
-    + [FieldSpec("health", 10, signed=False)],
+    + [FieldSpec("health", 10, signed=False), FieldSpec("ammo", 8, signed=False, level=2)],
     tick_hz=60,
 )
 ENTITY = 3 << 24 | 17
-START = [1000, 2000, 300, 64, 0, 0, 100]
+START = [1000, 2000, 300, 64, 0, 0, 100, 0]
 OK, STALE, WRONG, MALFORMED, BASELINE = range(5)
 
 
 def snapshot(
-    sequence: int, tick: int, records: dict[int, bytes], *, leaves: bytes = b"", events: bytes = b"\0"
+    sequence: int, tick: int, records: dict[int, Record], *, leaves: bytes = b"", events: Sequence[bytes] = ()
 ) -> bytes:
-    head = bytes([1, 0]) + sequence.to_bytes(2, "little") + tick.to_bytes(4, "little") + bytes(8)
-    bitmap = sum(1 << slot for slot in records).to_bytes(16, "little").rstrip(b"\0")
-    body = b"".join(records[slot] for slot in sorted(records))
-    return head + bytes([len(leaves)]) + leaves + bytes([len(bitmap)]) + bitmap + body + events
+    return snapshot_bytes(sequence, tick, records, leaves=leaves, events=events)
 
 
-def full(values: list[int] = START, entity: int = ENTITY) -> bytes:
-    return full_record(values, entity, TABLE)
+def full(values: list[int] = START, entity: int = ENTITY, level: int = 0) -> Record:
+    return full_record(values, entity, TABLE, level=level)
 
 
 def digest(group: ReplicaGroup) -> list[bytes]:
@@ -43,13 +42,44 @@ def test_full_then_delta_then_leave() -> None:
     assert group.receive_bytes(0, snapshot(0, 10, {5: full()})) == OK
     assert int(group.entity_id[0, 5]) == ENTITY
     assert group.fields[0, 5].tolist() == START
-    later = [1100, 2001, 300, 60, 1, 0, 90]
+    later = [1100, 2001, 300, 60, 1, 0, 90, 0]
     assert group.receive_bytes(0, snapshot(1, 16, {5: delta_record(later, START, 6, TABLE)})) == OK
     assert group.fields[0, 5].tolist() == later
     assert int(group.state_tick[0, 5]) == 16
     assert (int(group.sequence[0]), int(group.ack_mask[0])) == (1, 1)
     assert group.receive_bytes(0, snapshot(2, 17, {}, leaves=bytes([5 | 128]))) == OK
     assert not group.entity_id.any()
+
+
+def test_the_header_and_the_other_sections_are_told() -> None:
+    group = ReplicaGroup(2, TABLE)
+    payload = snapshot_bytes(
+        9, 70, {}, input_age=4, lead_q4=-3, target_lead=2, owner=b"mine", zone=b"everybody", leaves=bytes([3])
+    )
+    assert group.receive_bytes(1, payload) == OK
+    assert (int(group.tick[1]), int(group.input_tick[1]), int(group.lead_q4[1])) == (70, 66, -3)
+    assert (int(group.target_lead[1]), int(group.owner_bytes[1])) == (2, 4)
+    assert group.owner[1, :4].tobytes() == b"mine"
+    begin = int(group.zone_offset[0])
+    assert payload[begin : begin + int(group.zone_length[0])] == b"everybody"
+    assert group.receive_bytes(1, snapshot_bytes(10, 71, {}, input_age=255)) == OK
+    assert (int(group.owner_bytes[1]), int(group.zone_length[0])) == (0, 0)
+    assert int(group.input_tick[1]) == 66, "no news of inputs is no loss of them"
+
+
+def test_the_level_of_a_full_state_says_what_deltas_hold() -> None:
+    group = ReplicaGroup(1, TABLE)
+    mine = [0, 0, 0, 0, 0, 0, 100, 30]
+    assert group.receive_bytes(0, snapshot(0, 10, {5: full(level=3), 6: full([*START[:7], 9], 9)})) == OK
+    assert group.level[0, 5:7].tolist() == [3, 0]
+    assert group.fields[0, 5].tolist() == [0, 0, 0, 0, 0, 0, 100, 0], "motion is left to the owner section"
+    assert group.fields[0, 6].tolist() == START, "everyone is not told of ammo"
+    own = delta_record(mine, group.fields[0, 5].tolist(), 6, TABLE, level=3)
+    assert group.receive_bytes(0, snapshot(1, 16, {5: own})) == OK
+    assert group.fields[0, 5].tolist() == mine
+    assert group.receive_bytes(0, snapshot(2, 18, {5: full(level=1)})) == OK
+    assert int(group.level[0, 5]) == 1
+    assert group.receive_bytes(0, snapshot(3, 20, {5: own[:1] + own[1:]})) == BASELINE, "of another level"
 
 
 def test_older_and_repeated_snapshots_are_dropped_and_not_acknowledged() -> None:
@@ -70,17 +100,31 @@ def test_older_and_repeated_snapshots_are_dropped_and_not_acknowledged() -> None
     [
         (b"", MALFORMED),
         (b"\2" + snapshot(1, 20, {})[1:], WRONG),
-        (b"\1\1" + snapshot(1, 20, {})[2:], MALFORMED),
+        (b"\1\x10" + snapshot(1, 20, {})[2:], MALFORMED),
         (snapshot(1, 10, {}), MALFORMED),
+        (snapshot(1, 20, {})[:-1], MALFORMED),
         (snapshot(1, 20, {}) + b"\0", MALFORMED),
+        (snapshot(1, 20, {})[:-1] + b"\1\0\6", MALFORMED),
+        (snapshot(1, 20, {})[:-1] + b"\x11" + bytes([0] * 16 + [1, 6, 1]), MALFORMED),
+        (snapshot(1, 20, {6: full()}) + b"\0", MALFORMED),
+        (snapshot(1, 20, {6: full()})[:-1], MALFORMED),
+        (snapshot(1, 20, {6: full([0] * 8)})[:-1] + b"\x80", MALFORMED),
+        (snapshot(1, 20, {6: full()}).replace(b"\1\x40\6", b"\1\x40\x40"), MALFORMED),
         (snapshot(1, 20, {6: full(entity=0)}), MALFORMED),
         (snapshot(1, 20, {}, leaves=bytes([100])), MALFORMED),
+        (snapshot(1, 20, {}, leaves=bytes(20))[:16], MALFORMED),
+        (b"\1\2" + snapshot(1, 20, {})[2:-1] + b"\0\0", MALFORMED),
+        (b"\1\1" + snapshot(1, 20, {})[2:-1] + b"\0\0", MALFORMED),
+        (b"\1\1" + snapshot(1, 20, {})[2:-1] + b"\x81" + bytes(130), MALFORMED),
+        (b"\1\4" + snapshot(1, 20, {})[2:-1] + b"\0\0\0", MALFORMED),
+        (b"\1\4" + snapshot(1, 20, {})[2:-1] + b"\2\0\0", MALFORMED),
         (snapshot(1, 20, {70: full()}), MALFORMED),
         (snapshot(1, 20, {5: delta_record(START, START, 9, TABLE)}), BASELINE),
         (snapshot(1, 20, {6: delta_record(START, START, 10, TABLE)}), BASELINE),
         (snapshot(1, 20, {5: delta_record(START, START, 10, TABLE)}, leaves=bytes([5])), BASELINE),
-        (snapshot(1, 20, {6: full()}, events=b"\1"), MALFORMED),
-        (snapshot(1, 20, {6: full()}, events=b"\1\0\x10\0\0\0\0"), MALFORMED),
+        (b"\1\x08" + snapshot(1, 20, {6: full()})[2:12] + b"\0" + snapshot(1, 20, {6: full()})[12:], MALFORMED),
+        (snapshot(1, 20, {6: full()}, events=[b"\0\x10\0\0\0\0"]), MALFORMED),
+        (snapshot(1, 20, {}, events=[bytes(95)] * 14), MALFORMED),
     ],
 )
 def test_what_is_wrong_is_counted_by_reason_and_changes_nothing(payload: bytes, outcome: int) -> None:
@@ -95,9 +139,9 @@ def test_what_is_wrong_is_counted_by_reason_and_changes_nothing(payload: bytes, 
 GOOD = snapshot(
     1,
     16,
-    {5: delta_record([1100, 2001, 300, 60, 1, 0, 90], START, 6, TABLE), 9: full(entity=ENTITY + 1)},
+    {5: delta_record([1100, 2001, 300, 60, 1, 0, 90, 0], START, 6, TABLE), 9: full(entity=ENTITY + 1)},
     leaves=bytes([30]),
-    events=b"\1\0\x0f\7\2\4\6\5\1\0\6\1\0\2\4\6\x54",
+    events=[b"\0\x0f\7\2\4\6\5\1\0\6\1\0\2\4\6\x54"],
 )
 
 
@@ -146,9 +190,9 @@ def test_clients_of_a_group_do_not_touch_each_other() -> None:
 
 def test_view_interpolates_extrapolates_and_holds_what_rested() -> None:
     group = ReplicaGroup(1, TABLE)
-    fast = [512, 0, 0, 640, 0, 0, 1]  # 1 m, 10 m/s
-    there = [1536, 0, 0, 640, 0, 0, 1]  # 3 m
-    rest, moved = [0, 512, 0, 0, 0, 0, 1], [0, 1024, 0, 0, 0, 0, 1]
+    fast = [512, 0, 0, 640, 0, 0, 1, 0]  # 1 m, 10 m/s
+    there = [1536, 0, 0, 640, 0, 0, 1, 0]  # 3 m
+    rest, moved = [0, 512, 0, 0, 0, 0, 1, 0], [0, 1024, 0, 0, 0, 0, 1, 0]
     group.receive_bytes(0, snapshot(0, 100, {1: full(fast), 2: full(rest, 9)}))
     group.receive_bytes(0, snapshot(1, 104, {1: full(there)}))
     group.receive_bytes(0, snapshot(2, 140, {2: full(moved, 9)}))

@@ -1,29 +1,13 @@
-"""The record layout of net/snapshots.py as plain strings of bits: the naive twin of the codec."""
+"""The payload layout of net/snapshots.py as plain bytes and strings of bits: what a server sends, written naively."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from net.snapshots import FieldTable
+from tests.reference.records import RecordTwin, raw
 
-__all__ = ["delta_record", "full_record", "predicted"]
+__all__ = ["Record", "delta_record", "full_record", "packed", "snapshot_bytes"]
 
-
-def raw(value: int, bits: int) -> str:
-    """`bits` bits, low bit first."""
-    return "".join(str(value >> i & 1) for i in range(bits))
-
-
-def golomb(value: int, order: int) -> str:
-    """Exp-Golomb: zeros, a one, the low bits of value + 2^order."""
-    shifted = value + (1 << order)
-    low = shifted.bit_length() - 1
-    return "0" * (low - order) + "1" + raw(shifted - (1 << low), low)
-
-
-def folded(difference: int, bits: int) -> int:
-    """Zigzag of the difference modulo 2^bits."""
-    half = 1 << (bits - 1)
-    small = (difference + half) % (1 << bits) - half
-    return 2 * small if small >= 0 else -2 * small - 1
+Record = tuple[int, str]  # age, body
 
 
 def packed(stream: str) -> bytes:
@@ -32,39 +16,47 @@ def packed(stream: str) -> bytes:
     return bytes(int(stream[i : i + 8][::-1], 2) for i in range(0, len(stream), 8))
 
 
-def group(residuals: Sequence[int]) -> str:
-    """Three folded residuals with one order."""
-    order = min(max(max(residuals).bit_length() - 2, 0), 7)
-    return raw(order, 3) + "".join(golomb(value, order) for value in residuals)
-
-
-def predicted(baseline: Sequence[int], age: int, table: FieldTable) -> list[int]:
-    """Position `age` ticks after the baseline, by exact rational arithmetic."""
-    return [baseline[i] + (baseline[3 + i] * age * table.velocity_scale + 32768) // 65536 for i in range(3)]
-
-
-def delta_record(current: Sequence[int], baseline: Sequence[int], age: int, table: FieldTable) -> bytes:
+def delta_record(
+    current: Sequence[int], baseline: Sequence[int], age: int, table: FieldTable, *, level: int = 0
+) -> Record:
     """The record of `current` against `baseline`."""
-    bits, orders = table.table[:, 0].tolist(), table.table[:, 2].tolist()
-    expected = predicted(baseline, age, table) + list(baseline[3:])
-    residual = [folded(current[f] - expected[f], bits[f]) for f in range(len(bits))]
-    moved, turned, others = any(residual[:3]), any(residual[3:6]), any(residual[6:])
-    stream = raw(age, 6) + str(int(moved)) + str(int(turned or others))
-    if moved:
-        stream += group(residual[:3])
-    if turned or others:
-        stream += "1" + group(residual[3:6]) if turned else "0"
-        stream += "".join(str(int(value != 0)) for value in residual[6:])
-        for f in range(6, len(bits)):
-            if residual[f]:
-                stream += raw(residual[f], bits[f]) if orders[f] >= bits[f] else golomb(residual[f], orders[f])
-    return packed(stream)
+    return age, RecordTwin(table).delta(current, baseline, age, level)
 
 
-def full_record(current: Sequence[int], entity_id: int, table: FieldTable) -> bytes:
+def full_record(current: Sequence[int], entity_id: int, table: FieldTable, *, level: int = 0) -> Record:
     """The record that needs no baseline."""
-    stream = raw(0, 8) + raw(entity_id & 0xFFFFFF, 24)
-    stream += golomb(entity_id >> 24 & 0xFFFFFFF, 8) + golomb(entity_id >> 52, 4)
-    for value, bits in zip(current, table.table[:, 0].tolist(), strict=True):
-        stream += raw(value % (1 << bits), bits)
-    return packed(stream)
+    return 0, RecordTwin(table).full(current, entity_id, level)
+
+
+def records_bytes(records: Mapping[int, Record], common: int) -> bytes:
+    """The records section: bitmap, common age, string of bits."""
+    if not records:
+        return b"\0"
+    bitmap = sum(1 << slot for slot in records).to_bytes(16, "little").rstrip(b"\0")
+    stream = "".join(("1" if age == common else "0" + raw(age, 6)) + body for _, (age, body) in sorted(records.items()))
+    return bytes([len(bitmap)]) + bitmap + bytes([common]) + packed(stream)
+
+
+def snapshot_bytes(
+    sequence: int,
+    tick: int,
+    records: Mapping[int, Record],
+    *,
+    common: int = 6,
+    input_age: int = 255,
+    lead_q4: int = 0,
+    target_lead: int = 0,
+    owner: bytes = b"",
+    leaves: bytes = b"",
+    zone: bytes = b"",
+    events: Sequence[bytes] = (),
+) -> bytes:
+    """A whole payload; sections without content are left out, with their flags."""
+    flags = bool(owner) + 2 * bool(leaves) + 4 * bool(zone) + 8 * bool(events)
+    head = bytes([1, flags]) + sequence.to_bytes(2, "little") + tick.to_bytes(4, "little")
+    head += bytes([input_age]) + lead_q4.to_bytes(2, "little", signed=True) + bytes([target_lead])
+    head += bytes([len(owner)]) + owner if owner else b""
+    head += bytes([len(leaves)]) + leaves if leaves else b""
+    head += len(zone).to_bytes(2, "little") + zone if zone else b""
+    head += bytes([len(events)]) + b"".join(events) if events else b""
+    return head + records_bytes(records, common)
