@@ -71,7 +71,7 @@ class Link:
     def _carry(self, loss: float, late: int) -> None:
         arrived = [entry for entry in self.air if entry[0] <= self.tick]
         self.air = [entry for entry in self.air if entry[0] > self.tick]
-        self.random.shuffle(arrived)  # type: ignore[arg-type]
+        self.random.shuffle(arrived)
         for _, client, sequence, section in arrived:
             if self.newest[client] >= 0 and ((sequence - int(self.newest[client])) & 0xFFFF) - 1 >= 0x7FFF:
                 continue
