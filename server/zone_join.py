@@ -13,6 +13,7 @@ dictionaries gets one without any.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -20,16 +21,25 @@ from net.blocks import FinishedBlock, Outcome
 from net.compression import Compressor
 from net.dictionaries import PayloadClass, agreed
 from net.zone import JOIN_TAG
-from server.transport import Transport
 from server.zone_state import ZoneState
 from sim.arrays import I64
 
-__all__ = ["ZoneJoins"]
+__all__ = ["BlockSender", "ZoneJoins"]
 
 BLOCK_TICKS = 30
 BLOCKS_MAX = 4
 OFFERS_MAX = 128  # blocks under way at once; who comes later waits
 ATTEMPTS_MAX = 3
+
+
+class BlockSender(Protocol):
+    """What carries blocks to clients: `server.transport.Transport`."""
+
+    def offer(self, client: int, content: bytes, *, tag: int, now_ns: int) -> int:
+        """Begin to send a block; the transfer's number, or −1 where too many are under way."""
+
+    def take_finished(self) -> list[FinishedBlock]:
+        """How the blocks ended that did since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class ZoneJoins:
         failed: Clients left alone after `ATTEMPTS_MAX` blocks.
     """
 
-    def __init__(self, state: ZoneState, transport: Transport, compressor: Compressor) -> None:
+    def __init__(self, state: ZoneState, transport: BlockSender, compressor: Compressor) -> None:
         self._state, self._transport, self._compressor = state, transport, compressor
         self._waiting: dict[int, None] = {}  # clients, oldest first
         self._offers: dict[int, tuple[int, int]] = {}  # by transfer: client, tick
@@ -117,7 +127,8 @@ class ZoneJoins:
             known = ()
         block = self._blocks.get(known)
         if block is None:
-            content = self._compressor.compress(self._state.join_block(), PayloadClass.JOIN, agreed=known)
+            plain, rows = self._state.join_block()
+            content = self._compressor.compress(plain, PayloadClass.JOIN, agreed=known, part_bytes=rows)
             block = self._blocks[known] = _Block(tick, content)
             self.built += 1
             self.block_bytes = len(content)
