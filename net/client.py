@@ -31,15 +31,16 @@ from net.client_kernels import (
     CORRECTION_MAX,
     CORRECTION_SUM,
     COUNTERS,
+    ERROR_SUM,
     HISTORY_TICKS,
     INTERVAL,
     LEAD,
-    LOCAL_MOMENT,
     LOSS,
     NUMBERS,
     OWNER_TICK,
     RATES,
     RTT,
+    RUN_TICKS,
     SEQUENCE,
     SHIFT,
     SNAPSHOT_TICK,
@@ -54,6 +55,7 @@ from net.datagrams import Payloads
 from net.errors import NetError
 from net.inputs_kernels import COMMAND_BYTES_MAX, FIELDS
 from net.owner import OwnerLayout
+from net.playback import Playback
 from net.prediction_kernels import (
     add_errors,
     build_commands,
@@ -170,6 +172,7 @@ class GameClients:
         clock_shift_ticks: Sum of the clock's corrections [ticks], float64.
         correction_sum_m: Distance moved by corrections [m], float64; correction_max_m: the longest.
         error: What is shown less what is, (clients, 3) [m].
+        playback: Which moment of the others each client shows.
         counters: `ClientCount` by client, int64 (reasons, clients).
         snapshots: Indices, in the last batch, of payloads that are snapshots, int32; valid to `snapshot_count`.
         messages: Likewise, of messages; valid to `message_count`.
@@ -210,6 +213,7 @@ class GameClients:
         self._predictor, self._replicas, self._batch_max = predictor, replicas, batch_max
         self._options = (layout.size, BEGIN_AHEAD_NS / self.tick_ns + 1.0)
         self._now_ns: int | None = None
+        self.playback = Playback(clients, tick_hz=tick_hz)
         self.state = layout.allocate(clients)
         self._columns = layout.bind(self.state)
         place = self.state.get(position)
@@ -333,8 +337,11 @@ class GameClients:
         elapsed = 0 if self._now_ns is None else max(0, now_ns - self._now_ns)
         self._now_ns = now_ns if self._now_ns is None else max(now_ns, self._now_ns)
         if elapsed:
-            run_clocks(elapsed / self.tick_ns, JUMP_NS / self.tick_ns, self._numbers, self._rates, self.counters)
-            self.error *= 0.5 ** (elapsed / ERROR_HALF_LIFE_NS)
+            fade = 0.5 ** (elapsed / ERROR_HALF_LIFE_NS)
+            run_clocks(
+                elapsed / self.tick_ns, JUMP_NS / self.tick_ns, fade, self._numbers, self._rates, self.counters,
+                self.error,
+            )  # fmt: skip
 
     def _reconcile(self) -> None:
         """Where authority and prediction differ: rewind, and play the inputs since again."""
@@ -382,13 +389,14 @@ class GameClients:
         mark_history(active, ticks, self._history_tick)
 
     def advance(self, now_ns: int) -> int:
-        """Let the clocks run to `now_ns`.
+        """Let the clocks run to `now_ns`, and `playback` with them.
 
         Returns:
             How many clients want an input for their next tick (`due`); call `set_inputs`, then `advance` again until
             it returns 0.
         """
         self._run_clocks(now_ns)
+        self.playback.follow(self.snapshot_tick, now_ns)
         while True:
             find_due(self._numbers, self._rates, self.counters, self.due, self._fill, self._made)
             if not self._made[1]:
@@ -460,15 +468,6 @@ class GameClients:
         shown: F64 = self._previous + (self._position - self._previous) * part + self.error
         return shown
 
-    def moments(self, delay_ticks: float) -> F64:
-        """The tick at which the others are shown, for `ReplicaGroup.view`; a new array, float64 (clients,).
-
-        Args:
-            delay_ticks: How far behind the mean arrival of snapshots: their interval and the jitter, in ticks.
-        """
-        moment: F64 = self._rates[CLOCK] - self._rates[SHIFT] + self._rates[LOCAL_MOMENT] - delay_ticks
-        return moment
-
     def statistics(self) -> dict[str, float]:
         """Counts over all clients by `ClientCount`, and means of what is measured, for bots' reports."""
         counts: dict[str, float] = {reason.name.lower(): int(self.counters[reason].sum()) for reason in ClientCount}
@@ -483,4 +482,6 @@ class GameClients:
             "snapshot_interval_ms": float(self.snapshot_interval_ns[started].mean()) / 1e6,
             "correction_m": float(self.correction_sum_m.sum()),
             "correction_max_m": float(self.correction_max_m.max()),
+            "error_mean_m": float(self._rates[ERROR_SUM].sum() / max(1.0, self._rates[RUN_TICKS].sum())),
+            **self.playback.statistics(),
         }

@@ -31,10 +31,10 @@ __all__ = [
     "COUNT_CONFIRMED",
     "COUNT_MISPREDICTED",
     "COUNT_SNAPPED",
+    "ERROR_SUM",
     "HISTORY_TICKS",
     "INTERVAL",
     "LEAD",
-    "LOCAL_MOMENT",
     "LOSS",
     "NUMBERS",
     "OFFSET",
@@ -43,6 +43,7 @@ __all__ = [
     "PLACE",
     "RATES",
     "RTT",
+    "RUN_TICKS",
     "SENT",
     "SEQUENCE",
     "SERVER_INPUT_TICK",
@@ -86,11 +87,12 @@ OFFSET = 2  # lead of an uncorrected clock [ticks]
 RTT = 3  # smoothed round trip [ns], 0 before the first sample
 LOSS = 4  # share of snapshots lost
 LEAD = 5  # last lead reported [ticks]
-LOCAL_MOMENT = 6  # mean of snapshot tick less uncorrected clock at arrival [ticks]
+ERROR_SUM = 6  # of what is shown less what is, over the ticks [m · ticks]
 INTERVAL = 7  # mean time between snapshots [ns]
 CORRECTION_SUM = 8  # of all mispredictions [m]
 CORRECTION_MAX = 9  # [m]
-RATES = 10
+RUN_TICKS = 10  # how long the clock has run [ticks]
+RATES = 11
 
 # Rows of `counters`, int64 (COUNTERS, clients); `net.client.ClientCount` names them.
 COUNT_SNAPSHOTS = 0
@@ -188,13 +190,9 @@ def _note_lead(client: int, tick: int, lead: float, moment: tuple[int, float], n
 
 
 @kernel
-def _note_arrival(client: int, tick: int, now: int, numbers: I64, rates: F64) -> None:
-    """Average when snapshots come, for showing the others at a steady delay."""
-    moment = tick - (rates[CLOCK, client] - rates[SHIFT, client])
-    if numbers[SNAPSHOT_TICK, client] < 0:
-        rates[LOCAL_MOMENT, client] = moment
-    else:
-        rates[LOCAL_MOMENT, client] += (moment - rates[LOCAL_MOMENT, client]) / 32.0
+def _note_arrival(client: int, now: int, numbers: I64, rates: F64) -> None:
+    """Average the time between snapshots."""
+    if numbers[SNAPSHOT_TICK, client] >= 0:
         interval = float(now - numbers[ARRIVED, client])
         gain = 1.0 / 32.0 if rates[INTERVAL, client] > 0.0 else 1.0
         rates[INTERVAL, client] += gain * (interval - rates[INTERVAL, client])
@@ -225,7 +223,7 @@ def _take_snapshot(
     _note_ack(client, sequence, ack_sequence, ack_mask)
     if numbers[TICK, client] < 0:
         _begin(client, tick, ahead, numbers, rates)
-    _note_arrival(client, tick, moment[0], numbers, rates)
+    _note_arrival(client, moment[0], numbers, rates)
     if 0 < applied < tick:
         counters[COUNT_LATE_INPUTS, client] += 1
     numbers[SNAPSHOT_TICK, client] = tick
@@ -324,21 +322,31 @@ def copy_rows(
             rows[index, byte] = arena[at + byte]
 
 
-@kernel("(f8, f8, i8[:,::1], f8[:,::1], i8[:,::1])")
-def run_clocks(elapsed: float, jump: float, numbers: I64, rates: F64, counters: I64) -> None:
-    """Let the clocks run, and correct them.
+@kernel("(f8, f8, f8, i8[:,::1], f8[:,::1], i8[:,::1], f8[:,::1])")
+def run_clocks(
+    elapsed: float, jump: float, fade: float, numbers: I64, rates: F64, counters: I64, shown_off: F64
+) -> None:  # fmt: skip
+    """Let the clocks run, and correct them; let what is left of earlier corrections fade.
 
     Args:
         elapsed: Time since the last call [ticks].
         jump: Error from which a settled clock jumps [ticks].
+        fade: What is left of a shown error after this time.
         numbers: Rows as named above.
         rates: Rows as named above.
         counters: Rows as named above.
+        shown_off: What is shown of each client's own player less what is, (clients, 3) [m].
     """
     for client in range(numbers.shape[1]):
         if numbers[TICK, client] < 0:
             continue
         rates[CLOCK, client] += elapsed
+        rates[RUN_TICKS, client] += elapsed
+        square = 0.0
+        for axis in range(3):
+            shown_off[client, axis] *= fade
+            square += shown_off[client, axis] * shown_off[client, axis]
+        rates[ERROR_SUM, client] += math.sqrt(square) * elapsed
         if numbers[SAMPLES, client] == 0:
             continue
         error = numbers[TARGET, client] - (rates[OFFSET, client] + rates[SHIFT, client])

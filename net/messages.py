@@ -22,6 +22,7 @@ from typing import Protocol
 
 import msgpack
 
+from net.dictionaries import DICTIONARIES_MAX
 from net.errors import NetError
 from net.inputs_kernels import PAYLOAD_MESSAGE
 from sim.schema import (
@@ -59,6 +60,21 @@ CORE_MESSAGES = (
         (Field("text", FieldType.TEXT, 1, 200),),
         direction=Direction.TO_CLIENT,
         doc="a line of the server for its player to read",
+    ),
+    MessageSpec(
+        "abilities",
+        (
+            Field(
+                "dictionaries",
+                FieldType.LIST,
+                0,
+                DICTIONARIES_MAX,
+                items=Field("id", FieldType.INTEGER, 0, U64_MAX),
+                doc="ids of the dictionaries that it has",
+            ),
+        ),
+        direction=Direction.TO_SERVER,
+        doc="once, on connecting, from a client that takes zone-wide state and packed messages; others get neither",
     ),
 )
 """Of the server itself, before any game's. Why a connection ends is told by the CLOSE section of a packet instead."""

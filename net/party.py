@@ -18,13 +18,16 @@ import numpy as np
 
 from net.blocks import Blocks
 from net.client import GameClients, Predictor, Replicas
+from net.compression import Compressor
 from net.connection import ClientGroup, ClientState
 from net.datagrams import Datagrams
 from net.endpoint import Endpoint
+from net.errors import NetError
 from net.messages import Message, MessageCodec
 from net.owner import OwnerLayout
 from net.simulator import Link, NetworkProfile
 from net.udp import SocketGroup
+from net.zone import JOIN_TAG, ZonedReplicas, ZoneReplica
 from sim.arrays import I32, I64, Bool
 from sim.schema import Value
 
@@ -45,11 +48,13 @@ class Party:
         sockets: One per client.
         connections: The netcode clients.
         endpoint: Acknowledgements, channels and measurements.
-        blocks: Blocks on their way, and those that have arrived.
+        blocks: Blocks on their way, and those that have arrived; with a `zone`, joins are taken out of these.
+        zone: What each client knows of the whole zone; None: nothing. Clients beyond its number do not ask for it.
         clients: Clocks, inputs, prediction.
         kicked: Why the server sent a client away, by client.
         rejoins: How often a lost client has connected again.
         messages_dropped: Messages that nobody took in time.
+        blocks_dropped: Blocks that no client asked for.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class Party:
         to_client: MessageCodec,
         predictor: Predictor | None = None,
         replicas: Replicas | None = None,
+        zone: ZoneReplica | None = None,
+        compressor: Compressor | None = None,
         network: NetworkProfile | None = None,
         seed: int = 1,
     ) -> None:
@@ -79,14 +86,22 @@ class Party:
             to_client: As the server sends them.
             predictor: The motion; None: nobody predicts.
             replicas: Where snapshots are decoded; None: nowhere.
+            zone: Where zone-wide state is kept, for as many of the clients as it has, the first ones; needs
+                `replicas`, since snapshots carry what changes.
+            compressor: With the dictionaries of the clients; None: one without.
             network: A bad network between sockets and connections, both ways; None: none.
             seed: Of what that network does.
 
         Raises:
-            NetError: A size is out of range.
+            NetError: A size is out of range, or there is a `zone` without `replicas`.
         """
         batch = max(256, DATAGRAMS_PER_CLIENT * count)
-        self.count = count
+        self.count, self.zone = count, zone
+        self._compressor = compressor or Compressor()
+        if zone is not None and replicas is None:
+            raise NetError("party: zone needs replicas; give both, or neither")
+        if zone is not None and replicas is not None:
+            replicas = ZonedReplicas(replicas, zone)
         self.sockets = SocketGroup(count)
         self.connections = ClientGroup(count, protocol_id=protocol_id, batch=batch)
         self.blocks = Blocks(count)
@@ -96,7 +111,7 @@ class Party:
         )
         self.kicked: dict[int, str] = {}
         self.rejoins = 0
-        self.messages_dropped = 0
+        self.messages_dropped = self.blocks_dropped = 0
         self._token, self._to_server, self._to_client = token, to_server, to_client
         self._datagrams = Datagrams(batch)
         self._arrived = Datagrams(batch)
@@ -155,6 +170,8 @@ class Party:
             self._hear()
             if count < self._datagrams.capacity:
                 break
+        if self.zone is not None:
+            self._take_joins(self.zone)
         for client, code, text in self.endpoint.take_closes():
             self.kicked[client] = text or f"code {code}"
             self._joined[client] = False
@@ -212,6 +229,14 @@ class Party:
                 continue
             self._messages.append((client, message))
 
+    def _take_joins(self, zone: ZoneReplica) -> None:
+        """Take in the blocks that have arrived; those that are no joins are kept for nobody, and counted."""
+        for block in self.blocks.take_received():
+            if block.tag != JOIN_TAG or block.peer >= zone.clients:
+                self.blocks_dropped += 1
+            else:
+                zone.take_join(block.peer, block.content, self._compressor)
+
     def _unreliable(self) -> I32:
         return self.clients.messages[: self.clients.message_count]
 
@@ -239,6 +264,8 @@ class Party:
         one = np.array([client], np.int32)
         self.endpoint.open(one, now_ns)
         self.clients.reset(one)
+        if self.zone is not None and client < self.zone.clients:
+            self.tell(client, "abilities", self._compressor.ids)
         self._wait_ns[client] = RETRY_NS
         self.rejoins += int(self._was_in[client])
         self._was_in[client] = True
@@ -256,6 +283,8 @@ class Party:
         """Counts and measurements of all layers, and of the simulated network where there is one."""
         values: dict[str, float] = {"connected": self.connected, "rejoins": self.rejoins, "kicked": len(self.kicked)}
         values |= self.clients.statistics()
+        if self.zone is not None:
+            values |= self.zone.statistics()
         values |= {f"socket_{name}": value for name, value in self.sockets.statistics().items()}
         values |= {f"endpoint_{name}": value for name, value in self.endpoint.statistics().items()}
         values |= self.connections.statistics()

@@ -219,7 +219,8 @@ def add_errors(
         active: Which clients were corrected.
         before: Positions before [m].
         after: Positions after [m].
-        snap_m: A correction longer than this, such as a respawn, is shown at once.
+        snap_m: A correction longer than this, such as a respawn, is shown at once. What several shorter ones leave
+            to be shown in the end is never longer either: the rest is shown at once.
         previous: Positions a tick earlier [m], moved along with the correction.
         error: What is shown less what is, (clients, 3) [m].
         rates: Rows as named in `net.client_kernels`.
@@ -238,6 +239,10 @@ def add_errors(
         if distance <= snap_m:
             rates[CORRECTION_SUM, client] += distance
             rates[CORRECTION_MAX, client] = max(rates[CORRECTION_MAX, client], distance)
+            left = math.sqrt(error[client, 0] ** 2 + error[client, 1] ** 2 + error[client, 2] ** 2)
+            if left > snap_m:
+                for axis in range(3):
+                    error[client, axis] *= snap_m / left
             continue
         counters[COUNT_SNAPPED, client] += 1
         for axis in range(3):

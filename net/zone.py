@@ -323,7 +323,7 @@ class ZonedReplicas:
     """Replicas of snapshots and of the zone as one: `net.client.Replicas` for clients that take zone-wide state.
 
     Attributes:
-        zone: The zone-wide part.
+        zone: The zone-wide part, of as many clients or fewer, the first ones.
         sequence, ack_mask: Of the snapshots, as `net.replica.ReplicaGroup` has them.
     """
 
@@ -337,11 +337,14 @@ class ZonedReplicas:
         detach_sections(payload, length, start, section)
         outcome = self._replicas.receive(client, payload, length)
         if section.any():
-            section[outcome != ACCEPTED] = 0
+            section[(outcome != ACCEPTED) | (client >= self.zone.clients)] = 0
+            start[section == 0] = 0
+            client = np.where(client < self.zone.clients, client, 0).astype(np.int32)
             self.zone.take_sections(client, payload, start, section)
         return outcome
 
     def reset(self, client: int) -> None:
         """Forget what one client knows."""
         self._replicas.reset(client)
-        self.zone.reset(client)
+        if client < self.zone.clients:
+            self.zone.reset(client)

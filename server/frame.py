@@ -12,6 +12,7 @@ import numpy as np
 
 from net.claims import OwnerClaims
 from net.closing import CloseCode
+from net.compression import Compressor
 from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.snapshots import PAYLOAD_BYTES
@@ -20,6 +21,7 @@ from server.replication import Replication
 from server.sessions import Sessions
 from server.transport import Transport
 from server.wire import WireView, owner_columns, owner_layout
+from server.zone_feed import ZoneFeed
 from sim.arrays import I32, I64, U8, U16
 from sim.commands import Commands
 from sim.plugin import CORE_EVENTS
@@ -53,6 +55,7 @@ class Frame:
         stage_ns: Time each took in the last tick [ns], shape (stages,), int64.
         commands: What entered the last tick.
         claims: Whose owner section could be left out; its counts.
+        zone: What everyone in the zone knows.
     """
 
     def __init__(self, parts: FrameParts) -> None:
@@ -71,6 +74,7 @@ class Frame:
         self._sequences: U16 = parts.replication.payload.view(np.uint16)[:, 1]
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
+        self.zone = ZoneFeed(world, parts.transport, Compressor(), clients=clients)
         self._kinds = {name: world.game.event(name) for name in CORE_EVENTS}
         self._now_ns = self._mark_ns = 0
         self._mark_stage = 0
@@ -121,6 +125,7 @@ class Frame:
         count = inputs.ack_count
         self._acked[:count] = inputs.ack_sequence[:count]
         parts.replication.acknowledge(inputs.ack_client[:count], self._acked[:count], inputs.ack_mask[:count])
+        self.zone.acknowledge(inputs.ack_client[:count], self._acked[:count], inputs.ack_mask[:count])
         for index in inputs.messages[: inputs.message_count].tolist():
             self._hear(int(payloads.client[index]), payloads.payload(index))
         for index in range(messages.count):
@@ -143,10 +148,12 @@ class Frame:
             parts.inputs.reset(np.array([come.client for come in arrivals], np.int32), tick=tick)
         for come in arrivals:
             self._gate.reset(come.client)
+            self.zone.leave(come.client)
             sessions.connect(come)
         for gone in departures:
             sessions.disconnect(gone, tick)
             parts.replication.leave(gone.client)
+            self.zone.leave(gone.client)
         for client in sessions.resumed:
             self._play(client, resumed=1)
         sessions.resumed.clear()
@@ -158,6 +165,8 @@ class Frame:
     def _command(self) -> None:
         """Collect what enters the tick: one input per player, and the joins, leaves and actions that wait."""
         parts = self._parts
+        for client, dictionaries in self._gate.take_able():
+            self.zone.hear(client, dictionaries)
         self.commands.clear()
         parts.inputs.take(parts.world.tick + 1, parts.sessions.row, self.commands)
         parts.sessions.fill(self.commands)
@@ -193,6 +202,7 @@ class Frame:
         world, replication = parts.world, parts.replication
         self._view.take()
         replication.commit(world.tick, self._view.ids)
+        self.zone.take(world.tick)
         events, count = world.events, world.events.count
         if count:
             replication.push_events(
@@ -219,7 +229,9 @@ class Frame:
         np.copyto(replication.lead_q4, inputs.lead_q4, casting="unsafe")
         np.copyto(replication.target_lead, inputs.target_lead, casting="unsafe")
         replication.pace(parts.transport.endpoint.budget_bytes)
+        self.zone.reserve(parts.world.tick, replication.budget)
         replication.encode(parts.world.tick)
+        self.zone.attach(replication.payload, replication.length)
 
     def _send(self) -> None:
         """Compose and seal the packets of snapshots, messages and acknowledgements, and send everything."""
@@ -228,6 +240,7 @@ class Frame:
         for name, values in self._gate.take_told():
             parts.transport.tell(parts.sessions.clients(), name, *values)
         due = np.flatnonzero(parts.replication.length).astype(np.int32)
+        self.zone.sent(due, self._sequences[due], now_ns)
         parts.transport.send(due, self._payload, self._offsets[due], parts.replication.length[due], now_ns)
         parts.inputs.note_sent(due, self._sequences[due], len(due), now_ns, tick=parts.world.tick)
         self.claims.note_sent(due)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from net.blocks import FinishedBlock
 from net.closing import CloseCode
 from net.datagrams import Datagrams, Payloads
 from net.endpoint import Endpoint
+from net.errors import NetError
 from net.host import Connected, Disconnected, Host
 from net.messages import MessageCodec
 from net.udp import ServerSocket
@@ -113,6 +115,21 @@ class Transport:
         """
         assert self.endpoint.blocks is not None
         return self.endpoint.blocks.send(client, content, tag=tag, now_ns=now_ns)
+
+    def offer(self, client: int, content: bytes, *, tag: int, now_ns: int) -> int:
+        """As `send_block`, but −1 where too many blocks are under way: offer it again later.
+
+        The same bytes object offered to many clients is held once.
+        """
+        try:
+            return self.send_block(client, content, tag=tag, now_ns=now_ns)
+        except NetError:
+            return -1
+
+    def take_finished(self) -> list[FinishedBlock]:
+        """How the blocks ended that did since the last call, in whatever way."""
+        assert self.endpoint.blocks is not None
+        return self.endpoint.blocks.take_finished()
 
     def kick(self, client: int, code: CloseCode, text: str) -> None:
         """Send a client away, telling it why; again, or for one that is not connected, is harmless."""

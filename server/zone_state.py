@@ -232,11 +232,15 @@ class ZoneState:
         self._clients[1][client] = -1
         self._sections[client] = 0
 
-    def join_block(self) -> bytes:
-        """The whole state of the last commit, before compression (`net.zone.pack_join`)."""
+    def join_block(self) -> tuple[bytes, int]:
+        """The whole state of the last commit, before compression (`net.zone.pack_join`), and how many rows it has.
+
+        So long are the parts that it ends with, one for each plane of bytes.
+        """
         ids, words = self._state[0], self._state[1]
         row = np.flatnonzero(ids)
-        return pack_join(self.tick, row, ids[row], np.ascontiguousarray(words[:, row].T))
+        content = pack_join(self.tick, row, ids[row], np.ascontiguousarray(words[:, row].T))
+        return content, len(row)
 
     def occupied(self) -> tuple[U64, I32]:
         """Occupants and words of the last commit, a row each: what every client is told of; (rows,), (rows, words)."""

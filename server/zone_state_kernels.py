@@ -342,7 +342,6 @@ def write_sections(
             counters[C_ENCODED] += 1
             counters[C_CUT] += int(upto != now)
         out[c, 0], out[c, 1], out[c, 2] = cache[k, 1], cache[k, 2], cache[k, 3]
-        counters[C_SECTIONS] += 1
     return at
 
 
@@ -391,6 +390,7 @@ def note_sections(client: I32, sequence: I32, sections: I64, clients: Clients, c
             _lose(c, told, counters)  # never settled in 64 snapshots; what is sent now repeats from what is known
             sent[c, place] = -1
             continue
+        counters[C_SECTIONS] += 1
         told[c, TOLD] = sections[c, 2]
         sent[c, place] = np.int32(number)
         carried[c, place, 0], carried[c, place, 1] = sections[c, 2], told[c, SERIES]

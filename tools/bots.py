@@ -20,12 +20,14 @@ from net.messages import MessageCodec
 from net.party import Party
 from net.replica import OUTCOMES, ReplicaGroup
 from net.simulator import NetworkProfile, profile_named
+from net.zone import ZoneReplica
 from server.game import load_game
 from server.kernels import prepare
 from server.maps import load_geometry, load_map
 from server.maps.walkways import load_navigation
 from server.tickets import ServerCard, explain_mismatch, part_digests, protocol_id, protocol_parts, read_card
 from server.wire import field_table, owner_layout
+from server.zone_state import zone_layout
 from sim.arrays import U8, AnyArray
 from sim.jit import seal, set_threads
 from sim.motion import Motion
@@ -37,6 +39,7 @@ __all__ = ["BOTS_MAX", "BotSwarm", "MotionPredictor", "run_bots"]
 
 NS = 1_000_000_000
 BOTS_MAX = 10_000
+ZONE_BOTS = 1000  # bots that know the whole zone's names and scores: 50 kB each, so further ones go without
 CONNECTS_PER_FRAME = 16  # so that a server with a thousand handshakes at once is not what is measured
 CATCH_UP_TICKS = 4  # a frame later than that gives up the schedule, counted
 GREETING = "good luck, have fun"
@@ -128,6 +131,7 @@ class BotSwarm:
             to_server=MessageCodec.to_server(game.actions, game.messages),
             to_client=MessageCodec.to_client(game.actions, game.messages),
             predictor=MotionPredictor(motion, tick_hz=card.tick_hz, bots=count), replicas=self.replicas,
+            zone=ZoneReplica(min(count, ZONE_BOTS), zone_layout(game)),
             network=network, seed=seed,
         )  # fmt: skip
         self.brain = Brain(
@@ -233,7 +237,15 @@ class _Rates:
         def rate(name: str) -> float:
             return (values.get(name, 0) - self._last.get(name, 0)) / seconds if seconds else 0.0
 
+        def share(name: str, of: str) -> float:
+            """Of what has happened since the last look."""
+            part, whole = (values.get(key, 0) - self._last.get(key, 0) for key in (name, of))
+            return part / whole if whole > 0 else 0.0
+
         told = {
+            "confirmed_share": share("confirmed", "compared"),
+            "extrapolated_share": share("frames_extrapolated", "frames_shown"),
+            "snapped_per_minute": 60.0 * rate("snapped") / players,
             "snapshots_per_s": rate("snapshots") / players,
             "mispredictions_per_minute": 60.0 * rate("mispredicted") / players,
             "late_inputs_per_minute": 60.0 * rate("late_inputs") / players,
@@ -254,6 +266,10 @@ def _line(seconds: float, values: Mapping[str, float], stats: Mapping[str, int])
         f"{values['snapshots_per_s']:.1f} snapshots/s  {values['mispredictions_per_minute']:.1f} mispredictions/min  "
         f"{values['late_inputs_per_minute']:.1f} late/min  kills {values['kills']:.0f}  deaths {values['deaths']:.0f}  "
         f"rejoined {values['rejoins']:.0f}  "
+        f"shown {values.get('playback_delay_ms', 0):.0f} ms late, jitter {values.get('playback_jitter_ms', 0):.1f} ms, "
+        f"extrapolated {100 * values['extrapolated_share']:.1f} %  "
+        f"error {1e3 * values.get('error_mean_m', 0):.1f} mm, {values['snapped_per_minute']:.1f} snapped/min, "
+        f"confirmed {100 * values['confirmed_share']:.0f} %  "
         f"in {values['bytes_in_per_s'] / 1e3:.0f} kB/s  out {values['bytes_out_per_s'] / 1e3:.0f} kB/s  "
         f"{stats['overruns']} overruns"
     )

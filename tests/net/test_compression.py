@@ -1,4 +1,5 @@
 import lz4.block
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -250,3 +251,21 @@ def test_misuse_is_told() -> None:
         ClassPolicy(0, (), (), 30)
     with pytest.raises(NetError, match="move it to with_dictionary"):
         ClassPolicy(0, (Codec.LZ4_DICTIONARY,), (), 3)
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 1023, 1024, 5000])
+@pytest.mark.parametrize("part", [0, 1, 512, 600])
+def test_parts_come_back_as_one(size: int, part: int) -> None:
+    compressor = Compressor(dictionaries=[small_dictionary(PayloadClass.JOIN)])
+    payload = np.random.default_rng(size).integers(0, 9, size).astype(np.uint8).tobytes()
+    for known in ((), compressor.ids):
+        packed = compressor.compress(payload, PayloadClass.JOIN, agreed=known, part_bytes=part)
+        assert compressor.decompress(packed, size_max=size) == payload
+
+
+def test_parts_unlike_each_other_become_smaller_apart() -> None:
+    random = np.random.default_rng(1)
+    payload = b"".join(random.integers(0, most, 4000).astype(np.uint8).tobytes() for most in (4, 256, 16, 256, 2))
+    compressor = Compressor()
+    whole, apart = (len(compressor.compress(payload, PayloadClass.JOIN, part_bytes=part)) for part in (0, 4000))
+    assert apart < 0.9 * whole

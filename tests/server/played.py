@@ -12,10 +12,12 @@ import numpy as np
 from net.messages import MessageCodec
 from net.party import Party
 from net.replica import ReplicaGroup
+from net.zone import ZoneReplica
 from server.app import Server
 from server.config import ServerConfig
 from server.kernels import MODULES, prepare
 from server.wire import field_table, owner_layout
+from server.zone_state import zone_layout
 from sim.jit import seal
 from sim.motion import Motion
 from sim.schema import Value
@@ -46,7 +48,7 @@ class HandClock:
 class Clients(Party):
     """`count` clients of a server, each with what it predicts and what it was told."""
 
-    def __init__(self, server: Server, count: int) -> None:
+    def __init__(self, server: Server, count: int, *, with_zone: bool = False) -> None:
         self.server = server
         world = server.world
         actions, messages = world.game.actions, world.game.messages
@@ -58,6 +60,7 @@ class Clients(Party):
         super().__init__(
             count, protocol_id=server.card.protocol_id, layout=owner_layout(), tick_hz=TICK_HZ, token=self._fresh,
             to_server=self.codec, to_client=MessageCodec.to_client(actions, messages), replicas=self.replicas,
+            zone=ZoneReplica(count, zone_layout(world.game)) if with_zone else None,
             predictor=MotionPredictor(Motion(world.geometry, world.map.triggers), tick_hz=TICK_HZ, bots=count),
         )  # fmt: skip
         self.teams = [0] * count
@@ -93,8 +96,8 @@ def _seal_once() -> None:
 
 
 @contextmanager
-def playing(count: int, **settings: object) -> Iterator[tuple[Server, Clients]]:
-    """A server without a feed and with clients, none of them connected yet.
+def playing(count: int, *, with_zone: bool = False, **settings: object) -> Iterator[tuple[Server, Clients]]:
+    """A server without a feed and with clients, none of them connected yet; `with_zone`: they ask for zone-wide state.
 
     Kernels are neither warmed up nor sealed: other tests of this process call them with types of their own. They are in
     a process of its own (`tests.server.test_sealed`), as in every server.
@@ -107,7 +110,7 @@ def playing(count: int, **settings: object) -> Iterator[tuple[Server, Clients]]:
     with patch("server.app.prepare", return_value=0), patch("server.app.seal"):
         server = Server(config, clock=HandClock())
     with server:
-        clients = Clients(server, count)
+        clients = Clients(server, count, with_zone=with_zone)
         try:
             yield server, clients
         finally:

@@ -82,8 +82,10 @@ def test_over_a_lossy_network_everyone_is_told_the_truth_and_predicts_itself() -
 def test_what_is_shown_of_the_others_follows_them() -> None:
     match = FullMatch(2, up=Path(30.0, 5.0), down=Path(30.0, 5.0), seed=5)
     match.run(4.0)
-    moments: F64 = match.clients.moments(3.0)
-    position, shown = match.replicas.view(moments)
+    playback = match.clients.playback
+    moments: F64 = playback.moment
+    position, shown = match.replicas.view(moments, limit_ticks=playback.limit_ticks)
+    assert moments[0] < match.replicas.tick[0], "between two snapshots, not beyond the newest"
     slot = int(np.flatnonzero(shown[0])[0])
     low, high = int(moments[0]) // 2 * 2, int(moments[0]) // 2 * 2 + 2
     before, after = (match.sent_fields[tick][1, :3] / 512 for tick in (low, high))

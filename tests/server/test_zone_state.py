@@ -47,7 +47,7 @@ class Link:
         self.clients, self.tick, self.sequence, self.sent_bytes = clients, 0, 0, 0
 
     def join(self, client: int) -> None:
-        block = self.compressor.compress(self.state.join_block(), PayloadClass.JOIN)
+        block = self.compressor.compress(self.state.join_block()[0], PayloadClass.JOIN)
         assert self.replica.take_join(client, block, self.compressor)
         self.state.begin(client, self.state.tick)
 
@@ -71,7 +71,7 @@ class Link:
     def _carry(self, loss: float, late: int) -> None:
         arrived = [entry for entry in self.air if entry[0] <= self.tick]
         self.air = [entry for entry in self.air if entry[0] > self.tick]
-        self.random.shuffle(arrived)  # type: ignore[arg-type]
+        self.random.shuffle(arrived)
         for _, client, sequence, section in arrived:
             if self.newest[client] >= 0 and ((sequence - int(self.newest[client])) & 0xFFFF) - 1 >= 0x7FFF:
                 continue
@@ -339,13 +339,13 @@ def test_join_blocks_that_are_none_are_counted_and_change_nothing() -> None:
     link = Link(small_layout(), clients=1)
     spawn(link.state, 0, 1)
     link.step()
-    plain, compressor = link.state.join_block(), link.compressor
+    plain, compressor = link.state.join_block()[0], link.compressor
     bad = bytearray(plain)
     bad[0] = 9
     later = ZoneState(small_layout(40), clients=1)
     spawn(later, 30, 1)
     later.commit(1)
-    for content in (b"", b"\0", plain[:4], plain[:-1], bytes(bad), later.join_block()):
+    for content in (b"", b"\0", plain[:4], plain[:-1], bytes(bad), later.join_block()[0]):
         packed = compressor.compress(content, PayloadClass.JOIN)
         assert not link.replica.take_join(0, packed, compressor)
     assert link.replica.blocks_refused == 6
@@ -390,7 +390,7 @@ def test_columns_are_quantised_saturated_and_read_back_by_the_client() -> None:
     view.take()
     state.commit(1)
     replica, compressor = ZoneReplica(1, layout), Compressor()
-    assert replica.take_join(0, compressor.compress(state.join_block(), PayloadClass.JOIN), compressor)
+    assert replica.take_join(0, compressor.compress(state.join_block()[0], PayloadClass.JOIN), compressor)
     entity = gates.id_of(gate)
     row = layout.row_of(entity)
     assert row == 4

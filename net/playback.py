@@ -1,0 +1,122 @@
+"""Playback: which moment of the world each client shows, so that others move smoothly however their snapshots come.
+
+The others are shown a little in the past, between two snapshots (Bernier 2001, "Latency Compensating Methods"). How
+far: as little as the path allows, measured from when snapshots come (`net.playback_kernels`). It grows within a few
+snapshots and shrinks over tens of seconds; the moment never jumps for it, but time runs up to `STRETCH` faster or
+slower, which nobody sees. Only an error beyond `JUMP_NS`, as after a pause, is made good at once.
+
+Where snapshots fail to come nevertheless, what is shown is dead reckoned, first order as in IEEE 1278.1, for at most
+`limit_ticks`: give it to `net.replica.ReplicaGroup.view` with the moment. Then everything stands.
+"""
+
+import numpy as np
+
+from net.errors import NetError
+from net.playback_kernels import (
+    EXTRAPOLATED,
+    FRAMES,
+    JITTER,
+    JUMPS,
+    LAG,
+    MOMENT,
+    NEWEST,
+    NUMBERS,
+    PATH,
+    RATES,
+    follow_snapshots,
+)
+from sim.arrays import F64, I64
+
+__all__ = ["DELAY_NS_MAX", "EXTRAPOLATION_NS_MAX", "JUMP_NS", "STRETCH", "Playback"]
+
+FIRST_DELAY_NS = 100_000_000  # before anything is known
+DELAY_NS_MAX = 500_000_000  # behind the mean arrival; what needs more is extrapolated
+EXTRAPOLATION_NS_MAX = 250_000_000
+JUMP_NS = 250_000_000
+STRETCH = 0.04  # of the tick rate
+GAIN_NS = 4_000_000  # of the lag per snapshot; ± 1 ms in the steady state
+
+
+class Playback:
+    """The moments that N clients show. Nothing is allocated after construction.
+
+    Attributes:
+        moment: What is shown, in ticks of the server, for `ReplicaGroup.view`; float64 (clients,). Never goes back
+            but in a jump. A server that judges what a player saw needs this for the tick of its shot.
+        limit_ticks: Longest extrapolation [ticks].
+        frames: Frames shown since the first snapshot, int64 (clients,).
+        extrapolated: Of these, showing a moment later than the newest snapshot, int64 (clients,).
+        jumps: Errors too large for stretching time, int64 (clients,).
+    """
+
+    def __init__(self, clients: int, *, tick_hz: int) -> None:
+        """Makes room for `clients` clients.
+
+        Raises:
+            NetError: A number is not positive.
+        """
+        if clients < 1 or tick_hz < 1:
+            raise NetError(f"playback: {clients} clients, {tick_hz} Hz: each must be at least 1")
+        self.clients, self.tick_ns = clients, 1e9 / tick_hz
+        self.limit_ticks = EXTRAPOLATION_NS_MAX / self.tick_ns
+        ticks = [value / self.tick_ns for value in (FIRST_DELAY_NS, GAIN_NS, JUMP_NS, DELAY_NS_MAX)]
+        self._options = (ticks[0], ticks[1], ticks[2], ticks[3], STRETCH)
+        self._numbers: I64 = np.zeros((NUMBERS, clients), np.int64)
+        self._numbers[NEWEST] = -1
+        self._rates: F64 = np.zeros((RATES, clients))
+        self.moment: F64 = self._rates[MOMENT]
+        self.frames: I64 = self._numbers[FRAMES]
+        self.extrapolated: I64 = self._numbers[EXTRAPOLATED]
+        self.jumps: I64 = self._numbers[JUMPS]
+        self._began_ns = self._now_ns = -1
+
+    def follow(self, snapshot_tick: I64, now_ns: int) -> None:
+        """Move on to the present; once per frame, after its snapshots were received.
+
+        Args:
+            snapshot_tick: Tick of each client's newest snapshot, −1 before the first; int64 (clients,), C-contiguous.
+            now_ns: The present, monotonic. A call at the same time again does nothing.
+
+        Raises:
+            NetError: There is not one tick per client.
+        """
+        if snapshot_tick.shape != (self.clients,):
+            raise NetError(f"playback: {snapshot_tick.shape} ticks for {self.clients} clients")
+        if self._began_ns < 0:
+            self._began_ns = self._now_ns = now_ns
+        elif now_ns <= self._now_ns:
+            return
+        time, elapsed = (now_ns - self._began_ns) / self.tick_ns, (now_ns - self._now_ns) / self.tick_ns
+        self._now_ns = now_ns
+        follow_snapshots(time, elapsed, self._options, snapshot_tick, self._numbers, self._rates)
+
+    def delay_ns(self) -> F64:
+        """How far behind the mean arrival of snapshots each client shows the world [ns]; new, float64 (clients,)."""
+        time = (self._now_ns - self._began_ns) / self.tick_ns
+        delay: F64 = (time - self._rates[PATH] - self.moment) * self.tick_ns
+        return delay
+
+    def wanted_delay_ns(self) -> F64:
+        """What `delay_ns` is on its way to, at up to `STRETCH` of the passing time; new, float64 (clients,)."""
+        delay: F64 = (self._rates[LAG] - self._rates[PATH]) * self.tick_ns
+        return delay
+
+    def jitter_ns(self) -> F64:
+        """Standard deviation of how long snapshots take, as a frame sees it [ns]; new, float64 (clients,)."""
+        jitter: F64 = np.sqrt(self._rates[JITTER]) * self.tick_ns
+        return jitter
+
+    def statistics(self) -> dict[str, float]:
+        """Means over the clients that have had a snapshot, and totals, for bots' reports."""
+        shown = self._numbers[NEWEST] >= 0
+        totals = {
+            "frames_shown": float(self.frames.sum()),
+            "frames_extrapolated": float(self.extrapolated.sum()),
+            "playback_jumps": float(self.jumps.sum()),
+        }
+        if not shown.any():
+            return totals
+        return totals | {
+            "playback_delay_ms": float(self.delay_ns()[shown].mean()) / 1e6,
+            "playback_jitter_ms": float(self.jitter_ns()[shown].mean()) / 1e6,
+        }
