@@ -297,18 +297,21 @@ class Replication:
         """
         if not 0 <= client < self.clients:
             raise ServerError(f"replication: client {client} is not from 0 to {self.clients - 1}")
-        self.leave(client)
+        self._forget(client)
         self.own_id[client] = own_id
         self._columns[client, ACTIVE] = self._columns[client, AT_ONCE] = 1
 
     def leave(self, client: int) -> None:
-        """Forget `client`: no more snapshots for it."""
+        """Forget `client`: no more snapshots for it, and it owns nothing."""
+        self._forget(client)
+        self.owner[self.owner == client] = -1
+
+    def _forget(self, client: int) -> None:
         self._columns[client] = 0
         self._columns[client, LAST_TICK] = self._columns[client, OWN_ROW] = -1
         self.interval[client] = self.limits.interval_ticks
         self.budget[client] = self.limits.budget_bytes
         self.own_id[client] = self.length[client] = self.client_team[client] = 0
-        self.owner[self.owner == client] = -1
         self._slots[1][STATE, client], self.candidate[client] = FREE, -1
         self._sent[0][client, SEQUENCE] = -1
 

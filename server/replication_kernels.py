@@ -72,7 +72,7 @@ from server.slots import (
     Slots,
     World,
 )
-from sim.arrays import I32, I64, U8, U32, U64
+from sim.arrays import I32, I64, U8, U32
 from sim.jit import kernel, lowest_bit
 
 __all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "SHARED_LEVELS", "acknowledge", "assemble"]

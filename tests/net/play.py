@@ -96,8 +96,10 @@ def batch(arrived: list[tuple[int, bytes]]) -> Payloads:
 
 def snapshot(sequence: int, tick: int, input_tick: int, lead_q4: int, target: int, owner: bytes) -> bytes:
     """A snapshot of nothing but its header and owner section."""
-    header = struct.pack("<BBHIIhBB", 1, 0, sequence & 0xFFFF, tick, input_tick, lead_q4, target, len(owner))
-    return header + owner + b"\0\0\0"
+    age = min(tick - input_tick, 255)
+    header = struct.pack("<BBHIBhB", 1, 1 if owner else 0, sequence & 0xFFFF, tick, age, lead_q4, target)
+    header += bytes([len(owner)]) if owner else b""
+    return header + owner + b"\0"
 
 
 class Match:
