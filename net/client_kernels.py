@@ -59,7 +59,9 @@ __all__ = [
 ]
 
 PAYLOAD_SNAPSHOT = 1
-SNAPSHOT_HEADER_BYTES = 16
+SNAPSHOT_HEADER_BYTES = 12
+HAS_OWNER = 1  # flag of a snapshot
+NO_INPUT = 255
 HISTORY_TICKS = 128
 PLACE = HISTORY_TICKS - 1
 
@@ -217,29 +219,29 @@ def _take_snapshot(
     """Take in the head of a snapshot whose length has been checked; one that is not the newest is only counted."""
     numbers, rates, counters = state
     owner, ack_sequence, ack_mask = heads
-    sequence, tick, applied = get_u16(arena, at + 2), get_u32(arena, at + 4), get_u32(arena, at + 8)
+    sequence, tick, input_age = get_u16(arena, at + 2), get_u32(arena, at + 4), int(arena[at + 8])
     if not _note_sequence(client, sequence, numbers, rates, counters):
         return
     _note_ack(client, sequence, ack_sequence, ack_mask)
     if numbers[TICK, client] < 0:
         _begin(client, tick, ahead, numbers, rates)
     _note_arrival(client, moment[0], numbers, rates)
+    applied = tick - input_age if input_age != NO_INPUT else numbers[SERVER_INPUT_TICK, client]
     if 0 < applied < tick:
         counters[COUNT_LATE_INPUTS, client] += 1
     numbers[SNAPSHOT_TICK, client] = tick
     numbers[SERVER_INPUT_TICK, client] = applied
-    numbers[TARGET, client] = int(arena[at + 14])
-    lead = get_i16(arena, at + 12)
+    numbers[TARGET, client] = int(arena[at + 11])
+    lead = get_i16(arena, at + 9)
     if lead != LEAD_NONE:
         _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, stamps[0], stamps[1], stamps[2])
-    size = int(arena[at + 15])
-    if size == 0:
+    if int(arena[at + 1]) & HAS_OWNER == 0:
         numbers[CONFIRM_TICK, client] = tick
     else:
         numbers[OWNER_TICK, client] = tick
         numbers[UNSURE, client] = 0
-        for byte in range(size):
-            owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + byte]
+        for byte in range(int(arena[at + SNAPSHOT_HEADER_BYTES])):
+            owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + 1 + byte]
 
 
 @kernel(
@@ -284,11 +286,12 @@ def read_payloads(
             else:
                 counters[COUNT_MESSAGES_DROPPED, client] += 1
             continue
-        if arena[at] != PAYLOAD_SNAPSHOT or length < SNAPSHOT_HEADER_BYTES:
+        if arena[at] != PAYLOAD_SNAPSHOT or length <= SNAPSHOT_HEADER_BYTES:
             counters[COUNT_MALFORMED, client] += 1
             continue
-        size = int(arena[at + 15])
-        if (size > 0 and size != owner_bytes) or SNAPSHOT_HEADER_BYTES + size > length:
+        told = int(arena[at + 1]) & HAS_OWNER
+        size = int(arena[at + SNAPSHOT_HEADER_BYTES])
+        if told and (size != owner_bytes or SNAPSHOT_HEADER_BYTES + 1 + size > length):
             counters[COUNT_MALFORMED, client] += 1
             continue
         if made[0] < snapshots.shape[0]:
