@@ -139,6 +139,8 @@ def get_varint(data: U8, at: int, end: int) -> tuple[int, int]:
 
     The position is `BAD_POSITION` where the value is cut short or longer than nine bytes.
     """
+    if at < end and data[at] < 128:  # most are
+        return int(np.int64(data[at])), at + 1
     value = 0
     for i in range(9):
         if at >= end:

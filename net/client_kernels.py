@@ -60,8 +60,8 @@ __all__ = [
 
 PAYLOAD_SNAPSHOT = 1
 SNAPSHOT_HEADER_BYTES = 12
-HAS_OWNER = 1  # flag of a snapshot: the owner section follows the header, behind its length
-AGE_UNKNOWN = 255  # of the newest input applied: that or more, or none
+HAS_OWNER = 1  # flag of a snapshot
+NO_INPUT = 255
 HISTORY_TICKS = 128
 PLACE = HISTORY_TICKS - 1
 
@@ -219,14 +219,14 @@ def _take_snapshot(
     """Take in the head of a snapshot whose length has been checked; one that is not the newest is only counted."""
     numbers, rates, counters = state
     owner, ack_sequence, ack_mask = heads
-    sequence, tick, age = get_u16(arena, at + 2), get_u32(arena, at + 4), int(arena[at + 8])
-    applied = tick - age if age != AGE_UNKNOWN else 0
+    sequence, tick, input_age = get_u16(arena, at + 2), get_u32(arena, at + 4), int(arena[at + 8])
     if not _note_sequence(client, sequence, numbers, rates, counters):
         return
     _note_ack(client, sequence, ack_sequence, ack_mask)
     if numbers[TICK, client] < 0:
         _begin(client, tick, ahead, numbers, rates)
     _note_arrival(client, moment[0], numbers, rates)
+    applied = tick - input_age if input_age != NO_INPUT else numbers[SERVER_INPUT_TICK, client]
     if 0 < applied < tick:
         counters[COUNT_LATE_INPUTS, client] += 1
     numbers[SNAPSHOT_TICK, client] = tick
@@ -235,13 +235,12 @@ def _take_snapshot(
     lead = get_i16(arena, at + 9)
     if lead != LEAD_NONE:
         _note_lead(client, tick, lead / 16.0, moment, numbers, rates, counters, stamps[0], stamps[1], stamps[2])
-    size = int(arena[at + SNAPSHOT_HEADER_BYTES]) if arena[at + 1] & HAS_OWNER else 0
-    if size == 0:
+    if int(arena[at + 1]) & HAS_OWNER == 0:
         numbers[CONFIRM_TICK, client] = tick
     else:
         numbers[OWNER_TICK, client] = tick
         numbers[UNSURE, client] = 0
-        for byte in range(size):
+        for byte in range(int(arena[at + SNAPSHOT_HEADER_BYTES])):
             owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + 1 + byte]
 
 
@@ -287,12 +286,12 @@ def read_payloads(
             else:
                 counters[COUNT_MESSAGES_DROPPED, client] += 1
             continue
-        if arena[at] != PAYLOAD_SNAPSHOT or length < SNAPSHOT_HEADER_BYTES:
+        if arena[at] != PAYLOAD_SNAPSHOT or length <= SNAPSHOT_HEADER_BYTES:
             counters[COUNT_MALFORMED, client] += 1
             continue
-        has_owner = arena[at + 1] & HAS_OWNER != 0
-        size = int(arena[at + SNAPSHOT_HEADER_BYTES]) if has_owner and length > SNAPSHOT_HEADER_BYTES else 0
-        if has_owner and (size != owner_bytes or SNAPSHOT_HEADER_BYTES + 1 + size > length):
+        told = int(arena[at + 1]) & HAS_OWNER
+        size = int(arena[at + SNAPSHOT_HEADER_BYTES])
+        if told and (size != owner_bytes or SNAPSHOT_HEADER_BYTES + 1 + size > length):
             counters[COUNT_MALFORMED, client] += 1
             continue
         if made[0] < snapshots.shape[0]:

@@ -219,7 +219,7 @@ def decode_delta(data: U8, position: int, baseline: I32, age: int, level: int, c
     return position
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _get_golomb(data: U8, position: int, order: int, bits: int) -> tuple[int, int]:
     """A value of at most `bits` ≤ 28 bits in exp-Golomb code of `order`, and the position after it."""
     zeros = int(lowest_bit(window(data, position) | 1 << (bits + 1)))
@@ -233,7 +233,7 @@ def _get_golomb(data: U8, position: int, order: int, bits: int) -> tuple[int, in
     return value, position + low
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def decode_full(data: U8, position: int, codec: Codec, fields: I32) -> tuple[int, np.uint64, int]:
     """Read the body of a record without baseline at bit `position` into `fields`: the position after it, id, level.
 

@@ -125,7 +125,7 @@ def _take_leaves(data: U8, at: int, states: States, client: int) -> None:
         states[4][client, slot] = 0
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _sections(data: U8, end: int, slots: int, scale: tuple[float, float], place: F64) -> Sections:
     """Where the sections begin, or `BAD_SECTIONS` where one is malformed. All but the records end where they say."""
     flags, at = int(np.int64(data[1])), HEADER
@@ -157,7 +157,7 @@ def _sections(data: U8, end: int, slots: int, scale: tuple[float, float], place:
     return owner, leaves, zone, events, at
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _ages(tick: int, row_tick: I32, rows: I64) -> None:
     """For each age below 64 the ring row of the snapshot so old, or −1; then no slot that is left."""
     for age in range(AGES):
@@ -169,7 +169,7 @@ def _ages(tick: int, row_tick: I32, rows: I64) -> None:
     rows[LEFT] = rows[LEFT + 1] = 0
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _record(
     slot: int, position: int, common: int, rows: I64, bases: Bases, codec: Codec, scratch: Scratch, count: int
 ) -> tuple[int, int]:
@@ -197,7 +197,7 @@ def _record(
     return decode_delta(bits, position, ring[row, slot], age, told, codec, fields), MALFORMED
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _records(data: U8, at: int, end: int, rows: I64, bases: Bases, codec: Codec, scratch: Scratch) -> tuple[int, int]:
     """Decode the records section at byte `at` into scratch: how many, −1 where it is refused, and why."""
     size = int(np.int64(data[at]))
@@ -271,7 +271,7 @@ def _keep_head(data: U8, at: int, head: I64, owner: U8) -> None:
             owner[i] = data[at + 1 + i]
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _keep_states(client: int, row: int, tick: int, count: int, states: States, scratch: Scratch) -> None:
     """Open ring row `row` for this snapshot, and store the decoded records."""
     identity, newest, fields, level = states[0][client], states[1][client], states[2][client], states[6][client]

@@ -376,25 +376,30 @@ PAYLOADS = Group(
             "SNAPSHOT header",
             (
                 _F("type", _TYPE, "1"),
-                _F("flags", "u8", "0"),
+                _F("flags", "u8", "1 owner, 2 leaves, 4 zone, 8 events: that section follows, in this order"),
                 _F("sequence", "u16", "of the snapshot; own numbers, not those of packets"),
                 _F("tick", "u32", "whose state this is"),
-                _F("input_tick", "u32", "newest input of this client that a tick has read"),
+                _F("input_age", "u8", "ticks since the newest input of this client that a tick has read; 255: no news"),
                 _F("lead", "i16", "how early the newest command came, 1/16 tick; −32,768: none came"),
                 _F("target_lead", "u8", "how early commands should come [ticks]"),
-                _F("owner_bytes", "u8", "≤ 128"),
-                _F("owner", "bytes", "owner section", Size("owner_bytes")),
             ),
         ),
+        Layout("owner", (_F("count", "u8", "1 to 128"), _F("owner", "bytes", "owner section", Size("count")))),
         Layout(
             "leave list",
-            (_F("count", "u8"), _F("slots", "bytes", "a slot in 7 bits; bit 7: it is gone", Size("count"))),
+            (_F("count", "u8", "≥ 1"), _F("slots", "bytes", "a slot in 7 bits; bit 7: it is gone", Size("count"))),
         ),
+        Layout("zone", (_F("count", "u16", "≥ 1"), _F("content", "bytes", "what everybody is told", Size("count")))),
+        Layout("event list", (_F("count", "u8", "≥ 1"), _F("events", "bytes", "", Rest()))),
         Layout(
-            "bitmap", (_F("count", "u8", "≤ 16"), _F("bits", "bytes", "bit i of byte j: slot 8 j + i", Size("count")))
+            "records",
+            (
+                _F("count", "u8", "≤ 16; 0: the payload ends here"),
+                _F("bitmap", "bytes", "bit i of byte j: a record for slot 8 j + i; the last is not 0", Size("count")),
+                _F("age", "u8", "A, what most records have, 0 to 63"),
+                _F("bits", "bytes", "one string of bits", Rest()),
+            ),
         ),
-        Layout("record", (_F("head", "u8", "bits 0–5 age, bit 6 moved, bit 7 more"), _F("bits", "bytes", "", Rest()))),
-        Layout("event list", (_F("count", "u8"), _F("events", "bytes", "", Rest()))),
         Layout(
             "event",
             (

@@ -2,27 +2,23 @@
 
 All integers are little-endian. A payload travels in one netcode payload packet, at most `PAYLOAD_BYTES` long:
 
-    header   u8 type = 1, u8 flags = 0, u16 sequence, u32 tick, u32 input tick (newest input of the client that is
-             applied), i16 lead (how early the newest command arrived, 1/16 tick; negative: late), u8 target lead
-             [ticks], u8 owner bytes n ≤ 128
-    owner    n bytes: the client's own predicted state, not compressed
-    leaves   u8 count, then that many u8: slot (low 7 bits); bit 7: the entity is gone from the world
-    bitmap   u8 m ≤ 16, then m bytes: bit i of byte j set = a record for slot 8 j + i follows
-    records  one per set bit, in ascending order of slot, each of whole bytes
-    events   u8 count, then that many
+    header   u8 type = 1, u8 flags (1 OWNER, 2 LEAVES, 4 ZONE, 8 EVENTS: that section follows; no other bit), u16
+             sequence, u32 tick, u8 input age (tick less the newest input tick of the client that is applied; 255: that
+             or more, or none), i16 lead (how early the newest command arrived, 1/16 tick; negative: late), u8 target
+             lead [ticks]
+    owner    u8 n (1 to 128), n bytes: the client's own predicted state, not compressed
+    leaves   u8 count ≥ 1, then that many u8: slot (low 7 bits); bit 7: the entity is gone from the world
+    zone     u16 n ≥ 1, n bytes: what everybody is told (another decoder's)
+    events   u8 count ≥ 1, then that many
+    records  u8 m ≤ 16; 0: none, and the payload ends here. m bytes of bitmap, the last not 0: bit i of byte j set = a
+             record for slot 8 j + i. u8 common age A, 0 to 63. Then one string of bits to the end of the payload: per
+             record, in ascending order of slot, a bit that says whether its age is A; if not, 6 bits of age; then its
+             body. Zero bits up to a whole byte, and nothing after
 
-A record is a bit stream (net/bits_kernels.py) in whole bytes. Byte 0: bits 0–5 age, bit 6 moved, bit 7 more.
-
-    age 0    full state: 24 bits slot and exp-Golomb(8) generation and exp-Golomb(4) zone of the entity id, then every
-             field raw; moved and more are 0
-    age > 0  delta against the state of this slot in the snapshot `age` ticks older, which the client acknowledged.
-             moved: three residuals of position against position + velocity·age of the baseline (`predict`).
-             more: a bit, if set three residuals of velocity; a bit per field after these six, and for each set bit
-             its residual, in exp-Golomb of the field's order, or raw where that is not below its width.
-             Three residuals: 3 bits code order, then three exp-Golomb. All residuals are folded (zigzag), modulo the
-             width of the field.
-
-A record depends on entity, age and tick only, so it is encoded once and shared by all clients that need it.
+A record's body (net/records_kernels.py) is a full state where its age is 0, and else a delta against the state of this
+slot in the snapshot `age` ticks older, which the client acknowledged. A full state says which level of fields it has;
+deltas have that of the slot's newest full state, and rest on no state of another level or another entity. A body
+depends on entity, level, age and tick only, so it is encoded once and shifted into the packets of all that need it.
 
 An event: u8 age [ticks before the snapshot], u8 parts (1 actor, 2 target, 4 vector, 8 value), then LEB128 numbers:
 kind; position x, y, z, folded, 1/`EVENT_POSITION_SCALE` m; actor and target as three numbers each (slot,
@@ -60,7 +56,7 @@ __all__ = [
 ]
 
 PAYLOAD_BYTES = 1200
-HEADER_BYTES = 16
+HEADER_BYTES = 12
 OWNER_BYTES_MAX = 128
 SLOTS = 128
 SNAPSHOT_TYPE = 1
@@ -69,7 +65,6 @@ FIELD_BITS_MAX = 32
 EVENT_POSITION_SCALE = 64.0
 EVENT_VECTOR_SCALE = 256.0
 VELOCITY_SCALE_MAX = 1 << 24
-ORDER_MAX = 16
 KIND_NAME = "kind"
 
 
@@ -82,7 +77,6 @@ class FieldSpec:
         bits: Width, 1 to 32.
         signed: Whether negative values occur.
         step: Size of one quantum, in the field's unit.
-        order: Order of the exp-Golomb code of records that are not shared (None: chosen by width).
         level: Who is told: 0 everyone, 1 the team, 2 the owner.
         bound: Error that dead reckoning may make before clients are told anew, in the field's unit; 0: none.
         wraps: Whether it is an angle that goes round: 2^bits steps are one turn.
@@ -93,7 +87,6 @@ class FieldSpec:
     bits: int
     signed: bool
     step: float = 1.0
-    order: int | None = None
     level: int = 0
     bound: float = 0.0
     wraps: bool = False
@@ -105,7 +98,7 @@ class FieldTable:
 
     Attributes:
         fields: As given.
-        table: Width, sign and code order per field, shape (fields, 3), int64; what kernels take.
+        table: Width and sign per field, shape (fields, 2), int64; what quantisation takes.
         velocity_scale: Position units per velocity unit and tick, times 65,536.
         count: How many fields a record of each level has: everyone, team, owner, self (which leaves out the motion).
         bound: Error bound of each field in steps, shape (fields,), int64; 0: exact.
@@ -126,7 +119,7 @@ class FieldTable:
         """
         _check(fields, tick_hz)
         self.fields = tuple(fields)
-        rows = [(f.bits, int(f.signed), _order(f)) for f in fields]
+        rows = [(f.bits, int(f.signed)) for f in fields]
         self.table: I64 = np.array(rows, dtype=np.int64)
         scale = fields[MOTION_FIELDS - 1].step / fields[0].step / tick_hz
         self.velocity_scale = round(scale * 65536)
@@ -192,12 +185,6 @@ class FieldTable:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _order(field: FieldSpec) -> int:
-    if field.order is not None:
-        return field.order
-    return field.bits if field.bits <= 4 else min(field.bits // 2 - 1, ORDER_MAX)
-
-
 def _check(fields: Sequence[FieldSpec], tick_hz: float) -> None:
     """Refuse a table that the record layout cannot carry."""
     if not MOTION_FIELDS <= len(fields) <= FIELDS_MAX:
@@ -209,8 +196,6 @@ def _check(fields: Sequence[FieldSpec], tick_hz: float) -> None:
             raise NetError(f"fields: {field.name} has {field.bits} bits; give it 1 to {FIELD_BITS_MAX}")
         if not 0.0 < field.step < float("inf"):
             raise NetError(f"fields: {field.name} has step {field.step}; give it a positive number")
-        if field.order is not None and not 0 <= field.order <= max(ORDER_MAX, field.bits):
-            raise NetError(f"fields: {field.name} has order {field.order}; give it 0 to {ORDER_MAX}, or its width")
         if field.level not in {0, 1, 2} or not 0.0 <= field.bound < float("inf"):
             raise NetError(
                 f"fields: {field.name} has level {field.level}, bound {field.bound}; give it 0 to 2, and ≥ 0"

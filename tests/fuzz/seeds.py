@@ -8,7 +8,7 @@ from net.address import parse_address
 from net.schema import layout
 from net.tokens import issue_token
 from tests.reference.inputs import encode_command
-from tests.reference.snapshots import delta_record, full_record
+from tests.reference.snapshots import delta_record, full_record, snapshot_bytes
 
 CORPUS = Path(__file__).parent / "corpus"
 START = [1000, 2000, 300, 64, 0, 0, 100, 1]
@@ -23,15 +23,11 @@ def piece(data: bytes) -> bytes:
 def _snapshots() -> dict[str, bytes]:
     from tests.fuzz.harnesses import TABLE
 
-    def snapshot(sequence: int, tick: int, tail: bytes) -> bytes:
-        head = layout("SNAPSHOT header")
-        return head.pack(type=1, sequence=sequence, tick=tick, owner_bytes=4, owner=b"mine") + tail
-
-    first = snapshot(0, 10, b"\0" + b"\1\x20" + full_record(START, ENTITY, TABLE) + b"\0")
+    first = snapshot_bytes(0, 10, {5: full_record(START, ENTITY, TABLE)}, owner=b"mine")
     later = [1100, 2001, 300, 60, 1, 0, 90, 0]
-    second = snapshot(1, 16, b"\0" + b"\1\x20" + delta_record(later, START, 6, TABLE) + b"\0")
-    event = b"\1\0\x0f\7\2\4\6\5\1\0\6\1\0\2\4\6\x54"
-    third = snapshot(2, 17, b"\1\x85" + b"\0" + event)
+    second = snapshot_bytes(1, 16, {5: delta_record(later, START, 6, TABLE)}, owner=b"mine", zone=b"all")
+    event = b"\0\x0f\7\2\4\6\5\1\0\6\1\0\2\4\6\x54"
+    third = snapshot_bytes(2, 17, {}, leaves=b"\x85", events=[event])
     return {
         "full": piece(first),
         "delta": piece(first) + piece(second),

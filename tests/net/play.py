@@ -4,7 +4,6 @@ Time is virtual. The motion is a point with momentum in a box, computed by the s
 """
 
 import heapq
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.owner import OwnerField, OwnerLayout
 from sim.arrays import I32, I64, U8, AnyArray
+from tests.reference.snapshots import snapshot_bytes
 
 TICK_HZ = 60
 TICK_NS = 1_000_000_000 // TICK_HZ
@@ -96,10 +96,10 @@ def batch(arrived: list[tuple[int, bytes]]) -> Payloads:
 
 def snapshot(sequence: int, tick: int, input_tick: int, lead_q4: int, target: int, owner: bytes) -> bytes:
     """A snapshot of nothing but its header and owner section."""
-    age = min(tick - input_tick, 255)
-    header = struct.pack("<BBHIBhB", 1, 1 if owner else 0, sequence & 0xFFFF, tick, age, lead_q4, target)
-    header += bytes([len(owner)]) if owner else b""
-    return header + owner + b"\0"
+    input_age = min(tick - input_tick, 255) if input_tick > 0 else 255
+    return snapshot_bytes(
+        sequence & 0xFFFF, tick, {}, input_age=input_age, lead_q4=lead_q4, target_lead=target, owner=owner
+    )
 
 
 class Match:

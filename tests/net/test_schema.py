@@ -57,7 +57,7 @@ def test_the_sizes_that_kernels_hold_are_those_of_the_layouts() -> None:
     }
     assert {name: layout(name).size for name in sizes} == sizes
     assert layout("COMMAND").offsets["inputs"] == COMMAND_HEADER_BYTES
-    assert layout("SNAPSHOT header").offsets["owner"] == HEADER_BYTES
+    assert layout("SNAPSHOT header").size == HEADER_BYTES
     assert COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES + CLAIM_BYTES == COMMAND_BYTES_MAX
 
 
@@ -129,13 +129,12 @@ def test_a_snapshot_made_by_its_layouts_is_taken() -> None:
     axes = [FieldSpec(f"p{a}", 22, signed=True, step=1 / 128) for a in "xyz"]
     axes += [FieldSpec(f"v{a}", 14, signed=True, step=1 / 64) for a in "xyz"]
     group = ReplicaGroup(1, FieldTable(axes, tick_hz=60))
-    head = layout("SNAPSHOT header").pack(
-        type=1, sequence=9, tick=70, input_tick=66, lead=-3, target_lead=2, owner_bytes=4, owner=b"mine"
-    )
-    leaves = layout("leave list").pack(count=1, slots=bytes([3 | 128]))
+    head = layout("SNAPSHOT header").pack(type=1, flags=15, sequence=9, tick=70, input_age=4, lead=-3, target_lead=2)
     event = layout("event").pack(age=1, parts=8, numbers=bytes([7, 0, 0, 0, 84]))
-    body = leaves + layout("bitmap").pack(count=0) + layout("event list").pack(count=1, events=event)
-    assert group.receive_bytes(0, head + body) == 0
+    body = layout("owner").pack(count=4, owner=b"mine") + layout("leave list").pack(count=1, slots=bytes([3 | 128]))
+    body += layout("zone").pack(count=3, content=b"all") + layout("event list").pack(count=1, events=event)
+    assert group.receive_bytes(0, head + body + b"\0") == 0
+    assert group.owner[0, :4].tobytes() == b"mine"
     assert (int(group.tick[0]), int(group.input_tick[0]), int(group.lead_q4[0])) == (70, 66, -3)
     assert (int(group.event_count[0]), int(group.event_value[0, 0])) == (1, 42)
 

@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,7 +74,6 @@ def test_quantisation_rounds_to_nearest_and_saturates() -> None:
         (MOTION[:5], "5 given"),
         ([*MOTION, FieldSpec("x", 33, signed=False)], "x has 33 bits"),
         ([*MOTION, FieldSpec("x", 8, signed=False, step=0.0)], "x has step 0.0"),
-        ([*MOTION, FieldSpec("x", 8, signed=False, order=40)], "x has order 40"),
         ([FieldSpec("px", 24, signed=False), *MOTION[1:]], "must be signed"),
         ([*MOTION[:3], *(FieldSpec(f"v{a}", 14, signed=True, step=100.0) for a in "xyz")], "velocity step"),
     ],

@@ -1,6 +1,7 @@
 """The payload layout of net/snapshots.py as plain bytes and strings of bits: what a server sends, written naively."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from net.snapshots import FieldTable
 from tests.reference.records import RecordTwin, raw
@@ -8,6 +9,11 @@ from tests.reference.records import RecordTwin, raw
 __all__ = ["Record", "delta_record", "full_record", "packed", "snapshot_bytes"]
 
 Record = tuple[int, str]  # age, body
+
+
+@cache
+def _twin(table: FieldTable) -> RecordTwin:
+    return RecordTwin(table)
 
 
 def packed(stream: str) -> bytes:
@@ -20,12 +26,12 @@ def delta_record(
     current: Sequence[int], baseline: Sequence[int], age: int, table: FieldTable, *, level: int = 0
 ) -> Record:
     """The record of `current` against `baseline`."""
-    return age, RecordTwin(table).delta(current, baseline, age, level)
+    return age, _twin(table).delta(current, baseline, age, level)
 
 
 def full_record(current: Sequence[int], entity_id: int, table: FieldTable, *, level: int = 0) -> Record:
     """The record that needs no baseline."""
-    return 0, RecordTwin(table).full(current, entity_id, level)
+    return 0, _twin(table).full(current, entity_id, level)
 
 
 def records_bytes(records: Mapping[int, Record], common: int) -> bytes:
