@@ -4,6 +4,8 @@ A tick, in this order: `acknowledge` and `hear` as clients speak, `leave` as the
 `reserve` before snapshots are written, `attach` after, `sent` before packets are made.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from net.compression import Compressor
@@ -13,7 +15,6 @@ from server.transport import Transport
 from server.zone_join import ZoneJoins
 from server.zone_state import ZoneState, ZoneView, zone_layout
 from sim.arrays import I32, I64, U8, U32, AnyArray
-from sim.schema import Value
 from sim.world import World
 
 __all__ = ["ZoneFeed"]
@@ -33,9 +34,9 @@ class ZoneFeed:
         self._view = ZoneView(world, self.state)
         self._told: I32 = np.zeros(0, np.int32)
 
-    def hear(self, client: int, dictionaries: tuple[Value, ...]) -> None:
+    def hear(self, client: int, dictionaries: Sequence[int]) -> None:
         """A client said that it takes zone-wide state, and which dictionaries it has."""
-        self.joins.ask(client, tuple(number for number in dictionaries if isinstance(number, int)))
+        self.joins.ask(client, dictionaries)
 
     def leave(self, client: int) -> None:
         """Forget a client: as it comes, and as it goes."""
