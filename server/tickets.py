@@ -103,10 +103,8 @@ def protocol_parts(game: GameSpec, *, tick_hz: int, map_hash: str) -> dict[str, 
     forms = message_forms(game.actions, game.messages, Direction.TO_SERVER)
     forms += message_forms(game.actions, game.messages, Direction.TO_CLIENT)
     lines = [f"game {game.name} {game.version}"]
-    lines += [
-        f"field {f.name} {f.bits} {f.signed} {f.step!r} {order}"
-        for f, order in zip(table.fields, table.table[:, 2], strict=True)
-    ]
+    lines += [f"field {f.name} {f.bits} {f.signed} {f.step!r} {f.level}" for f in table.fields]
+    lines.append(f"records {field_table(game, tick_hz=60).digest()}")  # at one rate: which one is said apart
     lines += [f"owner {f.name} {f.dtype} {f.count} {f.predicted}" for f in owner_layout().fields]
     lines += [f"kind {kind.name} {kind.replicated}" for kind in game.kinds]
     lines += [f"event {name}" for name in game.events]
