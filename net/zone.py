@@ -6,13 +6,13 @@ block when it joins, and afterwards what has changed, in sections of its snapsho
 
 A section is a bit stream (net/bits_kernels.py), padded with zeros to whole bytes, at most `SECTION_BYTES_MAX` long:
 
-    count    exp-Golomb(3): entries
-    entry    row: `row_bits` raw; a bit: 1 where the row's occupant has changed
-             changed: a bit, 0: the row is empty, and nothing follows; 1: exp-Golomb(4) generation, exp-Golomb(2) zone
-             of its id (the slot follows from the row), and all words are 0 but those that follow
+    entries  each: a bit, 1; row: `row_bits` raw; a bit: 1 where the row's occupant has changed
+             changed: a bit, 0: the row is empty, and nothing follows; 1: 28 bits generation and 12 bits zone of its
+             id (the slot follows from the row), and all words are 0 but those that follow
              unchanged: the low 4 bits of the generation. Where they are not those of the occupant that the client
              knows, it passes over the words: it missed a section, and will be told of the row anew
              then a mask, a bit per word, and each word of the mask raw in its declared bits, two's complement if signed
+    end      a bit, 0
 
 It stands behind a snapshot whose flags have bit 0 set, followed by a u8 that is its length. Values are absolute: a
 section may come twice, and a later one repairs what a lost one would have said. What is acknowledged is the snapshot
@@ -39,14 +39,16 @@ from net.columns import pack_columns, unpack_columns
 from net.compression import Compressor
 from net.errors import NetError
 from net.replica_kernels import ACCEPTED
+from net.snapshots import HEADER_BYTES
 from net.zone_kernels import (
+    FLAGS_AT,
     GENERATION_BITS,
+    SECTION_FLAG,
     SLOT_BITS,
     WORDS_MAX,
     ZONE_BITS,
     ZoneTables,
     apply_sections,
-    detach_sections,
 )
 from sim.arrays import I32, I64, U8, U64, AnyArray
 
@@ -319,6 +321,23 @@ class ZoneReplica:
         return told | {"zone_joins": self.blocks_taken, "zone_joins_refused": self.blocks_refused}
 
 
+def _detach(payload: U8, length: I32) -> tuple[I32, I32]:
+    """Cut the sections off snapshots, whose `length` becomes that without: where each was, and its bytes.
+
+    A snapshot that says it has one and has no room for it is left with a length of 0, which is malformed to its reader.
+    """
+    start, section = np.zeros_like(length), np.zeros_like(length)
+    rows = np.flatnonzero((length >= HEADER_BYTES) & (payload[:, FLAGS_AT] & SECTION_FLAG != 0))
+    if len(rows):
+        own = payload[rows, length[rows] - 1].astype(np.int32)
+        behind = length[rows] - 1 - own
+        whole = behind >= HEADER_BYTES
+        length[rows] = np.where(whole, behind, 0)
+        start[rows], section[rows] = np.where(whole, behind, 0), np.where(whole, own, 0)
+        payload[rows, FLAGS_AT] &= 0xFF ^ SECTION_FLAG
+    return start, section
+
+
 class ZonedReplicas:
     """Replicas of snapshots and of the zone as one: `net.client.Replicas` for clients that take zone-wide state.
 
@@ -333,8 +352,7 @@ class ZonedReplicas:
 
     def receive(self, client: I32, payload: U8, length: I32) -> I32:
         """Decode a batch of snapshots, one a row; the sections that those which are taken carry are applied."""
-        start, section = np.zeros_like(length), np.zeros_like(length)
-        detach_sections(payload, length, start, section)
+        start, section = _detach(payload, length)
         outcome = self._replicas.receive(client, payload, length)
         if section.any():
             section[(outcome != ACCEPTED) | (client >= self.zone.clients)] = 0
