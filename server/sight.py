@@ -41,6 +41,7 @@ class Sight:
 
     Attributes:
         visibility: What decides; its `counts` are since the start.
+        horizon: How far each client was led when it was last due [s], shape (clients,), float64.
         per_client: Told and hidden candidates of each client when it was last due, shape (clients, 2), int32.
     """
 
@@ -79,7 +80,7 @@ class Sight:
         self._identity: U64 = np.zeros(bodies, np.uint64)
         self._facing: F64 = np.zeros((clients, 3))
         self._seen_as: I32 = np.full((clients, 2), -1, np.int32)  # body and mode when it was last due
-        self._horizon: F64 = np.zeros(clients)
+        self.horizon: F64 = np.zeros(clients)
 
     @property
     def found(self) -> U8:
@@ -131,11 +132,11 @@ class Sight:
             VisibilityError: An array has another shape or type.
         """
         count = self._place(tick)
-        np.clip(rtt_ns * 1e-9 + REACTION_S, REACTION_S, HORIZON_MAX_S, out=self._horizon)
+        np.clip(rtt_ns * 1e-9 + REACTION_S, REACTION_S, HORIZON_MAX_S, out=self.horizon)
         body = np.where(views.body < count, views.body, -1).astype(np.int32)
         self._forget_views(due, body, views.mode)
         self.visibility.refresh(
-            eyes=views.eye, horizon=self._horizon, own=body, candidates=candidate, due=due, tick=tick
+            eyes=views.eye, horizon=self.horizon, own=body, candidates=candidate, due=due, tick=tick
         )  # fmt: skip
         self._face(due, views)
         base = self._world.players.slot_base
@@ -170,6 +171,6 @@ class Sight:
     def _face(self, due: I32, views: Views) -> None:
         """The view cones of the clients that are due; a camera that stands still looks everywhere."""
         yaw = views.yaw[due] * (np.pi / 32768.0)
-        half = np.minimum(HALF_CONE + TURN_PER_S * self._horizon[due], np.pi)
+        half = np.minimum(HALF_CONE + TURN_PER_S * self.horizon[due], np.pi)
         half[views.body[due] < 0] = np.pi
         self._facing[due] = np.column_stack([np.cos(yaw), np.sin(yaw), np.where(half < np.pi, np.cos(half), -2.0)])
