@@ -376,7 +376,7 @@ PAYLOADS = Group(
             "SNAPSHOT header",
             (
                 _F("type", _TYPE, "1"),
-                _F("flags", "u8", "0"),
+                _F("flags", "u8", "bit 0: a section of zone-wide state stands behind it; others 0"),
                 _F("sequence", "u16", "of the snapshot; own numbers, not those of packets"),
                 _F("tick", "u32", "whose state this is"),
                 _F("input_tick", "u32", "newest input of this client that a tick has read"),
