@@ -10,6 +10,7 @@ Small errors are slewed at `SLEW` of the tick rate, from half a tick on; large o
 
 import math
 
+from net.bytes_kernels import copy_bytes
 from net.inputs_kernels import (
     LEAD_NONE,
     PAYLOAD_MESSAGE,
@@ -240,8 +241,8 @@ def _take_snapshot(
     else:
         numbers[OWNER_TICK, client] = tick
         numbers[UNSURE, client] = 0
-        for byte in range(int(arena[at + SNAPSHOT_HEADER_BYTES])):
-            owner[client, byte] = arena[at + SNAPSHOT_HEADER_BYTES + 1 + byte]
+        size = int(arena[at + SNAPSHOT_HEADER_BYTES])
+        copy_bytes(owner[client], 0, arena, at + SNAPSHOT_HEADER_BYTES + 1, size)
 
 
 @kernel(
@@ -321,8 +322,7 @@ def copy_rows(
         length = min(int(payloads[2][payload]), rows.shape[1])
         clients[index] = payloads[0][payload]
         lengths[index] = length
-        for byte in range(length):
-            rows[index, byte] = arena[at + byte]
+        copy_bytes(rows[index], 0, arena, at, length)
 
 
 @kernel("(f8, f8, f8, i8[:,::1], f8[:,::1], i8[:,::1], f8[:,::1])")

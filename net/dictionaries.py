@@ -16,13 +16,16 @@ The id of a dictionary is the first eight bytes of the digest, so that two files
 last bit. On the wire its low 16 bits name it: a set in which two share them is refused when it is loaded, which for 32
 dictionaries happens once in 130 sets.
 
-Agreement. Payloads may be compressed with a dictionary only when the receiver has it. Both sides tell their ids when a
-connection begins (the client in its first message, up to `DICTIONARIES_MAX` u64; the server beside `welcome`), and
-each computes `agreed(own, peer)`: the same tuple on both sides, whatever the order in which ids were told. Before that,
-and with a peer that tells none, the tuple is empty and no dictionary is used.
+Agreement. Payloads may be compressed with a dictionary only when the receiver has it. The client tells its ids in its
+first message (`abilities`, up to `DICTIONARIES_MAX` u64); the server uses those of them that it has too, `agreed(own,
+peer)`. Clients need not be told which: each payload names its dictionary, and what clients send is not compressed. To a
+client that tells none, nothing is sent that needs a dictionary.
+
+`net/trained` holds the dictionaries that are shipped with the package.
 """
 
 import enum
+import functools
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
@@ -40,6 +43,7 @@ __all__ = [
     "agreed",
     "load_dictionaries",
     "read_dictionary",
+    "shipped_dictionaries",
 ]
 
 DICTIONARIES_MAX = 32
@@ -203,6 +207,17 @@ def load_dictionaries(directory: Path) -> tuple[Dictionary, ...]:
         names = ", ".join(path.name for dictionary, path in found if dictionary.short == fault)
         raise NetError(f"{directory}: {names} share the short id {fault:#06x}: train one anew with another --revision")
     return tuple(by_id[number] for number in sorted(by_id))
+
+
+@functools.cache
+def shipped_dictionaries() -> tuple[Dictionary, ...]:
+    """The dictionaries that come with the package, by ascending id; none where they were left out.
+
+    Raises:
+        NetError: One is damaged.
+    """
+    directory = Path(__file__).parent / "trained"
+    return load_dictionaries(directory) if directory.is_dir() else ()
 
 
 def _clash(dictionaries: Sequence[Dictionary]) -> int | None:

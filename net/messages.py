@@ -76,6 +76,20 @@ CORE_MESSAGES = (
         direction=Direction.TO_SERVER,
         doc="once, on connecting, from a client that takes zone-wide state and packed messages; others get neither",
     ),
+    MessageSpec(
+        "rate",
+        (
+            Field(
+                "per_second",
+                FieldType.INTEGER,
+                0,
+                65_535,
+                doc="snapshots; brought into 1 … the server's `snapshot_hz`, and down to whole ticks between two",
+            ),
+        ),
+        direction=Direction.TO_SERVER,
+        doc="how often the client wants snapshots at most; until it says so, as often as the server sends them",
+    ),
 )
 """Of the server itself, before any game's. Why a connection ends is told by the CLOSE section of a packet instead."""
 

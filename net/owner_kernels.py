@@ -1,5 +1,6 @@
 """Kernels behind `net.owner`: columns, seen as bytes, into owner sections and back."""
 
+from net.bytes_kernels import copy_bytes
 from sim.arrays import I32, I64, U8
 from sim.jit import kernel
 
@@ -20,8 +21,7 @@ def gather_field(column: U8, rows: I32, offset: int, out: U8) -> None:
         row = rows[index]
         if row < 0 or row >= column.shape[0]:
             continue
-        for byte in range(column.shape[1]):
-            out[index, offset + byte] = column[row, byte]
+        copy_bytes(out[index], offset, column[row], 0, column.shape[1])
 
 
 @kernel("(u1[:,::1], i8, u1[::1], u1[:,::1])")
@@ -29,8 +29,7 @@ def load_field(sections: U8, offset: int, active: U8, column: U8) -> None:
     """Copy one field of the active rows out of their sections."""
     for row in range(column.shape[0]):
         if active[row]:
-            for byte in range(column.shape[1]):
-                column[row, byte] = sections[row, offset + byte]
+            copy_bytes(column[row], 0, sections[row], offset, column.shape[1])
 
 
 @kernel("(u1[:,::1], u1[::1], i8[::1], i8, u1[:,:,::1])")
@@ -39,5 +38,4 @@ def store_field(column: U8, active: U8, ticks: I64, offset: int, history: U8) ->
     for row in range(column.shape[0]):
         if active[row]:
             place = ticks[row] & (history.shape[1] - 1)
-            for byte in range(column.shape[1]):
-                history[row, place, offset + byte] = column[row, byte]
+            copy_bytes(history[row, place], offset, column[row], 0, column.shape[1])

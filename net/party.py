@@ -21,13 +21,15 @@ from net.client import GameClients, Predictor, Replicas
 from net.compression import Compressor
 from net.connection import ClientGroup, ClientState
 from net.datagrams import Datagrams
+from net.dictionaries import shipped_dictionaries
 from net.endpoint import Endpoint
 from net.errors import NetError
 from net.messages import Message, MessageCodec
 from net.owner import OwnerLayout
+from net.packing import unpack_message
 from net.simulator import Link, NetworkProfile
 from net.udp import SocketGroup
-from net.zone import JOIN_TAG, ZonedReplicas, ZoneReplica
+from net.zone import JOIN_TAG, SectionedReplicas, ZonedReplicas, ZoneReplica
 from sim.arrays import I32, I64, Bool
 from sim.schema import Value
 
@@ -68,7 +70,7 @@ class Party:
         to_server: MessageCodec,
         to_client: MessageCodec,
         predictor: Predictor | None = None,
-        replicas: Replicas | None = None,
+        replicas: SectionedReplicas | None = None,
         zone: ZoneReplica | None = None,
         compressor: Compressor | None = None,
         network: NetworkProfile | None = None,
@@ -88,7 +90,7 @@ class Party:
             replicas: Where snapshots are decoded; None: nowhere.
             zone: Where zone-wide state is kept, for as many of the clients as it has, the first ones; needs
                 `replicas`, since snapshots carry what changes.
-            compressor: With the dictionaries of the clients; None: one without.
+            compressor: With the dictionaries of the clients; None: one with those that are shipped.
             network: A bad network between sockets and connections, both ways; None: none.
             seed: Of what that network does.
 
@@ -97,17 +99,19 @@ class Party:
         """
         batch = max(256, DATAGRAMS_PER_CLIENT * count)
         self.count, self.zone = count, zone
-        self._compressor = compressor or Compressor()
+        self._compressor = compressor or Compressor(dictionaries=shipped_dictionaries())
         if zone is not None and replicas is None:
             raise NetError("party: zone needs replicas; give both, or neither")
         if zone is not None and replicas is not None:
-            replicas = ZonedReplicas(replicas, zone)
+            known: Replicas | None = ZonedReplicas(replicas, zone)
+        else:
+            known = replicas
         self.sockets = SocketGroup(count)
         self.connections = ClientGroup(count, protocol_id=protocol_id, batch=batch)
         self.blocks = Blocks(count)
         self.endpoint = Endpoint(count, batch=batch, blocks=self.blocks)
         self.clients = GameClients(
-            count, layout, tick_hz=tick_hz, predictor=predictor, replicas=replicas, batch_max=batch
+            count, layout, tick_hz=tick_hz, predictor=predictor, replicas=known, batch_max=batch
         )
         self.kicked: dict[int, str] = {}
         self.rejoins = 0
@@ -219,7 +223,10 @@ class Party:
         """Decode the messages of this batch, unreliable and reliable."""
         payloads, reliable = self.endpoint.payloads, self.endpoint.messages
         told = [(int(payloads.client[i]), payloads.payload(int(i))) for i in self._unreliable()]
-        told += [(int(reliable.client[i]), reliable.payload(i)) for i in range(reliable.count)]
+        for index in range(reliable.count):
+            unpacked = unpack_message(reliable.payload(index), self._compressor)
+            if unpacked is not None:
+                told.append((int(reliable.client[index]), unpacked))
         for client, payload in told:
             message = self._to_client.decode(payload)
             if message is None:

@@ -31,6 +31,7 @@ sent instead of its changes.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -46,7 +47,6 @@ from net.zone_kernels import (
     ZONE_BITS,
     ZoneTables,
     apply_sections,
-    detach_sections,
 )
 from sim.arrays import I32, I64, U8, U64, AnyArray
 
@@ -55,6 +55,7 @@ __all__ = [
     "ROWS_MAX",
     "SECTION_BYTES_MAX",
     "SECTION_OUTCOMES",
+    "SectionedReplicas",
     "ZoneField",
     "ZoneKind",
     "ZoneLayout",
@@ -319,6 +320,13 @@ class ZoneReplica:
         return told | {"zone_joins": self.blocks_taken, "zone_joins_refused": self.blocks_refused}
 
 
+class SectionedReplicas(Replicas, Protocol):
+    """Replicas that say where the zone section of each payload of the last `receive` was, and how long (0: none)."""
+
+    zone_offset: I32
+    zone_length: I32
+
+
 class ZonedReplicas:
     """Replicas of snapshots and of the zone as one: `net.client.Replicas` for clients that take zone-wide state.
 
@@ -327,15 +335,14 @@ class ZonedReplicas:
         sequence, ack_mask: Of the snapshots, as `net.replica.ReplicaGroup` has them.
     """
 
-    def __init__(self, replicas: Replicas, zone: ZoneReplica) -> None:
+    def __init__(self, replicas: SectionedReplicas, zone: ZoneReplica) -> None:
         self._replicas, self.zone = replicas, zone
         self.sequence, self.ack_mask = replicas.sequence, replicas.ack_mask
 
     def receive(self, client: I32, payload: U8, length: I32) -> I32:
         """Decode a batch of snapshots, one a row; the sections that those which are taken carry are applied."""
-        start, section = np.zeros_like(length), np.zeros_like(length)
-        detach_sections(payload, length, start, section)
         outcome = self._replicas.receive(client, payload, length)
+        start, section = self._replicas.zone_offset.copy(), self._replicas.zone_length.copy()
         if section.any():
             section[(outcome != ACCEPTED) | (client >= self.zone.clients)] = 0
             start[section == 0] = 0

@@ -10,12 +10,10 @@ from sim.jit import kernel
 
 __all__ = [
     "COUNT_ORDER",
-    "FLAGS_AT",
     "GENERATION_BITS",
     "GENERATION_ORDER",
     "LAYOUT_TYPE",
     "MALFORMED",
-    "SECTION_FLAG",
     "SLOT_BITS",
     "TAG_BITS",
     "TAG_MASK",
@@ -25,14 +23,12 @@ __all__ = [
     "ZONE_ORDER",
     "ZoneTables",
     "apply_sections",
-    "detach_sections",
 ]
 
 COUNT_ORDER: Final = 3
 GENERATION_ORDER: Final = 4
 ZONE_ORDER: Final = 2
 WORDS_MAX: Final = 48  # of a row: a mask of them is read in one piece
-SECTION_FLAG: Final = 1  # bit of a snapshot's flags
 TAKEN: Final = 0
 MALFORMED: Final = 1
 TAG_BITS: Final = 4  # of the generation, beside words: whose they are
@@ -41,8 +37,6 @@ TAG_MASK: Final = (1 << TAG_BITS) - 1
 SLOT_BITS: Final = 24
 GENERATION_BITS: Final = 28
 ZONE_BITS: Final = 12
-FLAGS_AT: Final = 1
-HEADER_BYTES: Final = 16
 
 ZoneTables = tuple[I64, I64, int]
 """Width and sign of each word, shape (words, 2), int64; global slot of each row, int64; bits of a row's number."""
@@ -125,26 +119,3 @@ def apply_sections(
         outcome[i] = _read_section(payload[i], at, size, layout, 0, ids, words)
         if outcome[i] == TAKEN:
             _read_section(payload[i], at, size, layout, 1, ids, words)
-
-
-@kernel("(u1[:,::1], i4[::1], i4[::1], i4[::1])", counted=False)
-def detach_sections(payload: U8, length: I32, start: I32, section: I32) -> None:
-    """Cut the sections off snapshots: `length` becomes that without, `start` and `section` say where each was.
-
-    A snapshot that says it has one and has no room for it is left with a length of 0, which is malformed to its reader.
-    """
-    for i in range(length.shape[0]):
-        size = int(np.int64(length[i]))
-        start[i] = 0
-        section[i] = 0
-        if size < HEADER_BYTES or payload[i, FLAGS_AT] & SECTION_FLAG == 0:
-            continue
-        own = int(np.int64(payload[i, size - 1]))
-        behind = size - 1 - own
-        if behind < HEADER_BYTES:
-            length[i] = 0
-            continue
-        payload[i, FLAGS_AT] &= 0xFF ^ SECTION_FLAG
-        length[i] = behind
-        start[i] = behind
-        section[i] = own

@@ -3,7 +3,7 @@
 A message is passed on with its sender's entity in front (`net.messages`), so that nobody speaks for another, and only
 of who plays. A client may send each action `per_second_max` times a second and each message
 `MESSAGES_PER_SECOND_MAX` times, in windows of one second of ticks; what is beyond is refused and counted. What a client
-is able to (`abilities`) it may say once.
+is able to (`abilities`) it may say once; how often it wants snapshots (`rate`), as often as a message.
 """
 
 import numpy as np
@@ -32,11 +32,13 @@ class ActionGate:
         self._actions = len(game.actions)
         self._codec = MessageCodec.to_server(game.actions, game.messages)
         self._most = [spec.per_second_max for spec in game.actions] + [MESSAGES_PER_SECOND_MAX] * len(game.messages)
+        self._most.append(MESSAGES_PER_SECOND_MAX)  # of `rate`
         self._tick_hz = tick_hz
-        self._used: I32 = np.zeros((clients, max(len(self._most), 1)), np.int32)
+        self._used: I32 = np.zeros((clients, len(self._most)), np.int32)
         self._window: I64 = np.full(clients, -1, np.int64)
         self._told: list[tuple[str, tuple[Value, ...]]] = []
-        self._able: list[tuple[int, tuple[Value, ...]]] = []  # at most one per client
+        self._able: list[tuple[int, tuple[int, ...]]] = []  # at most one per client
+        self._rates: dict[int, int] = {}  # the newest of each client
         self._has_said: Bool = np.zeros(clients, np.bool_)
         self.refused = 0
 
@@ -48,6 +50,7 @@ class ActionGate:
     def reset(self, client: int) -> None:
         """Make a client new."""
         self._has_said[client] = False
+        self._rates.pop(client, None)
         self._able = [entry for entry in self._able if entry[0] != client]
         self._used[client] = 0
         self._window[client] = -1
@@ -58,36 +61,55 @@ class ActionGate:
         if message is None:
             return
         if message.kind < GAME_NUMBERS:
-            self._hear_abilities(client, message)
+            self._hear_core(client, message, tick)
             return
-        window = tick // self._tick_hz
-        if self._window[client] != window:
-            self._window[client] = window
-            self._used[client] = 0
-        number = message.kind - GAME_NUMBERS
-        self._used[client, number] += 1
-        if self._used[client, number] > self._most[number]:
+        if self._is_over(client, message.kind - GAME_NUMBERS, tick):
             self.refused += 1
-        elif number < self._actions:
-            sessions.act(client, number, message.values)
+        elif message.kind - GAME_NUMBERS < self._actions:
+            sessions.act(client, message.kind - GAME_NUMBERS, message.values)
         elif sessions.row[client] >= 0 and len(self._told) < TOLD_MAX:
             self._told.append((message.name, (int(sessions.entity[client]), *message.values)))
         else:
             self.refused += 1
 
+    def _is_over(self, client: int, number: int, tick: int) -> bool:
+        """Count one message of a number; whether it is beyond what a second allows."""
+        window = tick // self._tick_hz
+        if self._window[client] != window:
+            self._window[client] = window
+            self._used[client] = 0
+        self._used[client, number] += 1
+        return bool(self._used[client, number] > self._most[number])
+
+    def _hear_core(self, client: int, message: Message, tick: int) -> None:
+        """What a client says of itself."""
+        if message.name == "abilities":
+            self._hear_abilities(client, message)
+        elif message.name == "rate" and not self._is_over(client, len(self._most) - 1, tick):
+            value = message.values[0]
+            assert isinstance(value, int)
+            self._rates[client] = value
+        else:
+            self.refused += 1
+
     def _hear_abilities(self, client: int, message: Message) -> None:
-        """The core's only message to the server."""
+        """What it can take; once."""
         ids = message.values[0]
         if self._has_said[client] or not isinstance(ids, tuple):
             self.refused += 1
             return
         self._has_said[client] = True
-        self._able.append((client, ids))
+        self._able.append((client, tuple(number for number in ids if isinstance(number, int))))
 
-    def take_able(self) -> list[tuple[int, tuple[Value, ...]]]:
+    def take_able(self) -> list[tuple[int, tuple[int, ...]]]:
         """Clients that said what they are able to, since the last call: (client, ids of dictionaries), oldest first."""
         able, self._able = self._able, []
         return able
+
+    def take_rates(self) -> dict[int, int]:
+        """Snapshots per second that clients asked for since the last call, the newest of each."""
+        rates, self._rates = self._rates, {}
+        return rates
 
     def take_told(self) -> list[tuple[str, tuple[Value, ...]]]:
         """Messages to be passed on, oldest first."""

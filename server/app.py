@@ -18,7 +18,9 @@ import numpy as np
 from net.address import parse_address
 from net.block_limits import BlockLimits
 from net.blocks import Blocks
+from net.compression import Compressor
 from net.congestion import CongestionLimits
+from net.dictionaries import shipped_dictionaries
 from net.endpoint import Endpoint
 from net.host import Host
 from net.inputs import InputQueues
@@ -206,6 +208,7 @@ class Server:
             self._make_endpoint(batch),
             to_client=MessageCodec.to_client(world.game.actions, world.game.messages),
             batch=batch,
+            compressor=Compressor(dictionaries=shipped_dictionaries()),
         )
         parts = FrameParts(
             world=world,

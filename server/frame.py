@@ -12,11 +12,11 @@ import numpy as np
 
 from net.claims import OwnerClaims
 from net.closing import CloseCode
-from net.compression import Compressor
 from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.snapshots import PAYLOAD_BYTES
 from server.actions import ActionGate
+from server.rates import SnapshotRates
 from server.replication import Replication
 from server.sessions import Sessions
 from server.transport import Transport
@@ -55,6 +55,7 @@ class Frame:
         stage_ns: Time each took in the last tick [ns], shape (stages,), int64.
         commands: What entered the last tick.
         claims: Whose owner section could be left out; its counts.
+        rates: How often each client gets snapshots.
         zone: What everyone in the zone knows.
     """
 
@@ -68,13 +69,16 @@ class Frame:
         self._owner = owner_layout().bind(owner_columns(world))
         clients = parts.transport.host.clients_max
         self.claims = OwnerClaims(clients, owner_layout())
+        self.rates = SnapshotRates(
+            clients, tick_hz=world.tick_hz, interval_ticks=parts.replication.limits.interval_ticks
+        )  # fmt: skip
         self._owner_lengths: I32 = np.zeros(clients, np.int32)
         self._offsets: I64 = np.arange(clients, dtype=np.int64) * PAYLOAD_BYTES
         self._payload: U8 = parts.replication.payload.reshape(-1)
         self._sequences: U16 = parts.replication.payload.view(np.uint16)[:, 1]
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
-        self.zone = ZoneFeed(world, parts.transport, Compressor(), clients=clients)
+        self.zone = ZoneFeed(world, parts.transport, parts.transport.compressor, clients=clients)
         self._kinds = {name: world.game.event(name) for name in CORE_EVENTS}
         self._now_ns = self._mark_ns = 0
         self._mark_stage = 0
@@ -145,7 +149,9 @@ class Frame:
         sessions = parts.sessions
         arrivals, departures = parts.transport.admit(now_ns)
         if arrivals:
-            parts.inputs.reset(np.array([come.client for come in arrivals], np.int32), tick=tick)
+            newcomers = np.array([come.client for come in arrivals], np.int32)
+            parts.inputs.reset(newcomers, tick=tick)
+            self.rates.reset(newcomers)
         for come in arrivals:
             self._gate.reset(come.client)
             self.zone.leave(come.client)
@@ -166,7 +172,10 @@ class Frame:
         """Collect what enters the tick: one input per player, and the joins, leaves and actions that wait."""
         parts = self._parts
         for client, dictionaries in self._gate.take_able():
+            parts.transport.agree(client, dictionaries)
             self.zone.hear(client, dictionaries)
+        for client, per_second in self._gate.take_rates().items():
+            self.rates.ask(client, per_second)
         self.commands.clear()
         parts.inputs.take(parts.world.tick + 1, parts.sessions.row, self.commands)
         parts.sessions.fill(self.commands)
@@ -229,9 +238,13 @@ class Frame:
         np.copyto(replication.lead_q4, inputs.lead_q4, casting="unsafe")
         np.copyto(replication.target_lead, inputs.target_lead, casting="unsafe")
         replication.pace(parts.transport.endpoint.budget_bytes)
-        self.zone.reserve(parts.world.tick, replication.budget)
-        replication.encode(parts.world.tick)
-        self.zone.attach(replication.payload, replication.length)
+        zone = self.zone.write(parts.world.tick, replication.zone_offset, replication.zone_bytes)
+        replication.encode(parts.world.tick, zone)
+        self.rates.adapt(
+            parts.world.tick, parts.sessions.row, budget=replication.budget, length=replication.length,
+            interval=replication.interval,
+        )  # fmt: skip
+        self.zone.settle(replication.payload, replication.length)
 
     def _send(self) -> None:
         """Compose and seal the packets of snapshots, messages and acknowledgements, and send everything."""

@@ -4,10 +4,11 @@
 them (encoding against a baseline, and the check below) reads one entity at a time.
 
 Dead reckoning (IEEE 1278.1, annex E): a client goes on with what it was told last, and is told anew only where that
-would be off by more than a bound. What it was told last differs from client to client, so the question is put once per
-entity and not per client: from which tick on would every state, extrapolated to now, be within the bounds? That tick is
-`STEADY`; whoever has been told of a state since needs nothing. It never goes back, so the work is bounded by the ring,
-and whoever starts and stops in turns is not taken for steady. An entity that has rested for `REST_TICKS` is told exactly.
+would be off by more than a bound. What it was told last differs from client to client, so the question is put once
+per entity and not per client: from which tick on would every state, extrapolated to now, be within the bounds? That
+tick is `STEADY`; whoever has been told of a state since needs nothing. It never goes back, so the work is bounded by
+the ring, and whoever starts and stops in turns is not taken for steady. An entity that has rested for `REST_TICKS` is
+told exactly.
 
 Fields without a bound are exact: `EXACT` of a level is the last tick at which one of its fields changed.
 """

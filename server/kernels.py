@@ -33,6 +33,7 @@ HEAVY = (
 
 LATER = frozenset(
     {
+        "sim.geometry_kernels.any_hit_batch",
         "sim.narrowphase_kernels.sweep_batch",
         "sim.broadphase_query_kernels.near_batch",
         "sim.broadphase_query_kernels.nearest_batch",

@@ -10,9 +10,9 @@ A tick, in this order:
     encode(…)        snapshots of the clients that are due, into `payload` and `length`
 
 Payload layout and loss safety: net/snapshots.py; slots and columns: server/slots.py. The encode-once scheme
-(server/replication_kernels.py): a record depends on entity, level, baseline tick and tick only, so it is encoded when the
-first client needs it and copied for the others. When nothing needs to be said: server/history_kernels.py. Who hears of
-what: server/hearing_kernels.py.
+(server/replication_kernels.py): a record depends on entity, level, baseline tick and tick only, so it is encoded when
+the first client needs it and copied for the others. When nothing needs to be said: server/history_kernels.py. Who
+hears of what: server/hearing_kernels.py.
 """
 
 from collections.abc import Sequence
@@ -237,7 +237,9 @@ class Replication:
         self.owner_section: U8 = np.zeros((clients, OWNER_BYTES_MAX), dtype=np.uint8)
         self.payload: U8 = np.zeros((clients, PAYLOAD_BYTES), dtype=np.uint8)
         self.length: I32 = np.zeros(clients, dtype=np.int32)
-        rows = clients // 8 * 8 + 9  # one more than a multiple of 8, or a slot's columns would lie 4 kB apart: see slots
+        rows = (
+            clients // 8 * 8 + 9
+        )  # one more than a multiple of 8, or a slot's columns would lie 4 kB apart: see slots
         columns_of_slots: I32 = np.zeros((SLOT_COLUMNS, rows, SLOT_COUNT), dtype=np.int32)
         columns_of_slots[ENTITY] = -1
         flags: U8 = np.zeros((SLOT_FLAGS, rows, SLOT_COUNT), dtype=np.uint8)

@@ -75,7 +75,7 @@ from server.slots import (
 from sim.arrays import I32, I64, U8, U32
 from sim.jit import kernel, lowest_bit
 
-__all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "SHARED_LEVELS", "acknowledge", "assemble"]
+__all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "HAS_ZONE", "SHARED_LEVELS", "acknowledge", "assemble"]
 
 (
     SNAPSHOTS, PAYLOAD, RECORDS, FULL, ENCODED, DEFERRED, AT_REST, AS_RECKONED, UNDER_WAY, ARENA_FULL, LEAVES, ACKS,
@@ -105,8 +105,8 @@ IN_FLIGHT_TICKS = 2  # beyond the age of the newest acknowledgement, before what
 ENTRY_BITS, ENTRY_OFFSET = 11, 22  # of a cache entry, from the lowest bit; then 30 bits of the tick
 BITS_MASK, PLACE_MASK, STAMP_MASK = (1 << 11) - 1, (1 << 33) - 1, (1 << 30) - 1
 
-# records: codec; arena of words; cache by (level, age, entity), an entry and the first word each; state: words used, age
-# at which an unchanged baseline is renewed, whether records are shared
+# records: codec; arena of words; cache by (level, age, entity), an entry and the first word each; state: words used,
+# age at which an unchanged baseline is renewed, whether records are shared
 RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[:,::1], i8[::1]))"
 Records = tuple[Codec, I64, I64, I64]
 # ties: of each entity the client that owns it and its team, of each client its team
@@ -210,11 +210,11 @@ def _make_record(
     if level < SHARED_LEVELS and state[2] != 0:
         entry[0] = found
         entry[1] = arena[offset]
-    return found & PLACE_MASK
+    return int(found & PLACE_MASK)
 
 
 @kernel(counted=False, merge=True)
-def _follow(tick: int, state: int, told: int, row: int, spawned: int, born: int) -> int:
+def _follow(state: int, told: int, row: int, spawned: int, born: int) -> int:
     """What a slot's state becomes with what happened to its entity and what the client may be told."""
     if row >= 0 and spawned > born:
         return FREE if state == HIDDEN_SLOT else DESPAWNED
@@ -280,7 +280,7 @@ def _draft(
             continue
         row = int(np.int64(entity[place]))
         may = 1 if row == own_row else int(np.int64(told[place]))
-        now = _follow(tick, was, may, row, marks[max(row, 0), SPAWNED], born[place])
+        now = _follow(was, may, row, marks[max(row, 0), SPAWNED], born[place])
         if now != was:
             _enter(tick, c, place, now, slots)
         if now != LIVE:
@@ -369,7 +369,7 @@ def _put_head(tick: int, client: I64, owner: U8, out: U8) -> int:
     out[HEADER] = length
     for i in range(length):
         out[HEADER + 1 + i] = owner[i]
-    return HEADER + 1 + length
+    return int(HEADER + 1 + length)
 
 
 @kernel(counted=False)

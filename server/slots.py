@@ -11,10 +11,9 @@ nothing in the slot. LEAVING, DESPAWNED: the client is to empty the slot, until 
 Per client and slot, (columns, clients, `SLOT_COUNT`), int32: `ENTITY` row (−1: none wanted), `BASELINE` tick that was
 acknowledged last (`NO_BASELINE`), `BORN` tick from which packets speak of what the slot holds now (older ones are not
 promoted), `SENT` tick of the newest record, `WEIGHT`; and uint8: `STATE`, `LEVEL` of the records, `TOLD` (1 where the
-client may be told), `FACTOR` of the weight (16: once). They are as narrow as can be, because writing snapshots is bound
-by memory: with an id of 8 bytes per slot and states of 4, a snapshot took a quarter longer. That a row still holds the
-slot's entity is seen by the tick at which the entity came to life (`SPAWNED`), which must not be after `BORN`. A packet in
-flight remembers its tick and four words of bits: slots with a record, and slots told to leave.
+client may be told), `FACTOR` of the weight (16: once). That a row still
+holds the slot's entity is seen by the tick at which the entity came to life (`SPAWNED`), which must not be after
+`BORN`. A packet in flight remembers its tick and four words of bits: slots with a record, and slots told to leave.
 
 An event waits per client as its number, in a ring of `HEARD_MAX` for those that concern it and another for the rest.
 """
@@ -22,13 +21,68 @@ An event waits per client as its number, in a ring of `HEARD_MAX` for those that
 from sim.arrays import I32, I64, U8, U64
 
 __all__ = [
-    "ACKED_TICK", "ACTIVE", "AT_ONCE", "BASELINE", "BITSET_WORDS", "BORN", "BUDGET", "BY_RANGE",
-    "CHANGED", "CLIENT_COLUMNS", "COUNTERS", "COUNTS", "DESPAWNED", "ENTITY", "EVERYONE", "EXACT", "FACTOR", "FREE", "HEARD_MAX",
-    "HIDDEN", "HIDDEN_SLOT", "INPUT_TICK", "INTERVAL", "LAST_TICK", "LEAD", "LEAVING", "LEVEL", "LEVELS", "LIVE",
-    "MARKS", "NEVER", "NEXT_SEQUENCE", "NO_BASELINE", "OWNER_BYTES", "OWNER_ONLY", "OWN_HEARD", "OWN_READ", "OWN_ROW",
-    "PACKET_COLUMNS", "READ", "SENT", "SENT_TYPE", "SEQUENCE", "SLOTS_TYPE", "SLOT_COLUMNS", "SLOT_COUNT", "SLOT_FLAGS", "SPAWNED", "STATE",
-    "STEADY", "TARGET_LEAD", "TICK", "TOLD", "TOP", "WEIGHT", "WORLD_TYPE", "WRITTEN", "ZONE_BYTES", "ZONE_OFFSET", "Sent",
-    "Slots", "World",
+    "ACKED_TICK",
+    "ACTIVE",
+    "AT_ONCE",
+    "BASELINE",
+    "BITSET_WORDS",
+    "BORN",
+    "BUDGET",
+    "BY_RANGE",
+    "CHANGED",
+    "CLIENT_COLUMNS",
+    "COUNTERS",
+    "COUNTS",
+    "DESPAWNED",
+    "ENTITY",
+    "EVERYONE",
+    "EXACT",
+    "FACTOR",
+    "FREE",
+    "HEARD_MAX",
+    "HIDDEN",
+    "HIDDEN_SLOT",
+    "INPUT_TICK",
+    "INTERVAL",
+    "LAST_TICK",
+    "LEAD",
+    "LEAVING",
+    "LEVEL",
+    "LEVELS",
+    "LIVE",
+    "MARKS",
+    "NEVER",
+    "NEXT_SEQUENCE",
+    "NO_BASELINE",
+    "OWNER_BYTES",
+    "OWNER_ONLY",
+    "OWN_HEARD",
+    "OWN_READ",
+    "OWN_ROW",
+    "PACKET_COLUMNS",
+    "READ",
+    "SENT",
+    "SENT_TYPE",
+    "SEQUENCE",
+    "SLOTS_TYPE",
+    "SLOT_COLUMNS",
+    "SLOT_COUNT",
+    "SLOT_FLAGS",
+    "SPAWNED",
+    "STATE",
+    "STEADY",
+    "TARGET_LEAD",
+    "TICK",
+    "TOLD",
+    "TOP",
+    "WEIGHT",
+    "WORLD_TYPE",
+    "WRITTEN",
+    "ZONE_BYTES",
+    "ZONE_OFFSET",
+    "Sent",
+    "Slots",
+    "World",
 ]  # fmt: skip
 
 BY_RANGE, EVERYONE, OWNER_ONLY, HIDDEN = 0, 1, 2, 3  # rule of an entity

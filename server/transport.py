@@ -7,17 +7,20 @@ A client is sent away in steps, so that it learns why: a CLOSE section goes into
 then the connection ends. A client whose reliable queue stays full is sent away too: the tick never waits for anyone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from net.blocks import FinishedBlock
 from net.closing import CloseCode
+from net.compression import Compressor
 from net.datagrams import Datagrams, Payloads
+from net.dictionaries import PayloadClass, agreed
 from net.endpoint import Endpoint
 from net.errors import NetError
 from net.host import Connected, Disconnected, Host
 from net.messages import MessageCodec
+from net.packing import Packer
 from net.udp import ServerSocket
 from sim.arrays import I32, I64, U8
 from sim.schema import Delivery, Value
@@ -26,6 +29,7 @@ __all__ = ["Transport"]
 
 BATCHES_MAX = 8  # of datagrams per tick; the rest waits in the socket's buffer, where the system counts overflow
 CLOSE_TICKS = 3
+GROUPS_MAX = 16  # of clients with the same dictionaries; those of yet another set are sent none that needs one
 
 
 class Transport:
@@ -37,14 +41,27 @@ class Transport:
         endpoint: Acknowledgements, channels, measurements.
         kicks: Clients sent away with a reason, so far.
         untold: Messages that found a client's queue full, so far.
+        compressor: With the dictionaries of the server.
+        packer: Of reliable messages.
     """
 
     def __init__(
-        self, socket: ServerSocket, host: Host, endpoint: Endpoint, *, to_client: MessageCodec, batch: int
+        self,
+        socket: ServerSocket,
+        host: Host,
+        endpoint: Endpoint,
+        *,
+        to_client: MessageCodec,
+        batch: int,
+        compressor: Compressor | None = None,
     ) -> None:
         self.socket, self.host, self.endpoint = socket, host, endpoint
         self.kicks = self.untold = 0
+        self.compressor = compressor or Compressor()
+        self.packer = Packer(self.compressor)
         self._codec = to_client
+        self._groups: list[tuple[int, ...]] = [()]
+        self._group: I32 = np.full(host.clients_max, -1, np.int32)  # of each client; −1: it takes nothing packed
         self._datagrams = Datagrams(batch)
         self._messages: list[tuple[Sequence[int], bytes, Delivery]] = []  # of this tick
         self._closing: dict[int, int] = {}  # client -> ticks left, at most one per client
@@ -79,6 +96,7 @@ class Transport:
             self.endpoint.reset([gone.client for gone in departures])
         for client in [come.client for come in arrivals] + [gone.client for gone in departures]:
             self._closing.pop(client, None)
+            self._group[client] = -1
         return arrivals, departures
 
     def tell(self, clients: Sequence[int], name: str, *values: Value) -> None:
@@ -92,11 +110,28 @@ class Transport:
         """As `tell`, to one client."""
         self.tell((client,), name, *values)
 
+    def agree(self, client: int, dictionaries: Sequence[int]) -> None:
+        """Pack what a client is told reliably from now on, with the dictionaries that it and the server have."""
+        both = agreed(self.compressor.ids, dictionaries)
+        if both not in self._groups and len(self._groups) < GROUPS_MAX:
+            self._groups.append(both)
+        self._group[client] = self._groups.index(both) if both in self._groups else 0
+
+    def _packed(self, clients: Sequence[int], payload: bytes) -> Iterator[tuple[Sequence[int], bytes]]:
+        """A reliable message as each group of its receivers is sent it."""
+        everyone = np.asarray(clients, np.int32)
+        groups = self._group[everyone]
+        for group in np.unique(groups).tolist():
+            data = self.packer.pack(payload, PayloadClass.MESSAGE, agreed=self._groups[group]) if group >= 0 else None
+            yield everyone[groups == group].tolist(), data or payload
+
     def _queue_messages(self) -> None:
         """Hand the messages of this tick to the endpoint, in one batch for each delivery."""
         messages, self._messages = self._messages, []
         for delivery in Delivery:
             chosen = [(clients, payload) for clients, payload, how in messages if how is delivery]
+            if delivery is Delivery.RELIABLE:
+                chosen = [part for clients, payload in chosen for part in self._packed(clients, payload)]
             if not chosen:
                 continue
             sizes = np.array([len(payload) for _, payload in chosen])
@@ -172,4 +207,6 @@ class Transport:
         values: dict[str, float] = {f"socket_{name}": value for name, value in self.socket.statistics().items()}
         values |= self.host.statistics()
         values |= {f"endpoint_{name}": value for name, value in self.endpoint.statistics().items()}
-        return values | {"kicks": self.kicks, "untold": self.untold}
+        values |= {"kicks": self.kicks, "untold": self.untold}
+        values |= {"messages_packed": self.packer.packed, "messages_not_tried": self.packer.rested}
+        return values | {f"compression_{name}": value for name, value in self.compressor.counts().items()}

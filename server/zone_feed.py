@@ -1,19 +1,19 @@
 """Zone-wide state as a frame drives it: from the columns of the world into snapshots and join blocks.
 
 A tick, in this order: `acknowledge` and `hear` as clients speak, `leave` as they come and go, `take` after the step,
-`reserve` before snapshots are written, `attach` after, `sent` before packets are made.
+`write` before snapshots are written, `settle` after, `sent` before packets are made.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from net.compression import Compressor
-from net.endpoint_kernels import PLAIN_BYTES_MAX
-from server.replication_kernels import BUDGET_MIN
+from server.replication_kernels import HAS_ZONE
 from server.transport import Transport
 from server.zone_join import ZoneJoins
 from server.zone_state import ZoneState, ZoneView, zone_layout
 from sim.arrays import I32, I64, U8, U32, AnyArray
-from sim.schema import Value
 from sim.world import World
 
 __all__ = ["ZoneFeed"]
@@ -31,11 +31,10 @@ class ZoneFeed:
         self.state = ZoneState(zone_layout(world.game), clients=clients)
         self.joins = ZoneJoins(self.state, transport, compressor)
         self._view = ZoneView(world, self.state)
-        self._told: I32 = np.zeros(0, np.int32)
 
-    def hear(self, client: int, dictionaries: tuple[Value, ...]) -> None:
+    def hear(self, client: int, dictionaries: Sequence[int]) -> None:
         """A client said that it takes zone-wide state, and which dictionaries it has."""
-        self.joins.ask(client, tuple(number for number in dictionaries if isinstance(number, int)))
+        self.joins.ask(client, dictionaries)
 
     def leave(self, client: int) -> None:
         """Forget a client: as it comes, and as it goes."""
@@ -50,26 +49,27 @@ class ZoneFeed:
         self._view.take()
         self.state.commit(tick)
 
-    def reserve(self, tick: int, budget: I64) -> None:
-        """Write the sections of a tick, and keep room for them in snapshots.
+    def write(self, tick: int, offset: I64, length: I64) -> U8:
+        """Write the sections of a tick, for `Replication.encode` to put into snapshots.
 
         Args:
             tick: Of the last `take`.
-            budget: Bytes of each client's snapshot, shape (clients,), int64; 0: none. Lowered where there is a section.
+            offset: Where each client's section begins in what is returned, shape (clients,), int64.
+            length: Its bytes, 0: none.
         """
-        self._told = self.state.told()
-        _, _, length = self.state.sections(tick, self._told)
-        room = np.maximum(budget - length - 1, BUDGET_MIN)
-        np.copyto(budget, room, where=(length > 0) & (budget > 0))
+        arena, begin, size = self.state.sections(tick, self.state.told())
+        np.copyto(offset, begin)
+        np.copyto(length, size)
+        return arena
 
-    def attach(self, payload: U8, length: I32) -> None:
-        """Put the sections behind the snapshots that were written.
+    def settle(self, payload: U8, length: I32) -> None:
+        """Take note which sections found no room, or no snapshot: they were not sent.
 
         Args:
             payload: The snapshots, a row per client, uint8.
-            length: Their bytes; grows by what is attached.
+            length: Their bytes, 0: none.
         """
-        self.state.attach(self._told, payload, length, most=PLAIN_BYTES_MAX)
+        self.state.lengths[(length == 0) | (payload[:, 1] & HAS_ZONE == 0)] = 0
 
     def sent(self, client: I32, sequence: AnyArray, now_ns: int) -> None:
         """Remember what snapshots carry, and offer blocks to newcomers.

@@ -12,6 +12,7 @@ quarter of that. Blocks are kept `BLOCK_TICKS` long, at most `BLOCKS_MAX` of the
 dictionaries gets one without any.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,7 +68,7 @@ class ZoneJoins:
         self._blocks: dict[tuple[int, ...], _Block] = {}
         self.built = self.block_bytes = self.delivered = self.failed = 0
 
-    def ask(self, client: int, dictionaries: tuple[int, ...]) -> None:
+    def ask(self, client: int, dictionaries: Sequence[int]) -> None:
         """Begin to tell a client of the zone.
 
         Args:

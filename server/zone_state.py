@@ -5,7 +5,7 @@ A tick, in this order:
     acknowledge(…)      the acknowledgements of the commands that came
     view.take()         the columns as words (`ZoneView`), then commit(tick)
     sections(tick, …)   a section for every client that lacks something; shared by all who lack the same
-    attach(…)           behind the snapshots that were written; note(…) with their sequences
+    note(…)             the sequences of the snapshots that carry them; `lengths` of what none carries set to 0
 
 A client begins with a join block of the state at a tick (`join_block`, `begin`) and gets sections of what changed after
 it. Not before it has the block: until then it knows no names, and what came early would have to be kept apart from the
@@ -33,7 +33,6 @@ from server.zone_state_kernels import (
     TOLD,
     TOLD_COLUMNS,
     acknowledge_sections,
-    attach_sections,
     commit_words,
     note_sections,
     write_sections,
@@ -190,17 +189,6 @@ class ZoneState:
             self._arena, self._sections, self.counters,
         )  # fmt: skip
         return self._arena, self._sections[:, 0], self.lengths
-
-    def attach(self, due: I32, payload: U8, length: I32, *, most: int) -> int:
-        """Put each section behind its snapshot, where that was written and has room; how many.
-
-        Args:
-            due: As for `sections`.
-            payload: The snapshots, a row per client, uint8, C-contiguous.
-            length: Their bytes, int32; grows by what is attached.
-            most: Bytes of a snapshot with its section.
-        """
-        return attach_sections(most, due, self._sections, self._arena, payload, length)
 
     def note(self, client: I32, sequence: AnyArray) -> None:
         """Remember which snapshots carry the sections of this tick.

@@ -25,11 +25,9 @@ import numpy as np
 from net.bits_kernels import bit_length, put_bits, put_golomb
 from net.zone_kernels import (
     COUNT_ORDER,
-    FLAGS_AT,
     GENERATION_BITS,
     GENERATION_ORDER,
     LAYOUT_TYPE,
-    SECTION_FLAG,
     SLOT_BITS,
     TAG_BITS,
     TAG_MASK,
@@ -53,7 +51,6 @@ __all__ = [
     "TOLD",
     "TOLD_COLUMNS",
     "acknowledge_sections",
-    "attach_sections",
     "commit_words",
     "note_sections",
     "write_sections",
@@ -343,30 +340,6 @@ def write_sections(
             counters[C_CUT] += int(upto != now)
         out[c, 0], out[c, 1], out[c, 2] = cache[k, 1], cache[k, 2], cache[k, 3]
     return at
-
-
-@kernel("(i8, i4[::1], i8[:,::1], u1[::1], u1[:,::1], i4[::1])", counted=False)
-def attach_sections(most: int, due: I32, sections: I64, arena: U8, payload: U8, length: I32) -> int:
-    """Put the sections behind the snapshots that were written and have room, up to `most` bytes; how many.
-
-    The others keep none: their length becomes 0.
-    """
-    attached = 0
-    for i in range(due.shape[0]):
-        c = int(np.int64(due[i]))
-        own, size = sections[c, 1], int(np.int64(length[c]))
-        if own == 0:
-            continue
-        if size == 0 or size + own + 1 > most:
-            sections[c, 1] = 0
-            continue
-        payload[c, FLAGS_AT] |= SECTION_FLAG
-        for byte in range(own):
-            payload[c, size + byte] = arena[sections[c, 0] + byte]
-        payload[c, size + own] = np.uint8(own)
-        length[c] = size + own + 1
-        attached += 1
-    return attached
 
 
 @kernel(counted=False)

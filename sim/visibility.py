@@ -31,8 +31,10 @@ from numpy.typing import ArrayLike
 from sim.arrays import F64, I16, I32, I64, U8, U64, AnyArray
 from sim.errors import SimError
 from sim.geometry import Geometry
+from sim.geometry_kernels import closest_hit_batch
 from sim.visibility_kernels import (
     ALONG,
+    BODY_MIDDLE,
     BURST,
     CONFIRM_TICKS,
     COUNTS,
@@ -41,6 +43,7 @@ from sim.visibility_kernels import (
     HIDDEN_BY_CELLS,
     HIDDEN_BY_RAYS,
     MEMORY_TICKS,
+    NEVER,
     PROOF_TICKS,
     RAYS,
     RAYS_CAST,
@@ -48,15 +51,23 @@ from sim.visibility_kernels import (
     RULES,
     SEEN_BY_CELLS,
     SEEN_BY_RAYS,
+    SIGHT_MASK,
+    SMALL_M,
     STRICT,
     UNKNOWN_CELL,
+    WITHIN_M,
+    Bodies,
     MapArrays,
     Memory,
     Probes,
-    Scratch,
+    Queue,
+    Rays,
+    Ways,
+    aim_rays,
+    cast_rays,
     cells_at,
-    place_bodies,
-    refresh_views,
+    list_ways,
+    sort_views,
 )
 from sim.worldmap import Contents, WorldMap
 
@@ -77,7 +88,16 @@ FORMAT = 1  # raised whenever the saved arrays change their meaning
 CELLS_MAX = 8192
 VOXELS_MAX = 1 << 24
 SAMPLES: Final = 64
+HERE: F64 = np.zeros((1, 3))
+NEAR: F64 = WITHIN_M * np.array(
+    [[0, 0, 0], [1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0, 0, 1]], np.float64
+)
+"""Where the cell of a body's point is looked up [m]: there, and beside it where the body surely is, too."""
 VIEWERS_MAX, SLOTS_MAX, BODIES_MAX = 1 << 16, 1024, 1 << 20
+WAYS_MAX = 8192  # probed at once; those of further bodies wait for their turn
+RAYS_MAX = 16384  # cast at once; pairs beyond come first in the next round
+PAIRS_MAX = 16384  # that get rays in a refresh; others stay as they are, and come first the next time
+SHARES: Final = (1, 3, 8)  # rays for each pair in the first rounds; the last one goes on
 COUNTERS: Final = {
     "hidden_by_cells": HIDDEN_BY_CELLS, "hidden_by_rays": HIDDEN_BY_RAYS, "doubted": DOUBTED,
     "seen_by_rays": SEEN_BY_RAYS, "seen_by_cells": SEEN_BY_CELLS, "unknown_cell": UNKNOWN_CELL, "rays": RAYS_CAST,
@@ -152,9 +172,9 @@ class VisibilityMap:
     def cells(self, points: ArrayLike) -> I32:
         """The cell that each point [m], shape (n, 3), lies in; −1 where none is known."""
         places = np.ascontiguousarray(np.asarray(points, np.float64).reshape(-1, 3))
-        found = np.empty(len(places), np.int32)
-        cells_at(self.arrays, places, found)
-        return found
+        found = np.empty((len(places), 1), np.int32)
+        cells_at(self.arrays, places, HERE, found, 0)
+        return found[:, 0]
 
     def voxels(self) -> tuple[I32, F64]:
         """The known voxels' cells, shape (k,), and middles [m], shape (k, 3)."""
@@ -325,17 +345,32 @@ class Visibility:
         self.rules = rules or VisibilityRules()
         self.found: U8 = np.zeros((viewers, slots), np.uint8)
         self._settings = (self.rules.vector(), _samples())
+        self._shares = _shares(self.rules.burst)
         self._memory: Memory = (
             np.zeros((viewers, slots), np.uint64), np.zeros((viewers, slots, 3), np.int32),
             np.zeros((viewers, slots, 3), np.uint8), np.zeros(viewers, np.int32),
         )  # fmt: skip
-        self._probes: Probes = (
-            np.zeros((bodies, DIRECTIONS)), np.zeros((bodies, DIRECTIONS), np.int32),
-            np.full((bodies, 2), -1, np.int32), np.zeros(bodies, np.uint64),
+        self._free: F64 = np.zeros((bodies, DIRECTIONS))
+        self._probes: Probes = (np.zeros(bodies, np.uint64), np.full((bodies, 2), NEVER, np.int32))
+        self._ways: Ways = (
+            np.zeros((WAYS_MAX, 2), np.int32), np.zeros((WAYS_MAX, 3)), np.zeros((WAYS_MAX, 3)), np.zeros(WAYS_MAX),
+            np.zeros(WAYS_MAX),
         )  # fmt: skip
-        self._bodies = (np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0, np.uint64))
+        self._cells: I32 = np.full((bodies, 2), -1, np.int32)
+        self._wanted: I32 = np.full(bodies, NEVER, np.int32)
+        self._bodies: Bodies = self._rows(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0, np.uint64))
+        self._places: I32 = np.full((viewers, 2), -1, np.int32)
+        self._found_t: F64 = np.zeros(WAYS_MAX)
+        self._triangles: I32 = np.zeros(WAYS_MAX, np.int32)
         words = known.arrays[2].shape[1]
-        self._scratch: Scratch = (np.zeros((2, words), np.uint64), np.zeros((3, slots), np.int32))
+        self._queue: Queue = (
+            np.zeros((2, words), np.uint64), np.zeros((3, slots), np.int32), np.zeros((PAIRS_MAX, 5), np.int32),
+            np.zeros(viewers, np.int32), np.zeros(2, np.int64),
+        )  # fmt: skip
+        self._rays: Rays = (
+            np.zeros((RAYS_MAX, 2), np.int32), np.zeros((RAYS_MAX, 3)), np.zeros((RAYS_MAX, 3)),
+            np.zeros(RAYS_MAX, np.int32),
+        )  # fmt: skip
         self._counts: I64 = np.zeros(COUNTS, np.int64)
 
     @property
@@ -368,14 +403,20 @@ class Visibility:
             VisibilityError: An array has another shape or type, or there are more bodies than there is room for.
         """
         count = len(feet)
-        if not count <= len(self._probes[3]):
-            raise VisibilityError(f"{count} bodies, at most {len(self._probes[3])}; give a greater `bodies`")
+        if not count <= len(self._probes[0]):
+            raise VisibilityError(f"{count} bodies, at most {len(self._probes[0])}; give a greater `bodies`")
         _fits("feet", feet, np.float64, (count, 3))
         _fits("velocity", velocity, np.float64, (count, 3))
         _fits("size", size, np.float64, (count, 2))
         _fits("identity", identity, np.uint64, (count,))
-        self._bodies = (feet, velocity, size, identity)
-        place_bodies(self.sight.arrays, self.map.arrays, self._bodies, self.rules.lead_s, tick, self._probes)
+        self._bodies = self._rows(feet, velocity, size, identity)
+        self._probe_ways(tick)
+        middle = feet + size[:, 1:] * [0.0, 0.0, BODY_MIDDLE]
+        cells = self._bodies[5]
+        cells_at(self.map.arrays, middle, NEAR, cells, 0)
+        ahead = np.minimum(self._free[:count, ALONG, None], self.rules.lead_s) * velocity
+        cells_at(self.map.arrays, middle + ahead, HERE, cells, 1)
+        cells[(identity == 0) | (size[:, 0] < SMALL_M)] = -1
 
     def refresh(self, *, eyes: F64, horizon: F64, own: I32, candidates: I32, due: I32, tick: int) -> U8:
         """Decide for each candidate of the viewers that are due; `place` must have been called for this tick.
@@ -405,11 +446,53 @@ class Visibility:
             raise VisibilityError(f"due holds a viewer that is not one of 0 to {viewers - 1}")
         if not own.max() < len(self._bodies[3]):
             raise VisibilityError(f"own is {own.max()} for some viewer, but there are {len(self._bodies[3])} bodies")
-        refresh_views(
-            self.sight.arrays, self.map.arrays, self._bodies, self._probes, (eyes, horizon, own), due, candidates,
-            tick, self._settings, self._memory, self._scratch, (self.found, self._counts),
+        self._place_viewers(eyes, horizon, own, due)
+        viewing, out = (eyes, horizon, own, self._places), (self.found, self._counts)
+        sort_views(
+            self.map.arrays, self._bodies, viewing, due, candidates, tick, self._settings, self._memory, self._queue,
+            out,
         )  # fmt: skip
+        for share in self._shares:
+            count = aim_rays(
+                self._bodies, viewing, share, tick, self._settings, self._memory, self._queue, self._rays, out
+            )
+            if count == 0:
+                break
+            cast_rays(self.sight.arrays, count, self._rays)
         return self.found
+
+    def _rows(self, feet: F64, velocity: F64, size: F64, identity: U64) -> Bodies:
+        """The bodies as kernels take them."""
+        count = len(feet)
+        return feet, velocity, size, identity, self._free[:count], self._cells[:count], self._wanted[:count]
+
+    def _probe_ways(self, tick: int) -> None:
+        """Find how far bodies are free to go."""
+        count = list_ways(self._bodies, tick, self._probes, self._ways)
+        if count:
+            which, origins, directions, farthest, kept = self._ways
+            rays = (origins[:count], directions[:count], farthest[:count])
+            closest_hit_batch(self.sight.arrays, *rays, SIGHT_MASK, self._found_t, self._triangles)
+            self._free[which[:count, 0], which[:count, 1]] = np.maximum(self._found_t[:count] - kept[:count], 0.0)
+
+    def _place_viewers(self, eyes: F64, horizon: F64, own: I32, due: I32) -> None:
+        """Find the cells of the eyes that are due, now and after their horizon; without a body they stay."""
+        places: I32 = np.empty((len(due), 2), np.int32)
+        eye, body = eyes[due], own[due]
+        cells_at(self.map.arrays, eye, NEAR, places, 0)
+        led = np.flatnonzero(body >= 0)
+        rows = body[led]
+        eye[led] += np.minimum(self._free[rows, ALONG], horizon[due[led]])[:, None] * self._bodies[1][rows]
+        cells_at(self.map.arrays, eye, HERE, places, 1)
+        self._places[due] = places
+
+
+def _shares(burst: int) -> tuple[int, ...]:
+    """How many rays each pair gets in each round, together `burst`; the 0 at the end judges the last round."""
+    shares: list[int] = []
+    while sum(shares) < burst:
+        shares.append(min(SHARES[min(len(shares), len(SHARES) - 1)], burst - sum(shares)))
+    return (*shares, 0)
 
 
 def _fits(name: str, array: AnyArray, dtype: type, shape: tuple[int, ...]) -> None:

@@ -14,17 +14,28 @@ are strict.
 Bodies may lead along ten directions: eight level ones, their own velocity, and up (a jump). How far each is free is
 found by a ray of its own when it is first asked for, and shared by all pairs for a few ticks.
 
+The kernels of the tick list rays, `cast_rays` casts them in batches, and they judge the answers. With a traversal in
+each of three places these kernels took 17 s to compile, with one but many small helpers 14 s (each helper is compiled
+by itself and again in whatever calls it); like this 7 s, of which casting takes 2.
+
     MAP      figures f8 (7,): low corner x y z [m], pitch [m], voxels along x, y, z · cell of each voxel i2, −1 none ·
              seen u8 (n, words): a bit for each cell that a cell sees · grown u8 (n, words): the same, or neighbours of
              the two do
     BODIES   feet f8 (b, 3) [m] · velocity f8 (b, 3) [m/s] · radius and height f8 (b, 2) [m] · identity u8 (b,), 0 none
-    PROBES   free way f8 (b, 10) [m], along the velocity [s] · tick of the probe i4 (b, 10) · cell now and ahead
-             i4 (b, 2), −1 unknown · identity it was probed for u8 (b,)
-    VIEWERS  eye f8 (v, 3) [m] · horizon f8 (v,) [s] · own body i4 (v,), −1 none
+             · free way f8 (b, 10) [m], along the velocity [s] · cell now and ahead i4 (b, 2), −1 unknown · tick when
+             rays were last asked of it i4 (b,)
+    PROBES   identity that is known u8 (b,) · tick of the last probe along the velocity, of the other ways i4 (b, 2)
+    WAYS     body and direction i4 (w, 2) · origin f8 (w, 3) · direction f8 (w, 3) · farthest f8 (w,), and what is kept
+             from walls f8 (w,), both in lengths of the direction
+    VIEWERS  eye f8 (v, 3) [m] · horizon f8 (v,) [s] · own body i4 (v,), −1 none · cell now and ahead i4 (v, 2)
     MEMORY   identity u8 (v, s), 0 none · columns i4 (v, s, 3): tick of the last free ray, of the last proof, leaf that
              stopped the last ray · bytes u1 (v, s, 3): next sample, sample that was free last, rays stopped in a row ·
              cursor i4 (v,)
-    SCRATCH  rows u8 (2, words): seen and grown, of the viewer · slots i4 (3, s): fresh, to be confirmed, open
+    QUEUE    rows u8 (2, words): seen and grown, of the viewer · slots i4 (3, s): fresh, to be confirmed, open · pairs
+             i4 (p, 5): viewer, slot, body, rays it may still have, 1 before the sample that was free last · rays left
+             i4 (v,) · how many pairs and rays i8 (2,)
+    RAYS     pair and sample i4 (r, 2) · origin f8 (r, 3) · target f8 (r, 3) · leaf that stopped it i4 (r,), −1 none;
+             before it is cast, the leaf that stopped the pair's last one
     SAMPLES  f8 (n, 6): viewer's direction (−1 none) and share of the way, candidate's likewise, height and side of the
              body aimed at, as shares of its size
     RULES    i8 (7,), see the names below
@@ -38,12 +49,13 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from sim.arrays import F64, I16, I32, I64, U8, U64
-from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, blocking_leaf, closest_hit
+from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, blocking_leaf
 from sim.jit import kernel, local_i64
 from sim.worldmap import Contents
 
 __all__ = [
     "ALONG",
+    "BODY_MIDDLE",
     "BURST",
     "CONFIRM_TICKS",
     "COUNTS",
@@ -62,34 +74,44 @@ __all__ = [
     "SEEN_BY_CELLS",
     "SEEN_BY_RAYS",
     "SIGHT_MASK",
+    "SMALL_M",
     "STRICT",
     "UNKNOWN_CELL",
+    "WITHIN_M",
     "Bodies",
     "MapArrays",
     "Memory",
     "Probes",
-    "Scratch",
+    "Queue",
+    "Rays",
     "Viewers",
+    "Ways",
+    "aim_rays",
+    "cast_rays",
     "cells_at",
-    "place_bodies",
-    "refresh_views",
+    "list_ways",
+    "sort_views",
     "voxel_at",
 ]
 
 MAP_TYPE = "Tuple((f8[::1], i2[::1], u8[:,::1], u8[:,::1]))"
-BODIES_TYPE = "Tuple((f8[:,::1], f8[:,::1], f8[:,::1], u8[::1]))"
-PROBES_TYPE = "Tuple((f8[:,::1], i4[:,::1], i4[:,::1], u8[::1]))"
-VIEWERS_TYPE = "Tuple((f8[:,::1], f8[::1], i4[::1]))"
+BODIES_TYPE = "Tuple((f8[:,::1], f8[:,::1], f8[:,::1], u8[::1], f8[:,::1], i4[:,::1], i4[::1]))"
+PROBES_TYPE = "Tuple((u8[::1], i4[:,::1]))"
+WAYS_TYPE = "Tuple((i4[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[::1]))"
+VIEWERS_TYPE = "Tuple((f8[:,::1], f8[::1], i4[::1], i4[:,::1]))"
 MEMORY_TYPE = "Tuple((u8[:,::1], i4[:,:,::1], u1[:,:,::1], i4[::1]))"
-SCRATCH_TYPE = "Tuple((u8[:,::1], i4[:,::1]))"
+QUEUE_TYPE = "Tuple((u8[:,::1], i4[:,::1], i4[:,::1], i4[::1], i8[::1]))"
+RAYS_TYPE = "Tuple((i4[:,::1], f8[:,::1], f8[:,::1], i4[::1]))"
 SETTINGS_TYPE = "Tuple((i8[::1], f8[:,::1]))"
 OUT_TYPE = "Tuple((u1[:,::1], i8[::1]))"
 MapArrays: TypeAlias = tuple[F64, I16, U64, U64]
-Bodies: TypeAlias = tuple[F64, F64, F64, U64]
-Probes: TypeAlias = tuple[F64, I32, I32, U64]
-Viewers: TypeAlias = tuple[F64, F64, I32]
+Bodies: TypeAlias = tuple[F64, F64, F64, U64, F64, I32, I32]
+Probes: TypeAlias = tuple[U64, I32]
+Ways: TypeAlias = tuple[I32, F64, F64, F64, F64]
+Viewers: TypeAlias = tuple[F64, F64, I32, I32]
 Memory: TypeAlias = tuple[U64, I32, U8, I32]
-Scratch: TypeAlias = tuple[U64, I32]
+Queue: TypeAlias = tuple[U64, I32, I32, I32, I64]
+Rays: TypeAlias = tuple[I32, F64, F64, I32]
 
 SIGHT_MASK: Final = int(Contents.SOLID)
 DIRECTIONS, LEVEL_WAYS, ALONG, UP = 10, 8, 8, 9
@@ -103,12 +125,16 @@ NOBODY, HIDDEN_BY_CELLS, HIDDEN_BY_RAYS, DOUBTED, SEEN_BY_RAYS, SEEN_BY_CELLS, U
 )
 SEEN_AT, PROVEN_AT, LEAF = 0, 1, 2
 NEXT, BEST, STOPPED = 0, 1, 2
+VIEWER, SLOT, BODY, QUOTA, AGAIN = range(5)
+PAIRS_LISTED, RAYS_LISTED = 0, 1
 NEVER: Final = -(1 << 30)
 RUN_SPEED: Final = 8.0  # [m/s], of somebody who turns where nobody expected it
 WAY_MAX_M: Final = 4.0
 RISE_MAX_M: Final = 1.1
 ALONG_MAX_S: Final = 0.75
-WAY_TICKS: Final = 8  # how long a probed way is believed
+WAY_TICKS: Final = 8  # how long the way that a body goes is believed
+TURN_TICKS: Final = 16  # likewise, of the ways that it could turn to
+WANTED_TICKS: Final = 8  # how long the ways of a body are kept known after rays were last asked of it
 KEPT_M: Final = 0.3  # from walls, along a way: less than a body's radius
 WITHIN_M: Final = 0.3  # likewise
 BODY_MIDDLE: Final = 0.6  # of the height: above steps
@@ -126,310 +152,333 @@ def voxel_at(figures: F64, x: float, y: float, z: float) -> int:
     return int(ix) + int(figures[4]) * (int(iy) + int(figures[5]) * int(iz))
 
 
-@kernel(counted=False)
-def _cell_at(world: MapArrays, x: float, y: float, z: float) -> int:
-    """The cell of a point, −1 where the map knows none."""
-    voxel = voxel_at(world[0], x, y, z)
-    return int(world[1][voxel]) if voxel >= 0 else -1
-
-
-@kernel(counted=False)
-def _cell_near(world: MapArrays, x: float, y: float, z: float) -> int:
-    """The cell of a point of a body, or of a point beside it that is surely within the body, too; −1 for none."""
-    cell = _cell_at(world, x, y, z)
-    for k in range(0, LEVEL_WAYS, 2):
-        if cell < 0:
-            cell = _cell_at(world, x + WITHIN_M * WAY_X[k], y + WITHIN_M * WAY_Y[k], z)
-    if cell < 0:
-        cell = _cell_at(world, x, y, z - WITHIN_M)
-    return cell if cell >= 0 else _cell_at(world, x, y, z + WITHIN_M)
-
-
-@kernel(counted=False)
-def _way(k: int, velocity: F64) -> tuple[float, float, float]:
-    """The direction that a free way is measured along, of the length in which it is measured."""
-    if k < LEVEL_WAYS:
-        return WAY_X[k], WAY_Y[k], 0.0
-    if k == ALONG:
-        return velocity[0], velocity[1], velocity[2]
-    return 0.0, 0.0, 1.0
-
-
-@kernel(counted=False)
-def _probe(geometry: GeometryArrays, x: float, y: float, z: float, velocity: F64, k: int, head: float) -> float:
-    """How far a body may go along one direction before it meets a wall."""
-    dx, dy, dz = _way(k, velocity)
-    length = np.sqrt(dx * dx + dy * dy + dz * dz)
-    if not 0.01 < length < 1e6:
-        return 0.0
-    longest = WAY_MAX_M if k < LEVEL_WAYS else ALONG_MAX_S if k == ALONG else RISE_MAX_M
-    kept = (head if k == UP else KEPT_M) / length
-    t, _ = closest_hit(geometry, x, y, z, dx, dy, dz, longest + kept, SIGHT_MASK)
-    way: float = max(0.0, t - kept)
-    return way
-
-
-@kernel(counted=False)
-def _lead(
-    geometry: GeometryArrays, bodies: Bodies, probes: Probes, row: int, k: int, share: float, horizon: float, tick: int
-) -> tuple[float, float, float]:
-    """How far a body may have come after a share of the horizon, going one way [m]; an old way is probed again."""
-    if k < 0 or row < 0:
-        return 0.0, 0.0, 0.0
-    feet, velocity, size, _ = bodies
-    free, probed_at = probes[0], probes[1]
-    if tick - probed_at[row, k] > WAY_TICKS:
-        z, head = feet[row, 2] + BODY_MIDDLE * size[row, 1], (1.0 - BODY_MIDDLE) * size[row, 1]
-        free[row, k] = _probe(geometry, feet[row, 0], feet[row, 1], z, velocity[row], k, head)
-        probed_at[row, k] = tick
-    dx, dy, dz = _way(k, velocity[row])
-    reach = horizon if k == ALONG else horizon * RUN_SPEED if k < LEVEL_WAYS else RISE_MAX_M
-    length = min(reach, free[row, k]) * share
-    return dx * length, dy * length, dz * length
-
-
-@kernel(f"({GEOMETRY_TYPE}, {MAP_TYPE}, {BODIES_TYPE}, f8, i8, {PROBES_TYPE})", counted=False)
-def place_bodies(
-    geometry: GeometryArrays, world: MapArrays, bodies: Bodies, horizon: float, tick: int, probes: Probes
-) -> None:
-    """Find the cells of all bodies, now and after the horizon, and forget the ways of those that are new.
+@kernel(f"({MAP_TYPE}, f8[:,::1], f8[:,::1], i4[:,::1], i8)", counted=False)
+def cells_at(world: MapArrays, points: F64, offsets: F64, out_cells: I32, column: int) -> None:
+    """The cell of each point [m], or of the first point beside it that has one; −1 where the map knows none.
 
     Args:
-        geometry: What stops sight.
         world: The map's visibility.
-        bodies: See the top of this file.
-        horizon: How far ahead [s].
+        points: Shape (n, 3).
+        offsets: What is added to a point until a cell is found [m], shape (m, 3); the first is usually zero.
+        out_cells: Written, shape (n, columns).
+        column: Which column of it.
+    """
+    figures, cell_of = world[0], world[1]
+    for row in range(len(points)):
+        cell, number = -1, 0
+        while cell < 0 and number < len(offsets):
+            x, y = points[row, 0] + offsets[number, 0], points[row, 1] + offsets[number, 1]
+            voxel = voxel_at(figures, x, y, points[row, 2] + offsets[number, 2])
+            if voxel >= 0:
+                cell = int(cell_of[voxel])
+            number += 1
+        out_cells[row, column] = cell
+
+
+@kernel(f"({BODIES_TYPE}, i8, {PROBES_TYPE}, {WAYS_TYPE})", counted=False)
+def list_ways(bodies: Bodies, tick: int, probes: Probes, ways: Ways) -> int:
+    """Forget what is known of rows that hold another body than before, and list the ways to be probed.
+
+    All bodies are probed along their velocity, those that rays were asked of any way; by turns, lest all who came in
+    one tick are probed in one tick for ever. Beyond the room for them the others stay as they are until their turn.
+
+    Args:
+        bodies: See the top of this file; wanted ticks and free ways are updated.
         tick: Now.
         probes: Updated.
+        ways: Filled.
+
+    Returns:
+        How many are listed.
     """
-    feet, _, size, identity = bodies
-    _, probed_at, cells, known = probes
+    feet, velocity, size, identity, free, _, wanted = bodies
+    known, probed_at = probes
+    which, origins, directions, farthest, kept = ways
+    count = 0
     for row in range(len(identity)):
-        cells[row, 0], cells[row, 1] = -1, -1
         if known[row] != identity[row]:
-            known[row] = identity[row]
+            known[row], wanted[row] = identity[row], NEVER
+            probed_at[row, 0], probed_at[row, 1] = NEVER, NEVER
             for k in range(DIRECTIONS):
-                probed_at[row, k] = NEVER
-        if identity[row] == np.uint64(0) or size[row, 0] < SMALL_M:
+                free[row, k] = 0.0
+        if identity[row] == np.uint64(0) or size[row, 0] < SMALL_M or count + DIRECTIONS > len(which):
             continue
-        x, y, z = feet[row, 0], feet[row, 1], feet[row, 2] + BODY_MIDDLE * size[row, 1]
-        cells[row, 0] = _cell_near(world, x, y, z)
-        dx, dy, dz = _lead(geometry, bodies, probes, row, ALONG, 1.0, horizon, tick)
-        cells[row, 1] = _cell_at(world, x + dx, y + dy, z + dz)
+        along = (row + tick) % WAY_TICKS == 0 or tick - probed_at[row, 0] > WAY_TICKS
+        turn = (row + tick) % TURN_TICKS == 0 or tick - probed_at[row, 1] > TURN_TICKS
+        turn = turn and tick - wanted[row] <= WANTED_TICKS
+        for k in range(DIRECTIONS):
+            if not (along if k == ALONG else turn):
+                continue
+            probed_at[row, 0 if k == ALONG else 1] = tick
+            dx, dy, dz, length, longest, spared = 0.0, 0.0, 1.0, 1.0, RISE_MAX_M, KEPT_M
+            if k == ALONG:
+                dx, dy, dz, longest = velocity[row, 0], velocity[row, 1], velocity[row, 2], ALONG_MAX_S
+                length = max(np.sqrt(dx * dx + dy * dy + dz * dz), 0.01)
+            elif k == UP:
+                spared = (1.0 - BODY_MIDDLE) * size[row, 1]  # it is the head that meets a ceiling
+            else:
+                dx, dy, dz, longest = WAY_X[k], WAY_Y[k], 0.0, WAY_MAX_M
+            which[count, 0], which[count, 1] = row, k
+            origins[count, 0], origins[count, 1] = feet[row, 0], feet[row, 1]
+            origins[count, 2] = feet[row, 2] + BODY_MIDDLE * size[row, 1]
+            directions[count, 0], directions[count, 1], directions[count, 2] = dx, dy, dz
+            kept[count] = spared / length
+            farthest[count] = longest + kept[count]
+            count += 1
+    return count
 
 
-@kernel(counted=False)
-def _sight(
-    geometry: GeometryArrays, bodies: Bodies, probes: Probes, eye: F64, own: int, horizon: float, row: int,
-    sample: F64, leaf: int, tick: int,
-) -> int:  # fmt: skip
-    """Cast one ray from where an eye could be to where part of a body could be: the leaf that stops it, −1 if free."""
-    feet, size = bodies[0], bodies[2]
-    ex, ey, ez = _lead(geometry, bodies, probes, own, int(sample[0]), sample[1], horizon, tick)
-    ex, ey, ez = eye[0] + ex, eye[1] + ey, eye[2] + ez
-    lx, ly, lz = _lead(geometry, bodies, probes, row, int(sample[2]), sample[3], horizon, tick)
-    dx, dy, dz = feet[row, 0] + lx - ex, feet[row, 1] + ly - ey, feet[row, 2] + lz + sample[4] * size[row, 1] - ez
-    level = np.sqrt(dx * dx + dy * dy)
-    if level > 1e-6:
-        side = sample[5] * size[row, 0] / level
-        dx, dy = dx - dy * side, dy + dx * side
-    return blocking_leaf(geometry, ex, ey, ez, dx, dy, dz, 1.0, SIGHT_MASK, leaf)
-
-
-@kernel(counted=False)
-def _ask(
-    geometry: GeometryArrays, bodies: Bodies, probes: Probes, viewers: Viewers, viewer: int, row: int, slot: int,
-    settings: tuple[I64, F64], memory: Memory, rays: int, tick: int,
-) -> int:  # fmt: skip
-    """Cast up to `rays` rays for one pair, ending with the first that is free; how many were cast."""
-    rules, samples = settings
-    columns, small = memory[1][viewer, slot], memory[2][viewer, slot]
-    eye, horizon, own = viewers[0][viewer], viewers[1][viewer], int(viewers[2][viewer])
-    for number in range(rays):
-        # First the sample that was free last: most pairs that see each other go on doing so.
-        again = number == 0 and tick - columns[SEEN_AT] <= rules[MEMORY_TICKS]
-        which = int(small[BEST]) if again else int(small[NEXT])
-        leaf = _sight(geometry, bodies, probes, eye, own, horizon, row, samples[which], int(columns[LEAF]), tick)
-        if leaf < 0:
-            columns[SEEN_AT], columns[PROVEN_AT] = tick, NEVER
-            small[BEST], small[STOPPED] = which, 0
-            return number + 1
-        columns[LEAF] = leaf
-        if again:
-            continue
-        small[NEXT] = which + 1 if which + 1 < len(samples) else 0
-        stopped = int(small[STOPPED]) + 1
-        if stopped >= rules[ROUND]:
-            columns[PROVEN_AT], stopped = tick, 0
-        small[STOPPED] = stopped
-    return rays
-
-
-@kernel(counted=False)
-def _join_rows(
-    geometry: GeometryArrays, world: MapArrays, bodies: Bodies, probes: Probes, viewers: Viewers, viewer: int,
-    tick: int, rows: U64,
-) -> bool:  # fmt: skip
-    """Put together what can be seen from where the viewer is and is going; False where the map does not know."""
-    eye, own = viewers[0][viewer], int(viewers[2][viewer])
-    here = _cell_near(world, eye[0], eye[1], eye[2])
-    if here < 0:
-        return False
-    dx, dy, dz = _lead(geometry, bodies, probes, own, ALONG, 1.0, viewers[1][viewer], tick)
-    there = _cell_at(world, eye[0] + dx, eye[1] + dy, eye[2] + dz)
-    if there < 0:
-        there = here
-    seen, grown = world[2], world[3]
-    for word in range(rows.shape[1]):
-        rows[0, word] = seen[here, word] | seen[there, word]
-        rows[1, word] = grown[here, word] | grown[there, word]
-    return True
-
-
-@kernel(counted=False, merge=True)
-def _bit(rows: U64, which: int, cell: int) -> bool:
-    """Whether a bit set holds a cell; no set holds an unknown one."""
-    if cell < 0:
-        return False
-    held: bool = (rows[which, cell >> 6] >> np.uint64(cell & 63)) & np.uint64(1) != np.uint64(0)
-    return held
-
-
-@kernel(counted=False, merge=True)
-def _by_cells(rows: U64, known: bool, now: int, ahead: int) -> int:
+@kernel(inline=True)
+def _by_cells(rows: U64, now: int, ahead: int) -> int:
     """What the map's cells say of a pair: SEEN_BY_CELLS, HIDDEN_BY_CELLS, or DOUBTED where they leave it open."""
-    if not known or now < 0:
-        return DOUBTED
-    if _bit(rows, 0, now) or _bit(rows, 0, ahead):
-        return SEEN_BY_CELLS
-    return DOUBTED if _bit(rows, 1, now) or _bit(rows, 1, ahead) else HIDDEN_BY_CELLS
-
-
-@kernel(counted=False, merge=True)
-def _queue(
-    slot: int, identity: np.uint64, tick: int, viewer: int, rules: I64, memory: Memory, lists: I32, lengths: I64
-) -> None:
-    """Put a slot that the cells leave open on the list of what it needs of rays, if anything."""
-    who, columns, small = memory[0], memory[1], memory[2]
-    which = 2
-    if who[viewer, slot] != identity:
-        which = 0
-        who[viewer, slot] = identity
-        columns[viewer, slot, SEEN_AT], columns[viewer, slot, PROVEN_AT] = NEVER, NEVER
-        columns[viewer, slot, LEAF] = -1
-        small[viewer, slot, NEXT], small[viewer, slot, BEST], small[viewer, slot, STOPPED] = 0, 0, 0
+    seen, grown = np.uint64(0), np.uint64(0)
+    if now >= 0:
+        seen = rows[0, now >> 6] >> np.uint64(now & 63)
+        grown = rows[1, now >> 6] >> np.uint64(now & 63)
+        if ahead >= 0:
+            seen |= rows[0, ahead >> 6] >> np.uint64(ahead & 63)
+            grown |= rows[1, ahead >> 6] >> np.uint64(ahead & 63)
     else:
-        age = tick - columns[viewer, slot, SEEN_AT]
-        rested = 2 * (tick - columns[viewer, slot, PROVEN_AT]) >= rules[PROOF_TICKS]
-        if age <= rules[CONFIRM_TICKS] or not (rested or rules[STRICT] != 0):
-            return
-        if age <= rules[MEMORY_TICKS]:
-            which = 1
-    lists[which, lengths[which]] = slot
-    lengths[which] += 1
+        grown = np.uint64(1)
+    if seen & np.uint64(1) != np.uint64(0):
+        return SEEN_BY_CELLS
+    return DOUBTED if grown & np.uint64(1) != np.uint64(0) else HIDDEN_BY_CELLS
 
 
 @kernel(counted=False)
 def _sort_slots(
-    candidates: I32, bodies: Bodies, cells: I32, known: bool, viewer: int, tick: int, rules: I64, memory: Memory,
-    scratch: Scratch, lengths: I64, out: tuple[U8, I64],
+    viewer: int, candidates: I32, identities: U64, cells: I32, tick: int, rules: I64, memory: Memory, queue: Queue,
+    lengths: I64, out: tuple[U8, I64],
 ) -> None:  # fmt: skip
-    """Settle what the cells settle, and list the slots that rays are for."""
-    who, columns, small, identities = memory[0], memory[1], memory[2], bodies[3]
-    rows, lists = scratch
+    """Settle what cells and memory settle for one viewer, and list the slots that rays are for."""
+    who, columns, small, _ = memory
+    rows, lists = queue[0], queue[1]
     found, counts = out
-    lengths[0], lengths[1], lengths[2] = 0, 0, 0
+    unknown = HIDDEN_BY_RAYS if rules[STRICT] != 0 else DOUBTED
     for slot in range(candidates.shape[1]):
         entity = int(candidates[viewer, slot])
         if not 0 <= entity < len(identities) or identities[entity] == np.uint64(0):
             found[viewer, slot], who[viewer, slot] = NOBODY, 0
             continue
-        state = _by_cells(rows, known, int(cells[entity, 0]), int(cells[entity, 1]))
-        found[viewer, slot] = state
+        identity = identities[entity]
+        state = _by_cells(rows, int(cells[entity, 0]), int(cells[entity, 1]))
         if state != DOUBTED:
-            counts[state] += 1
-            who[viewer, slot] = identities[entity] if state == SEEN_BY_CELLS else np.uint64(0)
+            who[viewer, slot] = identity if state == SEEN_BY_CELLS else np.uint64(0)
             # Remembered like a free ray, for when the pair is left to rays.
             columns[viewer, slot, SEEN_AT], columns[viewer, slot, PROVEN_AT] = tick, NEVER
             small[viewer, slot, STOPPED] = 0
-            continue
-        if not known or cells[entity, 0] < 0:
-            counts[UNKNOWN_CELL] += 1
-        _queue(slot, identities[entity], tick, viewer, rules, memory, lists, lengths)
-
-
-@kernel(counted=False)
-def _settle(tick: int, viewer: int, rules: I64, memory: Memory, out: tuple[U8, I64]) -> None:
-    """What each pair that the cells left open is found to be."""
-    columns = memory[1]
-    found, counts = out
-    for slot in range(found.shape[1]):
-        if found[viewer, slot] != DOUBTED:
-            continue
-        state = DOUBTED
-        if tick - columns[viewer, slot, SEEN_AT] <= rules[MEMORY_TICKS]:
-            state = SEEN_BY_RAYS
-        elif rules[STRICT] != 0 or tick - columns[viewer, slot, PROVEN_AT] <= rules[PROOF_TICKS]:
-            state = HIDDEN_BY_RAYS
+        else:
+            counts[UNKNOWN_CELL] += cells[entity, 0] < 0
+            which, state = 2, unknown
+            if who[viewer, slot] != identity:
+                which = 0
+                who[viewer, slot] = identity
+                columns[viewer, slot, SEEN_AT], columns[viewer, slot, PROVEN_AT] = NEVER, NEVER
+                columns[viewer, slot, LEAF] = -1
+                small[viewer, slot, NEXT], small[viewer, slot, BEST], small[viewer, slot, STOPPED] = 0, 0, 0
+            else:
+                age, proof = tick - columns[viewer, slot, SEEN_AT], tick - columns[viewer, slot, PROVEN_AT]
+                if age <= rules[MEMORY_TICKS]:
+                    which, state = 1, SEEN_BY_RAYS
+                elif proof <= rules[PROOF_TICKS]:
+                    state = HIDDEN_BY_RAYS
+                if age <= rules[CONFIRM_TICKS] or not (2 * proof >= rules[PROOF_TICKS] or rules[STRICT] != 0):
+                    which = -1
+            if which >= 0:
+                lists[which, lengths[which]] = slot
+                lengths[which] += 1
         found[viewer, slot] = state
         counts[state] += 1
 
 
 @kernel(
-    f"({GEOMETRY_TYPE}, {MAP_TYPE}, {BODIES_TYPE}, {PROBES_TYPE}, {VIEWERS_TYPE}, i4[::1], i4[:,::1], i8, "
-    f"{SETTINGS_TYPE}, {MEMORY_TYPE}, {SCRATCH_TYPE}, {OUT_TYPE})",
+    f"({MAP_TYPE}, {BODIES_TYPE}, {VIEWERS_TYPE}, i4[::1], i4[:,::1], i8, {SETTINGS_TYPE}, {MEMORY_TYPE}, "
+    f"{QUEUE_TYPE}, {OUT_TYPE})",
     counted=False,
 )
-def refresh_views(
-    geometry: GeometryArrays, world: MapArrays, bodies: Bodies, probes: Probes, viewers: Viewers, due: I32,
-    candidates: I32, tick: int, settings: tuple[I64, F64], memory: Memory, scratch: Scratch, out: tuple[U8, I64],
-) -> None:  # fmt: skip
-    """Decide for each candidate of each viewer that is due whether it may be told of.
+def sort_views(
+    world: MapArrays, bodies: Bodies, viewers: Viewers, due: I32, candidates: I32, tick: int,
+    settings: tuple[I64, F64], memory: Memory, queue: Queue, out: tuple[U8, I64],
+) -> int:  # fmt: skip
+    """Decide what cells and memory settle for each candidate of each viewer that is due, and list what rays are for.
 
-    Rays go first to pairs that are new, then to those whose last free ray is getting old, then round robin to those
-    still open, as many as `RAYS` allows per viewer.
+    Of a viewer's pairs the new ones come first, then those whose last free ray is getting old, then those still open,
+    round robin; as many as there are rays for.
 
     Args:
-        geometry: What stops sight.
-        world, bodies, probes, viewers: See the top of this file.
+        world, bodies, viewers: See the top of this file.
         due: Viewers to decide for.
         candidates: Bodies that each viewer may be told of, −1 for none, shape (v, s).
         tick: Now.
         settings: Rules and samples.
         memory: Updated.
-        scratch: Overwritten.
+        queue: Filled with the pairs that are to get rays.
         out: What each pair is found to be, shape (v, s), rows of `due` only; counters, added to.
+
+    Returns:
+        How many pairs are to get rays.
     """
-    rules, cells, lists, lengths = settings[0], probes[2], scratch[1], local_i64(3)
+    rules, places, wanted, lengths = settings[0], viewers[3], bodies[6], local_i64(3)
+    rows, lists, pairs, left, numbers = queue
+    listed = 0
     for at in range(len(due)):
-        viewer = int(due[at])
-        known = _join_rows(geometry, world, bodies, probes, viewers, viewer, tick, scratch[0])
-        _sort_slots(candidates, bodies, cells, known, viewer, tick, rules, memory, scratch, lengths, out)
-        fresh, confirm, open_count = int(lengths[0]), int(lengths[1]), int(lengths[2])
-        left, cursor = int(rules[RAYS]), int(memory[3][viewer])
-        quota = 1
-        for number in range(fresh + confirm + open_count):
-            if left <= 0:
-                break
-            if number < fresh:
-                slot, rays = int(lists[0, number]), int(rules[BURST])
-            elif number < fresh + confirm:
-                slot, rays = int(lists[1, number - fresh]), CONFIRM_RAYS
-            else:
-                if number == fresh + confirm:
-                    quota = max(1, min(int(rules[BURST]), left // open_count))
-                slot, rays = int(lists[2, (cursor + number - fresh - confirm) % open_count]), quota
-                memory[3][viewer] = (cursor + number - fresh - confirm + 1) % open_count
-            row = int(candidates[viewer, slot])
-            left -= _ask(
-                geometry, bodies, probes, viewers, viewer, row, slot, settings, memory, min(rays, left), tick
-            )  # fmt: skip
-        out[1][RAYS_CAST] += rules[RAYS] - left
-        _settle(tick, viewer, rules, memory, out)
+        viewer, own = int(due[at]), int(viewers[2][due[at]])
+        here, there = int(places[viewer, 0]), int(places[viewer, 1])
+        there = here if there < 0 else there
+        for word in range(rows.shape[1]):
+            # Where the map does not know a viewer's place, nothing is seen by cells, and nothing hidden.
+            rows[0, word], rows[1, word] = np.uint64(0), ~np.uint64(0)
+            if here >= 0:
+                rows[0, word] = world[2][here, word] | world[2][there, word]
+                rows[1, word] = world[3][here, word] | world[3][there, word]
+        lengths[0], lengths[1], lengths[2] = 0, 0, 0
+        _sort_slots(viewer, candidates, bodies[3], bodies[5], tick, rules, memory, queue, lengths, out)
+        fresh, some, open_count, cursor = lengths[0], lengths[0] + lengths[1], lengths[2], int(memory[3][viewer])
+        left[viewer] = rules[RAYS]
+        share = max(1, min(rules[BURST], (rules[RAYS] - some) // max(1, open_count)))
+        for number in range(min(rules[RAYS], len(pairs) - listed, some + open_count)):
+            slot, quota = int(lists[0, number]), rules[BURST]
+            if number >= some:
+                slot, quota = int(lists[2, (cursor + number - some) % open_count]), share
+                memory[3][viewer] = (cursor + number - some + 1) % open_count
+            elif number >= fresh:
+                slot, quota = int(lists[1, number - fresh]), CONFIRM_RAYS
+            body = int(candidates[viewer, slot])
+            pairs[listed, VIEWER], pairs[listed, SLOT], pairs[listed, BODY] = viewer, slot, body
+            pairs[listed, QUOTA] = quota
+            pairs[listed, AGAIN] = tick - memory[1][viewer, slot, SEEN_AT] <= rules[MEMORY_TICKS]
+            wanted[body] = tick
+            if own >= 0:
+                wanted[own] = tick
+            listed += 1
+    numbers[PAIRS_LISTED], numbers[RAYS_LISTED] = listed, 0
+    return listed
 
 
-@kernel(f"({MAP_TYPE}, f8[:,::1], i4[::1])", counted=False)
-def cells_at(world: MapArrays, points: F64, out_cells: I32) -> None:
-    """The cell of each point [m], shape (n, 3); −1 where the map knows none."""
-    for row in range(len(points)):
-        out_cells[row] = _cell_at(world, points[row, 0], points[row, 1], points[row, 2])
+@kernel(counted=False)
+def _judge(tick: int, settings: tuple[I64, F64], memory: Memory, queue: Queue, rays: Rays, out: tuple[U8, I64]) -> None:
+    """Take the answers of the last round."""
+    rules, samples = settings
+    found, counts = out
+    for ray in range(queue[4][RAYS_LISTED]):
+        pair = queue[2][rays[0][ray, 0]]
+        if pair[QUOTA] <= 0:
+            continue  # a ray before it was free
+        viewer, slot = pair[VIEWER], pair[SLOT]
+        columns, small = memory[1][viewer, slot], memory[2][viewer, slot]
+        now = DOUBTED
+        if rays[3][ray] < 0:
+            columns[SEEN_AT], columns[PROVEN_AT] = tick, NEVER
+            small[BEST], small[STOPPED] = rays[0][ray, 1], 0
+            pair[QUOTA], now = 0, SEEN_BY_RAYS
+        else:
+            pair[QUOTA] -= 1
+            columns[LEAF] = rays[3][ray]
+            if pair[AGAIN] != 0:
+                pair[AGAIN] = 0
+                continue
+            small[NEXT] = (int(small[NEXT]) + 1) % len(samples)
+            small[STOPPED] += 1
+            if small[STOPPED] >= rules[ROUND]:
+                columns[PROVEN_AT], small[STOPPED] = tick, 0
+                now = HIDDEN_BY_RAYS
+        before = int(found[viewer, slot])
+        if now == SEEN_BY_RAYS or (now == HIDDEN_BY_RAYS and before == DOUBTED):
+            counts[before] -= 1
+            counts[now] += 1
+            found[viewer, slot] = now
+
+
+@kernel(counted=False)
+def _aim(bodies: Bodies, eye: F64, horizon: float, own: int, row: int, sample: F64, origin: F64, target: F64) -> None:
+    """Write one ray, from where an eye could be to where part of a body could be."""
+    feet, velocity, size, _, free, _, _ = bodies
+    for axis in range(3):
+        origin[axis], target[axis] = eye[axis], feet[row, axis]
+    for end in range(2):
+        body, k, place = (own, int(sample[0]), origin) if end == 0 else (row, int(sample[2]), target)
+        if body < 0 or k < 0:
+            continue
+        share = sample[1 + 2 * end]
+        if k == ALONG:
+            way = min(horizon, free[body, k]) * share
+            for axis in range(3):
+                place[axis] += velocity[body, axis] * way
+        elif k == UP:
+            place[2] += min(RISE_MAX_M, free[body, k]) * share
+        else:
+            way = min(horizon * RUN_SPEED, free[body, k]) * share
+            place[0] += WAY_X[k] * way
+            place[1] += WAY_Y[k] * way
+    dx, dy = target[0] - origin[0], target[1] - origin[1]
+    level = np.sqrt(dx * dx + dy * dy)
+    if level > 1e-6:
+        side = sample[5] * size[row, 0] / level
+        target[0] -= dy * side
+        target[1] += dx * side
+    target[2] += sample[4] * size[row, 1]
+
+
+@kernel(
+    f"({BODIES_TYPE}, {VIEWERS_TYPE}, i8, i8, {SETTINGS_TYPE}, {MEMORY_TYPE}, {QUEUE_TYPE}, {RAYS_TYPE}, {OUT_TYPE})",
+    counted=False,
+)
+def aim_rays(
+    bodies: Bodies, viewers: Viewers, most: int, tick: int, settings: tuple[I64, F64], memory: Memory, queue: Queue,
+    rays: Rays, out: tuple[U8, I64],
+) -> int:  # fmt: skip
+    """Judge the rays of the last round, and list those of the next.
+
+    Every pair gets a ray in the first round, and more in the next ones while none was free, up to its viewer's budget:
+    of many new pairs each is looked at before any is looked at closely.
+
+    Args:
+        bodies, viewers: See the top of this file.
+        most: Rays for one pair in this round; 0 ends the rounds.
+        tick: Now.
+        settings: Rules and samples.
+        memory: Updated.
+        queue: The pairs, updated.
+        rays: Judged, then filled anew.
+        out: As for `sort_views`.
+
+    Returns:
+        How many rays are to be cast.
+    """
+    samples, pairs, left, numbers = settings[1], queue[2], queue[3], queue[4]
+    _judge(tick, settings, memory, queue, rays, out)
+    ray = 0
+    for number in range(numbers[PAIRS_LISTED] if most > 0 else 0):
+        pair = pairs[number]
+        viewer, row = int(pair[VIEWER]), int(pair[BODY])
+        small = memory[2][viewer, pair[SLOT]]
+        count = max(0, min(most, int(pair[QUOTA]), int(left[viewer]), len(rays[3]) - ray))
+        left[viewer] -= count
+        for k in range(count):
+            # First the sample that was free last: most pairs that see each other go on doing so.
+            which = (int(small[NEXT]) + k - int(pair[AGAIN])) % len(samples)
+            if k == 0 and pair[AGAIN] != 0:
+                which = int(small[BEST])
+            rays[0][ray, 0], rays[0][ray, 1] = number, which
+            rays[3][ray] = memory[1][viewer, pair[SLOT], LEAF]
+            eye, horizon, own = viewers[0][viewer], viewers[1][viewer], int(viewers[2][viewer])
+            _aim(bodies, eye, horizon, own, row, samples[which], rays[1][ray], rays[2][ray])
+            ray += 1
+    numbers[RAYS_LISTED] = ray
+    out[1][RAYS_CAST] += ray
+    return ray
+
+
+@kernel(f"({GEOMETRY_TYPE}, i8, {RAYS_TYPE})", counted=False)
+def cast_rays(geometry: GeometryArrays, count: int, rays: Rays) -> None:
+    """Find what stops each of the first `count` rays.
+
+    First the leaf is tried that stopped the pair's last ray: without it, pairs that stay hidden cost twice the time.
+    """
+    _, origins, targets, leaves = rays
+    for ray in range(count):
+        x, y, z = origins[ray, 0], origins[ray, 1], origins[ray, 2]
+        leaves[ray] = blocking_leaf(
+            geometry, x, y, z, targets[ray, 0] - x, targets[ray, 1] - y, targets[ray, 2] - z, 1.0, SIGHT_MASK,
+            int(leaves[ray]),
+        )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture.sources import PACKAGES, ROOT, tracked
 
-DATA_SUFFIXES = {".html", ".css", ".js", ".npy", ".npz", ".mako", ".sql"}
+DATA_SUFFIXES = {".html", ".css", ".js", ".npy", ".npz", ".mako", ".sql", ".hrdict"}
 
 
 @pytest.fixture(scope="module")

@@ -73,3 +73,21 @@ def test_what_is_not_as_declared_is_counted_and_does_nothing(
 def test_only_who_plays_is_passed_on(gate: ActionGate, sessions: Sessions) -> None:
     gate.hear(1, CODEC.encode("say", "from nowhere"), 5, sessions)
     assert (gate.take_told(), gate.refused) == ([], 1)
+
+
+def test_a_rate_is_kept_until_it_is_taken_the_newest_of_each_client(gate: ActionGate, sessions: Sessions) -> None:
+    gate.hear(0, CODEC.encode("rate", 10), 5, sessions)
+    gate.hear(1, CODEC.encode("rate", 20), 5, sessions)
+    gate.hear(0, CODEC.encode("rate", 65_535), 5, sessions)
+    assert gate.take_rates() == {0: 65_535, 1: 20}
+    assert gate.take_rates() == {}
+
+
+def test_rates_are_limited_per_second_and_forgotten_with_the_client(gate: ActionGate, sessions: Sessions) -> None:
+    for rate in range(MESSAGES_PER_SECOND_MAX + 2):
+        gate.hear(0, CODEC.encode("rate", rate), 5, sessions)
+    assert gate.refused == 2
+    assert gate.take_rates() == {0: MESSAGES_PER_SECOND_MAX - 1}
+    gate.hear(0, CODEC.encode("rate", 1), 5 + TICK_HZ, sessions)
+    gate.reset(0)
+    assert gate.take_rates() == {}

@@ -263,3 +263,19 @@ def test_a_crowd_of_events_is_bounded_and_what_is_lost_is_counted() -> None:
     stage.run(40)
     assert int(stage.group.event_count[0]) == 64
     assert stage.server.counts()["events_lost"] == 36
+
+
+def test_a_zone_section_travels_whole_or_not_at_all() -> None:
+    stage = Stage(2)
+    server, group = stage.server, stage.group
+    stage.run(2)
+    zone = np.arange(1, 251, dtype=np.uint8)
+    server.commit(3, stage.ids)
+    for length, budget, carried in ((250, 1150, True), (250, 768, True), (700, 768, False)):
+        server.zone_offset[0], server.zone_bytes[0], server.budget[0] = 0, length, budget
+        server.encode(3, np.resize(zone, 700))
+        payload = server.payload[:1, : server.length[0]].copy()
+        assert group.receive(np.zeros(1, np.int32), payload, server.length[:1].copy())[0] == 0
+        at, size = int(group.zone_offset[0]), int(group.zone_length[0])
+        assert payload[0, at : at + size].tolist() == (np.resize(zone, 700)[:length].tolist() if carried else [])
+    assert server.counts()["zone_deferred"] == 1

@@ -296,27 +296,6 @@ def test_who_has_left_is_told_nothing() -> None:
     assert link.sent_bytes == 0
 
 
-def test_sections_go_behind_snapshots_that_have_room() -> None:
-    link = Link(small_layout(), clients=3)
-    spawn(link.state, 0, 1)
-    link.step()
-    for client in range(3):
-        link.join(client)
-    link.state.words[0, 0] = 3
-    link.state.commit(link.tick + 1)
-    every = np.arange(3, dtype=np.int32)
-    arena, offset, lengths = link.state.sections(link.tick + 1, every)
-    own = int(lengths[0])
-    section = bytes(arena[offset[0] : offset[0] + own])
-    payload: U8 = np.zeros((3, 1200), np.uint8)
-    length: I32 = np.array([100, 1190 - own, 0], np.int32)
-    assert link.state.attach(every, payload, length, most=1190) == 1
-    assert length.tolist() == [101 + own, 1190 - own, 0]
-    assert bytes(payload[0, 100 : 101 + own]) == section + bytes([own])
-    assert payload[:, 1].tolist() == [1, 0, 0]
-    assert link.state.lengths.tolist() == [own, 0, 0]
-
-
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=80), known=st.booleans())
 def test_hostile_sections_are_counted_and_change_nothing_unless_whole(data: bytes, known: bool) -> None:

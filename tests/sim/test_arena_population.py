@@ -94,7 +94,7 @@ def test_changing_teams_costs_the_life_but_choosing_the_own_team_does_not() -> N
 def test_a_team_that_does_not_exist_cannot_be_chosen() -> None:
     arena = Arena()
     slot = arena.join(team=1)
-    for team in (0, 3, 4):
+    for team in (3, 4):
         arena.choose_team(slot, team)
     arena.tick()
     assert (arena.vitals.alive[slot], arena.vitals.team[slot]) == (True, 1)
@@ -205,3 +205,38 @@ def test_projectiles_and_players_of_a_new_match_do_not_move_by_the_old() -> None
     arena.motion.velocity[slot] = (30.0, 0.0, 30.0)
     arena.until("match_ended", within=2.0)
     assert np.abs(arena.world.players[Motion].velocity[slot]).max() < 1.0
+
+
+@pytest.mark.parametrize("teams", [0, 2])
+def test_who_chooses_no_team_watches_until_it_chooses_one(teams: int) -> None:
+    arena = Arena(rules=ArenaRules(teams=teams, match_s=8.0))
+    slot, other = arena.join(team=1), arena.join(team=2)
+    arena.held[slot] = {"buttons": int(Button.FIRE)}
+    arena.choose_team(slot, 0)
+    arena.run(10.0)  # a new match begins in between
+    assert not arena.vitals.alive[slot]
+    assert arena.vitals.team[slot] == 0
+    assert arena.vitals.alive[other]
+    arena.choose_team(slot, 2)
+    arena.run(2.0)
+    assert arena.vitals.alive[slot]
+    assert arena.vitals.team[slot] == min(teams, 2)
+
+
+def test_who_watches_from_the_beginning_never_lives() -> None:
+    arena = Arena()
+    slot = arena.join()
+    arena.choose_team(slot, 0)
+    assert all(happening.kind != "spawned" for happening in arena.run(6.0))
+    assert arena.score.deaths[slot] == 1
+
+
+def test_choosing_a_team_while_dead_neither_shortens_nor_lengthens_the_wait() -> None:
+    arena = Arena()
+    slot = arena.join(team=1)
+    arena.choose_team(slot, 2)
+    arena.run(1.0)
+    left = arena.vitals.respawn_s[slot]
+    arena.choose_team(slot, 1)
+    arena.tick()
+    assert arena.vitals.respawn_s[slot] < left

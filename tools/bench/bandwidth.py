@@ -1,10 +1,10 @@
 """How many bytes a match costs, against the same updates in msgpack, and over real sockets.
 
 The arena match of `tools.match`: 64 players, 60 ticks and 30 snapshots a second, acknowledgements 100 ms late. Every
-snapshot is decoded, and what it told is written once more as msgpack: a map of each entity's id and its values by name,
-those fields that the client was told, floats in 32 bits. The rows count payloads; an entity-second is one entity that
-one client is kept informed of for a second, whether or not anything had to be sent. The peer that sent 340 B for it is a
-published one.
+snapshot is decoded, and what it told is written once more as msgpack: a map of each entity's id and its values by
+name, those fields that the client was told, floats in 32 bits. The rows count payloads; an entity-second is one
+entity that one client is kept informed of for a second, whether or not anything had to be sent. The peer that sent
+340 B for it is a published one.
 
 `on the wire` is another match: a server and 64 bots as processes of their own, on the same map; all bytes of datagrams
 that the server sent, with seals, acknowledgements, events, messages and corrections of predictions, over `SECONDS`.

@@ -45,7 +45,7 @@ def declare(registration: Registration, rules: ArenaRules) -> None:
     registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX)
     registration.kind("match", Match, capacity=1, replicated=False)
     declare_events(registration)
-    team = Field("team", FieldType.INTEGER, 1, 4, doc="1 red, 2 blue, 3 green, 4 gold")
+    team = Field("team", FieldType.INTEGER, 0, 4, doc="1 red, 2 blue, 3 green, 4 gold; 0: none, to watch")
     registration.action(ActionSpec("choose_team", (team,), per_second_max=1, doc="play for another team"))
     text = Field("text", FieldType.TEXT, high=200)
     registration.message(MessageSpec("say", (text,), doc="a line of chat, passed on to everyone"))

@@ -116,7 +116,8 @@ def match_system(rules: ArenaRules) -> System:
             for column in (score.points, score.kills, score.deaths, arms.owned):
                 column[:] = 0
             vitals.alive[:] = False
-            vitals.respawn_s[:] = 0.0
+            watching = np.isinf(vitals.respawn_s)  # they go on
+            vitals.respawn_s[~watching], arms.owned[watching] = 0.0, 1
             pickup.away_s[:] = 0.0
             projectiles.free_many(projectiles.live_slots.copy())
 

@@ -16,19 +16,23 @@ from sim.systems import Intent
 __all__ = ["population_system", "spawn_system"]
 
 NAME_BYTES = 32
+TEAM_MAX = 4
+NEVER_S = float("inf")  # until the next life of who only watches
 
 
 def population_system(rules: ArenaRules) -> System:
     """Leaves, then joins, then changes of team, each in the order of the commands.
 
-    Who joins without a team enters the one with the fewest players. Changing teams costs the life, but no points.
+    Who joins without a team enters the one with the fewest players. Changing teams costs the life, but no points. Who
+    chooses team 0 leaves the field and watches (its `respawn_s` is infinite) until it chooses a team again; where there
+    are none, any number will do.
     """
 
     def bind(access: Access) -> Callable[[Step], None]:
         players = access.spawner("player")
         vitals = access.write("player", Vitals)
         score = access.write("player", Score)
-        name = access.write("player", Name)
+        name, arms = access.write("player", Name), access.write("player", Arms)
         joined, left, refused = (access.event(kind) for kind in ("joined", "left", "refused"))
         choose_team = access.world.game.action("choose_team")
 
@@ -53,15 +57,24 @@ def population_system(rules: ArenaRules) -> System:
             for entity in slots.values():
                 step.events.emit(left, actor=entity)
 
-        def act(kind: int, slot: int, values: tuple[Value, ...]) -> None:
-            team = values[0] if kind == choose_team else 0
-            if not isinstance(team, int) or not 1 <= team <= rules.teams or team == vitals.team[slot]:
-                return
-            vitals.team[slot] = team
+        def enlist(slot: int, team: int, wait_s: float) -> None:
+            if vitals.alive[slot] or NEVER_S in (wait_s, vitals.respawn_s[slot]):
+                vitals.respawn_s[slot] = wait_s
             if vitals.alive[slot]:
                 vitals.alive[slot], vitals.health[slot] = False, 0.0
-                vitals.respawn_s[slot] = rules.respawn_s
                 score.deaths[slot] += 1
+            # Who owns nothing has never lived, and would come to life at once even if it only wants to watch.
+            vitals.team[slot], arms.owned[slot] = team, arms.owned[slot] | 1
+
+        def act(kind: int, slot: int, values: tuple[Value, ...]) -> None:
+            team = values[0] if kind == choose_team else -1
+            watches = vitals.respawn_s[slot] == NEVER_S
+            if not isinstance(team, int) or not (rules.teams or watches or team == 0):
+                return
+            if team == 0 and not watches:
+                enlist(slot, 0, NEVER_S)
+            elif team in range(1, (rules.teams or TEAM_MAX) + 1) and (watches or team != vitals.team[slot]):
+                enlist(slot, team if rules.teams else 0, rules.respawn_s)
 
         def run(step: Step) -> None:
             if step.commands.leaves:
