@@ -110,9 +110,7 @@ class Party:
         self.connections = ClientGroup(count, protocol_id=protocol_id, batch=batch)
         self.blocks = Blocks(count)
         self.endpoint = Endpoint(count, batch=batch, blocks=self.blocks)
-        self.clients = GameClients(
-            count, layout, tick_hz=tick_hz, predictor=predictor, replicas=known, batch_max=batch
-        )
+        self.clients = GameClients(count, layout, tick_hz=tick_hz, predictor=predictor, replicas=known, batch_max=batch)
         self.kicked: dict[int, str] = {}
         self.rejoins = 0
         self.messages_dropped = self.blocks_dropped = 0
