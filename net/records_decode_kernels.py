@@ -206,11 +206,9 @@ def decode_delta(data: U8, position: int, baseline: I32, age: int, level: int, c
         row, order = reckoned_order(baseline, codec)
         code = shape_code(baseline, age, order, codec)
     shape, position = _get_symbol(data, position, code, codec[4])
-    for f in range(MOTION_FIELDS, fields.shape[0]):
+    for f in range(np.uint64(fields.shape[0])):
         fields[f] = baseline[f]
-    if level == SELF:
-        fields[:MOTION_FIELDS] = 0
-    else:
+    if level != SELF:
         position = _get_motion(data, position, shape, baseline, age, (row, order), codec, fields)
     if shape & 4:
         position = _get_angles(data, position, codec, fields)
@@ -245,7 +243,8 @@ def decode_full(data: U8, position: int, codec: Codec, fields: I32) -> tuple[int
     zone, position = _get_golomb(data, position, ZONE_ORDER, ZONE_BITS)
     level = read_bits(data, position, LEVEL_BITS)
     position += LEVEL_BITS
-    fields[:] = 0
+    for f in range(np.uint64(fields.shape[0])):
+        fields[f] = 0
     if level != SELF:
         for axis in range(3):
             bits = table[axis, BITS]

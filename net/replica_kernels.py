@@ -8,6 +8,7 @@ side: most records of a snapshot rest on the same older one, so both are walked 
 import numpy as np
 
 from net.bits_kernels import BAD_POSITION
+from net.bytes_kernels import copy_bytes
 from net.records_decode_kernels import PADDING, decode_delta, decode_full, read_bits
 from net.records_kernels import CODEC_TYPE, Codec
 from net.snapshots_kernels import AGE_BITS, decode_event
@@ -207,8 +208,7 @@ def _records(data: U8, at: int, end: int, rows: I64, bases: Bases, codec: Codec,
     if size > BITMAP_MAX or first > end or data[at + size] == 0 or data[first - 1] >= AGES:
         return -1, MALFORMED
     bits, common = scratch[4], int(np.int64(data[first - 1]))
-    for i in range(end - first):
-        bits[i] = data[first + i]
+    copy_bytes(bits, 0, data, first, end - first)
     for i in range(PADDING):
         bits[end - first + i] = 0
     position, limit, count = 0, (end - first) * 8, 0
@@ -267,8 +267,7 @@ def _keep_head(data: U8, at: int, head: I64, owner: U8) -> None:
     head[OWNER_BYTES] = 0
     if data[1] & HAS_OWNER:
         head[OWNER_BYTES] = data[at]
-        for i in range(int(np.int64(data[at]))):
-            owner[i] = data[at + 1 + i]
+        copy_bytes(owner, 0, data, at + 1, int(np.int64(data[at])))
 
 
 @kernel(counted=False, merge=True)
@@ -278,8 +277,8 @@ def _keep_states(client: int, row: int, tick: int, count: int, states: States, s
     ring, valid = states[3][client, row], states[4][client]
     bit = np.uint64(1) << np.uint64(row)
     states[5][client, row] = tick
-    for slot in range(identity.shape[0]):
-        valid[slot] &= ~bit
+    for every in range(np.uint64(valid.shape[0])):
+        valid[every] &= ~bit
     for i in range(count):
         slot = int(np.int64(scratch[2][i, 0]))
         if identity[slot] != scratch[1][i] or level[slot] != scratch[2][i, 1]:
@@ -288,9 +287,10 @@ def _keep_states(client: int, row: int, tick: int, count: int, states: States, s
             valid[slot] = 0
         valid[slot] |= bit
         newest[slot] = tick
-        for f in range(fields.shape[1]):
-            fields[slot, f] = scratch[0][i, f]
-            ring[slot, f] = scratch[0][i, f]
+        record, shown, kept = scratch[0][i], fields[slot], ring[slot]
+        for f in range(np.uint64(fields.shape[1])):  # with signed indices this is no copy of words
+            shown[f] = record[f]
+            kept[f] = record[f]
 
 
 @kernel(counted=False)

@@ -103,7 +103,8 @@ class FieldTable:
         count: How many fields a record of each level has: everyone, team, owner, self (which leaves out the motion).
         bound: Error bound of each field in steps, shape (fields,), int64; 0: exact.
         reckoning: How each kind goes on, by number.
-        codec: What record kernels take (net/records_kernels.py).
+        angles: The fields that records treat as angles, at most two.
+        codec: What record kernels take (net/records_kernels.py); parts: what it is made of.
     """
 
     def __init__(self, fields: Sequence[FieldSpec], *, tick_hz: float, reckoning: Sequence[Reckoning] = ()) -> None:
@@ -131,8 +132,9 @@ class FieldTable:
         self.count = (public, team, len(fields), len(fields))
         self.bound: I64 = np.array([int(f.bound / f.step) for f in fields], dtype=np.int64)
         self.reckoning = tuple(reckoning)
-        self._parts = self._record_fields()
-        self.codec: Codec = build_codec(self._parts, self.reckoning)
+        self.parts = self._record_fields()
+        self.angles = self.parts.angles
+        self.codec: Codec = build_codec(self.parts, self.reckoning)
 
     def _record_fields(self) -> RecordFields:
         fields = self.fields
@@ -164,7 +166,7 @@ class FieldTable:
 
     def describe(self) -> dict[str, object]:
         """All that a client in another language needs to decode records, as JSON can carry it."""
-        parts = self._parts
+        parts = self.parts
         return {
             "fields": [
                 {"name": f.name, "bits": f.bits, "signed": f.signed, "step": f.step, "level": f.level}

@@ -104,7 +104,6 @@ def protocol_parts(game: GameSpec, *, tick_hz: int, map_hash: str) -> dict[str, 
     forms += message_forms(game.actions, game.messages, Direction.TO_CLIENT)
     lines = [f"game {game.name} {game.version}"]
     lines += [f"field {f.name} {f.bits} {f.signed} {f.step!r} {f.level}" for f in table.fields]
-    lines.append(f"records {field_table(game, tick_hz=60).digest()}")  # at one rate: which one is said apart
     lines += [f"owner {f.name} {f.dtype} {f.count} {f.predicted}" for f in owner_layout().fields]
     lines += [f"kind {kind.name} {kind.replicated}" for kind in game.kinds]
     lines += [f"event {name}" for name in game.events]
@@ -113,7 +112,8 @@ def protocol_parts(game: GameSpec, *, tick_hz: int, map_hash: str) -> dict[str, 
         for form in forms
     ]
     wire = f"hitreg {WIRE_VERSION}\n{VERSION_INFO[:-1].decode()}\n{describe_layouts()}"
-    return {"wire format": wire, "game": "\n".join(lines), "map": map_hash, "rate": f"{tick_hz} Hz"}
+    parts = {"wire format": wire, "game": "\n".join(lines), "map": map_hash, "rate": f"{tick_hz} Hz"}
+    return {**parts, "records": table.digest()}
 
 
 def describe_protocol(parts: Mapping[str, str]) -> str:

@@ -10,7 +10,9 @@ from net.inputs import FLOOD_COMMANDS_MAX, FUTURE_TICKS_MAX
 from net.limits import ADDRESS_CONNECTIONS_MAX, ADDRESS_CONNECTS_PER_S
 from net.messages import GAME_NUMBERS, MessageForm, message_forms
 from net.packets import Kind, request_packet, seal_packet
+from net.records import build_lengths
 from net.schema import LAYOUTS, Layout, layout
+from net.snapshots import FieldTable
 from net.tokens import issue_token, read_token
 from server.actions import MESSAGES_PER_SECOND_MAX
 from server.game import load_game
@@ -184,8 +186,8 @@ little slower when it is more, at most 3 %, and jump when it is off by more than
 `lead` a round trip later: wait for it before the next."""
 
 SNAPSHOTS = """\
-A payload in a PLAIN section, up to 60 times a second, made of: header with the owner section, leave list, bitmap,
-one record per set bit of the bitmap in ascending order, event list; nothing behind it.
+A payload in a PLAIN section, up to 60 times a second, made of: header; the sections that its flags name, in the order
+owner, leave list, zone, event list; records, to the end. Other flags are 0.
 
 Take snapshots in ascending order of their sequence only: one that is older than, or the same as, the newest is
 dropped. A snapshot that is malformed, or whose baseline is not there, is dropped as a whole. One that was taken is
@@ -193,33 +195,63 @@ acknowledged in the next COMMAND, and only then does the server build on it.
 
 **Slots.** A client has 128 slots for entities. An entity enters a slot with a record of age 0, and leaves by the
 leave list (bit 7: it is gone from the world, and not just out of sight). An entity id is 64 bits: slot of the world
-(24) | generation << 24 (28 bits) | zone << 52 (12 bits).
+(24) | generation << 24 (28 bits) | zone << 52 (12 bits). An entity of which a snapshot has no record goes on as it is
+expected to (see Records), or is where it was.
 
-**Records** are bit streams: bit i of a stream is bit i mod 8 of byte i div 8; a number is written low bit first.
-Behind the last bit come zeros up to a whole byte. Two codes:
+**Records section.** A record for each set bit of the bitmap, in ascending order of slot, in one string of bits: first
+a bit, 1 where its age is the common age A, else 0 and 6 bits of age; then its body. Bit i of a string is bit i mod 8
+of byte i div 8; numbers are written low bit first. Behind the last record come zeros up to a whole byte, and nothing
+more."""
 
-- *raw*: n bits.
+RECORDS = """\
+The body of **age 0** is a full state: 24 bits slot of the entity id, its generation in exp-Golomb of order 8, its
+zone of order 4; 2 bits *level*. Unless that is 3: the position's three fields raw; 6 bits c; the velocity's three
+fields of c bits each, folded. Then a bit for each field of the level from the seventh on, set where the field is not
+0, and then each of those raw. All other fields are 0. The level says what records of this slot hold from now on: 0
+the fields of level 0, 1 those up to 1, 2 all of them, 3 (the client's own player) all but position and velocity,
+which stay 0 and come in the owner section.
+
+The body of **age a > 0** is a difference to the state that this slot's entity had in the snapshot of tick T − a, the
+*baseline*, which the client has acknowledged; so keep the states of the last 63 ticks, until the slot is left or
+comes to another entity or level. It begins with a symbol, the *shape*, of the code S below. Then, in this order:
+
+1. shape & 1: three numbers, of codes 40 + o; 42 + 2·x + o; 74 + 2·m + o. Each is added to the expected velocity. o is
+   1 where order 2 holds, else 0; x the width of the first number; m the greater width of the first two.
+2. shape & 2: three numbers, of codes 106 + x; 106 + y; 122 + z, where x, y, z are the widths of the three numbers of
+   1, or 0. Each is added to the carried position. (Without these bits, velocity and position are just those.)
+3. shape & 4: a number of code 138, and, where there are two angles, one of code 139 + the width of the first; added
+   to the angles, which are the fields marked so below.
+4. shape & 8: a symbol of code 157. Below 15: the one of the *other* fields (neither motion nor angle, counted from 0)
+   that changed; 15: a bit for each of the other fields that the level has, set where one changed. Then each change:
+   the new value raw where the field is up to 4 bits wide, else a number that is added, of code 155 up to 10 bits and
+   of code 156 beyond.
+
+- *raw*: as many bits as the field is wide, signed fields in two's complement.
 - *exp-Golomb of order k*: for u ≥ 0 let v = u + 2^k, and n its number of bits; n − 1 − k zeros, a one, then the low
   n − 1 bits of v.
+- *folded* numbers are unsigned: 0, −1, 1, −2, … are 0, 1, 2, 3, …: (v << 1) ^ (v >> 63).
+- a *number* of a code: a symbol w, its width, and if that is 15, 5 bits that are added to w; then, if w > 1, the low
+  w − 1 bits of a folded number of w bits, whose highest bit is 1. Width 0 is the number 0. In contexts (x, y, z, m) a
+  width of more than 15 counts as 15. No number is wider than its field.
+- a *symbol* is a prefix code's word. The lengths of all words are below; the words follow from them: take symbols in
+  ascending order of (length, symbol); the first word is all zeros; each next is the one before plus 1, with as many
+  zeros appended as it is longer. Words are written first bit first.
 
-*Folding* makes signed numbers unsigned: 0, −1, 1, −2, … become 0, 1, 2, 3, …: (v << 1) ^ (v >> 63).
+The code S of the shape is 158 for level 3. Else, with s the number of bits of the largest folded velocity of the
+baseline, (5·i + j)·2 + o: i is 0 up to age 4, 1 up to 8, 2 up to 16, 3 beyond; j is 0 where s is 0, else s less the
+speed base below, at least 1 and at most 4.
 
-Byte 0 of a record: bits 0–5 age, bit 6 moved, bit 7 more. **Age 0** is a full state: moved and more are 0; then 24
-bits slot of the entity id, its generation in exp-Golomb of order 8, its zone of order 4, then every field raw, in
-the order and width of the table below (signed ones in two's complement).
+**Expected** is where dead reckoning has an entity t ticks after a state with position p and velocity v, per axis. A
+kind of entity has an *order*, and for order 2 accelerations a and b and a condition: field & mask = value. Where it
+does not hold, the order is 1. With // for division rounded down, and S the scale below:
 
-**Age a > 0** is a difference to the state that this slot's entity had in the snapshot of tick T − a, which the
-client has acknowledged; so keep the states of the last 63 ticks. Start from that state. Position and velocity are
-fields 0–2 and 3–5. On each axis the expected position is p + ((v · a · S + 32,768) >> 16), with an arithmetic shift
-and S = round(65,536 · velocity step ÷ position step ÷ tick rate).
+- order 0: p and v stay.
+- order 1: p + (v·t·S + 32,768) // 65,536; v stays.
+- order 2: p + (v·t·S + (a·t·t) // 2 + 32,768) // 65,536; v + (b·t + 32,768) // 65,536.
 
-1. moved: three residuals, added to the expected positions; otherwise the position is the expected one.
-2. more: one bit; if it is set, three residuals, added to the velocity. Then one bit for each field from the seventh
-   on; for each that is set, in this order, its residual, added to the field: in exp-Golomb of the field's order, or
-   raw in the field's width where the order is not below the width.
-
-*Three residuals*: 3 bits code order, then three folded numbers in exp-Golomb of that order. All sums are modulo the
-width of the field, signed fields from −2^(w−1) to 2^(w−1) − 1. A field's value is integer × step."""
+The *carried* position is p + ((v + w)·t·S + 65,536) // 131,072 with w the new velocity; p where the order is 0.
+Nothing exceeds 2^53. All sums are modulo the width of the field, signed ones from −2^(n−1) to 2^(n−1) − 1. A field's
+value is integer × step."""
 
 EVENTS = """\
 **Events** happened `age` ticks before the snapshot. After age and parts come numbers in LEB128 (7 bits a byte, low
@@ -230,13 +262,13 @@ first. Kinds of the arena:
 """
 
 OWNER = """\
-The client's own player, raw and to the last bit, once it plays (before that `owner_bytes` is 0).
+The client's own player, raw and to the last bit, once it plays (before that there is no owner section).
 The fields marked predicted are what the motion of a player consists of: a client that computes it the same way
 (double precision, only + − × ÷ and √; [determinism](determinism.md), `sim/motion.py`) compares its own state after
 the input of tick T with the owner section of the snapshot of tick T, bit by bit. Where they differ it takes over
 the server's and plays its inputs since then again. A client that does not predict shows the position as it comes.
 
-`owner_bytes` is 0, too, where the client needs no section: its command of tick T came in time, T was made with its
+There is none, too, where the client needs none: its command of tick T came in time, T was made with its
 input, the claim in it is right, and the client has acknowledged a snapshot since the last change of a field that is
 not predicted (of an f64, since its whole part changed). So a snapshot of tick T without section, where a claim was
 sent for T, says: right. A client that has replaced its state of T since it sent the claim, by a correction, cannot
@@ -343,13 +375,25 @@ def _messages(game: GameSpec, direction: Direction) -> str:
     return _rows(("number", "name", "fields", "delivery", ""), ((*row(form)[:4], row(form)[5]) for form in forms))
 
 
-def _fields(game: GameSpec) -> str:
-    table = field_table(game, tick_hz=TICK_HZ)
-    rows = (
-        (number, f"`{field.name}`", field.bits, "yes" if field.signed else "no", f"{field.step:g}", int(order))
-        for number, (field, order) in enumerate(zip(table.fields, table.table[:, 2], strict=True))
-    )
-    return _rows(("field", "name", "width", "signed", "step", "order"), rows)
+def _fields(table: FieldTable) -> str:
+    """The fields, how kinds are reckoned, and the lengths of all codes."""
+    told, rows = table.describe(), []
+    for number, field in enumerate(table.fields):
+        signed, angle = ("yes" if flag else "no" for flag in (field.signed, number in table.angles))
+        rows.append((number, f"`{field.name}`", field.bits, signed, f"{field.step:g}", field.level, angle))
+    reckoned = [
+        (kind, row[0], *(" ".join(map(str, row[i : i + 3])) for i in (1, 4)), *row[7:])
+        for kind, row in enumerate(table.codec[2].tolist())
+    ]
+    codes = ["".join(map(str, row)) for row in build_lengths(table.parts)]
+    lines = "\n".join("    " + " ".join(codes[i : i + 6]) for i in range(0, len(codes), 6))
+    return "\n\n".join([
+        _rows(("field", "name", "width", "signed", "step", "level", "angle"), rows),
+        f"Speed base: {told['speed_base']}. The orders of the kinds (a later kind is as the last):",
+        _rows(("kind", "order", "a x y z", "b x y z", "field", "mask", "value"), reckoned),
+        f"The lengths of the words of codes 0 to {len(codes) - 1}, of symbols 0 to 15 each; 0: there is none:",
+        lines,
+    ])  # fmt: skip
 
 
 def _owner() -> str:
@@ -446,7 +490,7 @@ def protocol_page(note: str) -> str:
     table = field_table(game, tick_hz=TICK_HZ)
     up, down = (_messages(game, direction) for direction in (Direction.TO_SERVER, Direction.TO_CLIENT))
     public = [netcode[name] for name in ("connect token", "address IPv4", "address IPv6", "private token")]
-    snapshot = ("SNAPSHOT header", "leave list", "bitmap", "record", "event list", "event")
+    snapshot = ("SNAPSHOT header", "owner", "leave list", "zone", "event list", "event", "records")
     scale = f"At {TICK_HZ} Hz, S = {table.velocity_scale:,}. Kinds of entities: {kinds}."
     chapters: tuple[tuple[str, list[str]], ...] = (
         ("The protocol", [note, INTRODUCTION]),
@@ -458,7 +502,8 @@ def protocol_page(note: str) -> str:
         ("Application payloads", [PAYLOADS]),
         ("COMMAND", [COMMANDS, _layouts("COMMAND", "input")]),
         ("SNAPSHOT", [SNAPSHOTS, _layouts(*snapshot)]),
-        ("Fields of the arena", [scale, _fields(game)]),
+        ("Records", [RECORDS]),
+        ("Fields of the arena", [scale, _fields(table)]),
         ("Events", [EVENTS, f"{events}."]),
         ("The owner section", [OWNER, _owner()]),
         ("Zone-wide state", zone_chapter(game)),

@@ -6,6 +6,7 @@ from it. Whoever owns a client gives it datagrams and the time, and sends what i
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,21 @@ class Document:
 
     def __init__(self, path: Path) -> None:
         self.text = path.read_text(encoding="utf-8")
-        self.fields = [
-            (name, int(width), signed == "yes", float(step), int(order))
-            for name, width, signed, step, order in re.findall(
-                r"^\| \d+ \| `([a-z_.]+)` \| (\d+) \| (yes|no) \| (\S+) \| (\d+) \|$", self.text, re.M
-            )
-        ]
+        rows = re.findall(
+            r"^\| \d+ \| `([a-z_.]+)` \| (\d+) \| (yes|no) \| (\S+) \| ([012]) \| (yes|no) \|$", self.text, re.M
+        )
+        self.fields = [(name, int(width), signed == "yes", int(level)) for name, width, signed, _, level, _ in rows]
+        self.angles = [number for number, row in enumerate(rows) if row[5] == "yes"]
+        self.others = [number for number in range(6, len(rows)) if number not in self.angles]
         self.scale = int(re.findall(r"S = ([\d,]+)", self.text)[-1].replace(",", ""))
+        self.speed_base = int(re.findall(r"Speed base: (\d+)", self.text)[0])
+        kinds = re.findall(
+            r"^\| \d+ \| ([012]) \| (\S+ \S+ \S+) \| (\S+ \S+ \S+) \| (\d+) \| (\d+) \| (\d+) \|$", self.text, re.M
+        )
+        # Order; b by axis; field, mask and value of the condition. No a: a record's position needs order 1 and v.
+        self.kinds = [(int(row[0]), list(map(int, row[2].split())), tuple(map(int, row[3:]))) for row in kinds]
+        lengths = re.findall(r"\b[0-8]{16}\b", self.chapter("Fields of the arena"))
+        self.codes = [self.words(list(map(int, row))) for row in lengths]
         owner = self.chapter("The owner section")
         self.owner = {
             name: (int(at), kind, int(count or 1))
@@ -42,6 +51,17 @@ class Document:
         up, down = self.chapter("MESSAGE").split("To the client:")
         self.to_server = {name: int(number) for number, name in re.findall(r"^\| (\d+) \| `(\w+)`", up, re.M)}
         self.to_client = {int(number): name for number, name in re.findall(r"^\| (\d+) \| `(\w+)`", down, re.M)}
+
+    @staticmethod
+    def words(lengths: list[int]) -> dict[str, int]:
+        """Symbols by their words."""
+        found: dict[str, int] = {}
+        word = ""
+        for length, symbol in sorted((length, symbol) for symbol, length in enumerate(lengths) if length):
+            word = f"{int(word, 2) + 1:0{len(word)}b}" if word else ""
+            word = word.ljust(length, "0")
+            found[word] = symbol
+        return found
 
     def chapter(self, title: str) -> str:
         """The text under a heading."""
@@ -215,6 +235,24 @@ class Bits:
         self.at += count
         return value
 
+    def symbol(self, code: dict[str, int]) -> int:
+        """The next symbol."""
+        word = ""
+        while word not in code:
+            word += str(self.raw(1))
+            if len(word) > 8:
+                raise ValueError("no such word")
+        return code[word]
+
+    def folded(self, code: dict[str, int], width: int) -> int:
+        """The next number, folded."""
+        size = self.symbol(code)
+        if size == 15:
+            size += self.raw(5)
+        if size > width:
+            raise ValueError("wider than its field")
+        return self.raw(size - 1) | 1 << (size - 1) if size else 0
+
     def golomb(self, order: int) -> int:
         """The next number in exp-Golomb code."""
         zeros = 0
@@ -248,6 +286,7 @@ class Snapshots:
     owner: bytes = b""
     entities: dict[int, int] = field(default_factory=dict)
     values: dict[int, list[int]] = field(default_factory=dict)
+    levels: dict[int, int] = field(default_factory=dict)
     events: list[tuple[int, int]] = field(default_factory=list)
     deltas: int = 0
     sections: int = 0
@@ -255,20 +294,15 @@ class Snapshots:
 
     def receive(self, data: bytes) -> bool:
         """Take a snapshot, whole or not at all."""
-        sequence, tick, input_tick, lead, target, owner_bytes = struct.unpack_from("<xxHIIhBB", data)
+        flags, sequence, tick, input_age, lead, target = struct.unpack_from("<xBHIBhB", data)
         if self.sequence >= 0 and not newer(sequence, self.sequence):
             return False
-        at = 16 + owner_bytes
-        leaves = data[at + 1 : at + 1 + data[at]]
-        at += 1 + data[at]
-        bitmap, at = data[at + 1 : at + 1 + data[at]], at + 1 + data[at]
-        taken: list[tuple[int, int, list[int]]] = []
+        input_tick = self.input_tick if input_age == 255 else tick - input_age
+        sections, at = self._sections(data, flags)
+        owner, leaves = sections[0], sections[1]
         try:
-            for slot in range(8 * len(bitmap)):
-                if bitmap[slot >> 3] >> (slot & 7) & 1:
-                    entity, values, at = self._record(data, at, slot, tick)
-                    taken.append((slot, entity, values))
-            events = self._events(data, at, tick)
+            events, at = self._events(data, at, tick) if flags & 8 else ([], at)
+            taken = self._records(data, at, tick)
         except (KeyError, ValueError):
             return False
         ahead = (sequence - self.sequence) % 65536 if self.sequence >= 0 else 33
@@ -280,14 +314,14 @@ class Snapshots:
             lead,
             target,
         )
-        self.sections += owner_bytes > 0
-        self.owner = data[16 : 16 + owner_bytes] or self.owner
+        self.sections += bool(owner)
+        self.owner = owner or self.owner
         for leave in leaves:
             self._forget(leave & 127)
-        for slot, entity, values in taken:
-            if self.entities.get(slot) != entity:
+        for slot, entity, values, level in taken:
+            if self.entities.get(slot) != entity or self.levels.get(slot) != level:
                 self._forget(slot)
-            self.entities[slot], self.values[slot] = entity, values
+            self.entities[slot], self.values[slot], self.levels[slot] = entity, values, level
             self._history[slot, tick] = values
         self._history = {key: state for key, state in self._history.items() if key[1] >= tick - 63}
         self.events += events
@@ -298,40 +332,112 @@ class Snapshots:
         self.values.pop(slot, None)
         self._history = {key: state for key, state in self._history.items() if key[0] != slot}
 
-    def _record(self, data: bytes, at: int, slot: int, tick: int) -> tuple[int, list[int], int]:
-        head, bits = data[at], Bits(data[at + 1 :])
-        age, fields = head & 63, self.document.fields
-        if age == 0:
-            low, generation, zone = bits.raw(24), bits.golomb(8), bits.golomb(4)
-            values = [wrapped(bits.raw(width), width, signed=signed) for _, width, signed, _, _ in fields]
-            return low | generation << 24 | zone << 52, values, at + 1 + (bits.at + 7) // 8
-        base = self._history[slot, tick - age]
-        self.deltas += 1
-        values = list(base)
-        for axis in range(3):
-            values[axis] = base[axis] + (base[axis + 3] * age * self.document.scale + 32768 >> 16)
-        if head & 64:
-            self._three(bits, values, 0)
-        if head & 128:
-            if bits.raw(1):
-                self._three(bits, values, 3)
-            changed = bits.raw(len(fields) - 6)
-            for number, (_, width, _, _, order) in enumerate(fields[6:]):
-                if changed >> number & 1:
-                    values[6 + number] += unfold(bits.raw(width) if order >= width else bits.golomb(order))
-        for number, (_, width, signed, _, _) in enumerate(fields):
-            values[number] = wrapped(values[number], width, signed=signed)
-        return self.entities[slot], values, at + 1 + (bits.at + 7) // 8
+    @staticmethod
+    def _sections(data: bytes, flags: int) -> tuple[list[bytes], int]:
+        """Owner section, leave list and zone section; the byte behind them."""
+        found, at = [], 12
+        for flag, size in ((1, 1), (2, 1), (4, 2)):
+            length = int.from_bytes(data[at : at + size], "little") if flags & flag else 0
+            at += size if flags & flag else 0
+            found.append(data[at : at + length])
+            at += length
+        return found, at
+
+    def _records(self, data: bytes, at: int, tick: int) -> list[tuple[int, int, list[int], int]]:
+        """(slot, entity, values, level) of each record."""
+        size, found = data[at], []
+        if not size:
+            return []
+        bitmap, common = data[at + 1 : at + 1 + size], data[at + 1 + size]
+        bits = Bits(data[at + 2 + size :])
+        for slot in range(8 * size):
+            if bitmap[slot >> 3] >> (slot & 7) & 1:
+                age = common if bits.raw(1) else bits.raw(6)
+                if age == 0:
+                    found.append((slot, *self._full(bits)))
+                else:
+                    level, base = self.levels[slot], self._history[slot, tick - age]
+                    self.deltas += 1
+                    found.append((slot, self.entities[slot], self._delta(bits, base, age, level), level))
+        if bits.size - bits.at > 7 or bits.raw(bits.size - bits.at):
+            raise ValueError("something behind the records")
+        return found
+
+    def _told(self, level: int) -> list[int]:
+        return [number for number, field in enumerate(self.document.fields) if field[3] <= level]
+
+    def _full(self, bits: Bits) -> tuple[int, list[int], int]:
+        fields = self.document.fields
+        low, generation, zone, level = bits.raw(24), bits.golomb(8), bits.golomb(4), bits.raw(2)
+        values = [0] * len(fields)
+        if level < 3:
+            values[:3] = [wrapped(bits.raw(width), width, signed=True) for _, width, _, _ in fields[:3]]
+            size = bits.raw(6)
+            values[3:6] = [unfold(bits.raw(size)) for _ in range(3)]
+        told = self._told(level)[6:]
+        for number in [number for number in told if bits.raw(1)]:
+            _, width, signed, _ = fields[number]
+            values[number] = wrapped(bits.raw(width), width, signed=signed)
+        return low | generation << 24 | zone << 52, values, level
+
+    def _order(self, base: list[int]) -> tuple[int, list[int]]:
+        kind = next(i for i, field in enumerate(self.document.fields) if field[0] == "kind")
+        order, b, (number, mask, value) = self.document.kinds[min(base[kind], len(self.document.kinds) - 1)]
+        return (1 if order == 2 and base[number] & mask != value else order), b
+
+    def _delta(self, bits: Bits, base: list[int], age: int, level: int) -> list[int]:
+        codes, fields, values = self.document.codes, self.document.fields, list(base)
+
+        def add(number: int, code: int) -> int:
+            folded = bits.folded(codes[code], fields[number][1])
+            values[number] += unfold(folded)
+            return min(folded.bit_length(), 15)
+
+        if level == 3:
+            shape = bits.symbol(codes[158])
+        else:
+            order, b = self._order(base)
+            fast = int(order == 2)
+            size = max((2 * v if v >= 0 else -2 * v - 1).bit_length() for v in base[3:6])
+            j = min(max(size - self.document.speed_base, 1), 4) if size else 0
+            i = 0 if age <= 4 else 1 if age <= 8 else 2 if age <= 16 else 3
+            shape = bits.symbol(codes[(5 * i + j) * 2 + fast])
+            widths = [0, 0, 0]
+            if fast:
+                values[3:6] = [base[3 + axis] + (b[axis] * age + 32768) // 65536 for axis in range(3)]
+            if shape & 1:
+                widths[0] = add(3, 40 + fast)
+                widths[1] = add(4, 42 + 2 * widths[0] + fast)
+                widths[2] = add(5, 74 + 2 * max(widths[:2]) + fast)
+            for axis in range(3):
+                values[3 + axis] = wrapped(values[3 + axis], fields[3 + axis][1], signed=True)
+                if order:
+                    speed = base[3 + axis] + values[3 + axis]
+                    values[axis] += (speed * age * self.document.scale + 65536) // 131072
+                if shape & 2:
+                    add(axis, (106, 106, 122)[axis] + widths[axis])
+        if shape & 4:
+            width = 0
+            for number, angle in enumerate(self.document.angles):
+                width = add(angle, 139 + width if number else 138)
+        if shape & 8:
+            self._others(bits, values, add, level)
+        return [wrapped(value, fields[n][1], signed=fields[n][2]) for n, value in enumerate(values)]
+
+    def _others(self, bits: Bits, values: list[int], add: Callable[[int, int], int], level: int) -> None:
+        others = [number for number in self.document.others if self.document.fields[number][3] <= level]
+        which = bits.symbol(self.document.codes[157])
+        changed = [others[which]] if which < 15 else [number for number in others if bits.raw(1)]
+        for number in changed:
+            width = self.document.fields[number][1]
+            if width <= 4:
+                values[number] = bits.raw(width)
+            else:
+                add(number, 155 if width <= 10 else 156)
 
     @staticmethod
-    def _three(bits: Bits, values: list[int], first: int) -> None:
-        order = bits.raw(3)
-        for axis in range(first, first + 3):
-            values[axis] += unfold(bits.golomb(order))
-
-    @staticmethod
-    def _events(data: bytes, at: int, tick: int) -> list[tuple[int, int]]:
-        """(tick, kind) of the events; what is behind them must be nothing."""
+    def _events(data: bytes, at: int, tick: int) -> tuple[list[tuple[int, int]], int]:
+        """(tick, kind) of the events; the byte behind them."""
         found, count = [], data[at]
         at += 1
         for _ in range(count):
@@ -348,9 +454,7 @@ class Snapshots:
                         break
                 numbers.append(value)
             found.append((tick - age, numbers[0]))
-        if at != len(data):
-            raise ValueError("bytes behind the events")
-        return found
+        return found, at
 
 
 class DocumentClient:

@@ -92,7 +92,7 @@ def test_a_key_is_read_or_made_and_a_wrong_file_is_named(tmp_path: Path) -> None
 def test_what_differs_is_named_with_its_remedy() -> None:
     game = load_game("arena")
     own = part_digests(protocol_parts(game, tick_hz=60, map_hash="a"))
-    assert list(own) == ["wire format", "game", "map", "rate"]
+    assert list(own) == ["wire format", "game", "map", "rate", "records"]
     assert explain_mismatch(replace(CARD, protocol_digests=own), own) == ""
     other = part_digests(protocol_parts(game, tick_hz=60, map_hash="b"))
     told = explain_mismatch(replace(CARD, protocol_digests=other), own)
