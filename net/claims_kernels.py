@@ -1,5 +1,8 @@
 """Kernels behind `net.claims`: the hash by which a client says what it predicted, and the server's comparison."""
 
+import numpy as np
+
+from net.bytes_kernels import copy_bytes
 from sim.arrays import I32, I64, U8
 from sim.jit import kernel
 
@@ -57,6 +60,20 @@ def _changed(rest: I64, section: U8, told: U8) -> bool:
     return False
 
 
+@kernel(counted=False)
+def _follow(rest: I64, first: int, size: int, section: U8, told: U8) -> bool:
+    """Remember the fields that are not predicted; whether one has changed, of float64 the whole part."""
+    start = np.uint64(first)
+    same = True
+    for byte in range(np.uint64(max(size - first, 0))):
+        same &= section[start + byte] == told[start + byte]
+    if same:  # nearly always, and quickly seen
+        return False
+    changed = _changed(rest, section, told)
+    copy_bytes(told, first, section, first, size - first)
+    return changed
+
+
 @kernel("(i8, i8, i8[:,::1], u1[:,::1], i4[::1], Tuple((i8[::1], i8[::1], i8[:])), i8[:,::1], u1[:,::1], u1[::1])")
 def check_claims(
     tick: int, predicted_bytes: int, rest: I64, sections: U8, lengths: I32, clients: tuple[I64, I64, I64], state: I64,
@@ -83,10 +100,8 @@ def check_claims(
     for client in range(lengths.shape[0]):
         outcome[client] = TOLD
         size = int(lengths[client])
-        if size == 0 or _changed(rest, sections[client], told[client]):
+        if size == 0 or _follow(rest, predicted_bytes, size, sections[client], told[client]):
             state[CHANGED, client] = tick
-        for byte in range(predicted_bytes, size):
-            told[client, byte] = sections[client, byte]
         # Clients without a snapshot in this tick (as `Replication.encode` has it) are not worth a hash.
         skipped = (client + tick) % max(int(interval[client]), 1) != 0
         if skipped or claim[client] < 0 or state[CHANGED, client] > acked[client]:

@@ -90,6 +90,21 @@ CORE_MESSAGES = (
         direction=Direction.TO_SERVER,
         doc="how often the client wants snapshots at most; until it says so, as often as the server sends them",
     ),
+    MessageSpec(
+        "watch",
+        (Field("entity", FieldType.ENTITY, doc="a living player, of the own team while it plays; 0: nobody"),),
+        direction=Direction.TO_SERVER,
+        doc="from the dead and from who only watches: whom to follow",
+    ),
+    MessageSpec(
+        "watching",
+        (
+            Field("entity", FieldType.ENTITY, doc="through whose eyes; with mode 2 the own player, with 4 nobody"),
+            Field("mode", FieldType.INTEGER, 0, 4, doc="0 own, 1 killcam, 2 place of death, 3 follow, 4 fixed camera"),
+        ),
+        direction=Direction.TO_CLIENT,
+        doc="from where the client sees, whenever that changes: it is told of what can be seen from there",
+    ),
 )
 """Of the server itself, before any game's. Why a connection ends is told by the CLOSE section of a packet instead."""
 

@@ -6,13 +6,13 @@ block when it joins, and afterwards what has changed, in sections of its snapsho
 
 A section is a bit stream (net/bits_kernels.py), padded with zeros to whole bytes, at most `SECTION_BYTES_MAX` long:
 
-    count    exp-Golomb(3): entries
-    entry    row: `row_bits` raw; a bit: 1 where the row's occupant has changed
-             changed: a bit, 0: the row is empty, and nothing follows; 1: exp-Golomb(4) generation, exp-Golomb(2) zone
-             of its id (the slot follows from the row), and all words are 0 but those that follow
+    entries  each: a bit, 1; row: `row_bits` raw; a bit: 1 where the row's occupant has changed
+             changed: a bit, 0: the row is empty, and nothing follows; 1: 28 bits generation and 12 bits zone of its
+             id (the slot follows from the row), and all words are 0 but those that follow
              unchanged: the low 4 bits of the generation. Where they are not those of the occupant that the client
              knows, it passes over the words: it missed a section, and will be told of the row anew
              then a mask, a bit per word, and each word of the mask raw in its declared bits, two's complement if signed
+    end      a bit, 0
 
 It stands behind a snapshot whose flags have bit 0 set, followed by a u8 that is its length. Values are absolute: a
 section may come twice, and a later one repairs what a lost one would have said. What is acknowledged is the snapshot
@@ -55,7 +55,6 @@ __all__ = [
     "ROWS_MAX",
     "SECTION_BYTES_MAX",
     "SECTION_OUTCOMES",
-    "SectionedReplicas",
     "ZoneField",
     "ZoneKind",
     "ZoneLayout",

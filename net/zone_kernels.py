@@ -1,17 +1,16 @@
-"""Sections of zone-wide state: decoding, and taking them out of snapshots. Layout: at the top of net/zone.py."""
+"""Sections of zone-wide state: their numbers, and how they are read. The layout stands at the top of net/zone.py."""
 
 from typing import Final
 
 import numpy as np
 
-from net.bits_kernels import BAD_POSITION, get_bits, get_golomb
+from net.bits_kernels import get_bits
 from sim.arrays import I32, I64, U8, U64
 from sim.jit import kernel
 
 __all__ = [
-    "COUNT_ORDER",
+    "FRESH_BITS",
     "GENERATION_BITS",
-    "GENERATION_ORDER",
     "LAYOUT_TYPE",
     "MALFORMED",
     "SLOT_BITS",
@@ -20,14 +19,10 @@ __all__ = [
     "TAKEN",
     "WORDS_MAX",
     "ZONE_BITS",
-    "ZONE_ORDER",
     "ZoneTables",
     "apply_sections",
 ]
 
-COUNT_ORDER: Final = 3
-GENERATION_ORDER: Final = 4
-ZONE_ORDER: Final = 2
 WORDS_MAX: Final = 48  # of a row: a mask of them is read in one piece
 TAKEN: Final = 0
 MALFORMED: Final = 1
@@ -37,6 +32,8 @@ TAG_MASK: Final = (1 << TAG_BITS) - 1
 SLOT_BITS: Final = 24
 GENERATION_BITS: Final = 28
 ZONE_BITS: Final = 12
+GENERATION_MASK: Final = (1 << GENERATION_BITS) - 1
+FRESH_BITS: Final = 1 + GENERATION_BITS + ZONE_BITS  # whether there is an occupant, and its id without the slot
 
 ZoneTables = tuple[I64, I64, int]
 """Width and sign of each word, shape (words, 2), int64; global slot of each row, int64; bits of a row's number."""
@@ -45,63 +42,55 @@ _REPLICA_TYPE = "Tuple((u8[:,::1], i4[:,:,::1]))"
 
 
 @kernel(counted=False)
-def _read_words(data: U8, at: int, end: int, table: I64, write: int, words: I32) -> int:
-    """Read a mask and the words it names, into `words` if `write`; the position behind them."""
-    count = table.shape[0]
-    mask = get_bits(data, at, count, end)
-    at += count
-    for w in range(count):
-        if mask >> w & 1:
-            bits = table[w, 0]
-            value = get_bits(data, at, bits, end)
-            at += bits
-            if table[w, 1] != 0 and value >> (bits - 1) != 0:
-                value -= 1 << bits
-            if write != 0:
-                words[w] = np.int32(value)
-    return at
-
-
-@kernel(counted=False)
 def _read_section(data: U8, start: int, size: int, layout: ZoneTables, write: int, ids: U64, words: I32) -> int:
-    """Read a whole section, into one client's rows if `write`; TAKEN or why it is none."""
+    """Read a whole section, into one client's rows if `write`; TAKEN or why it is none.
+
+    Few reads in loops, as each place that reads bits takes a second to compile.
+    """
     table, slots, row_bits = layout
-    end = start + size
-    count, at = get_golomb(data, start * 8, COUNT_ORDER, end)
-    if at == BAD_POSITION or count > slots.shape[0]:
-        return MALFORMED
-    for _ in range(count):
-        row = get_bits(data, at, row_bits, end)
-        fresh = get_bits(data, at + row_bits, 1, end)
-        at += row_bits + 1
-        if row >= slots.shape[0] or at > end * 8:
-            return MALFORMED
-        if fresh != 0:
-            living = get_bits(data, at, 1, end)
+    count, end = table.shape[0], start + size
+    at, last = start * 8, end * 8
+    while True:
+        head = get_bits(data, at, row_bits + 2, end)
+        if head & 1 == 0:
             at += 1
-            identity = np.uint64(0)
-            if living != 0:
-                generation, at = get_golomb(data, at, GENERATION_ORDER, end)
-                zone, at = get_golomb(data, at, ZONE_ORDER, end)
-                if generation >> GENERATION_BITS != 0 or zone >> ZONE_BITS != 0 or generation == 0:
-                    return MALFORMED
-                high = np.uint64(generation << SLOT_BITS) | np.uint64(zone) << np.uint64(SLOT_BITS + GENERATION_BITS)
-                identity = high | np.uint64(slots[row])
-            if write != 0:
-                ids[row] = identity
-                words[row, :] = 0
-            if living == 0:
-                continue
-            mine = True
-        else:
-            held = ids[row]
-            tag = int(np.int64(held >> np.uint64(SLOT_BITS))) & TAG_MASK
-            mine = held != np.uint64(0) and get_bits(data, at, TAG_BITS, end) == tag
-            at += TAG_BITS
-        at = _read_words(data, at, end, table, int(write != 0 and mine), words[row])
-        if at > end * 8:
+            break
+        row, fresh = (head >> 1) & ((1 << row_bits) - 1), head >> (row_bits + 1)
+        at += row_bits + 2
+        if row >= slots.shape[0] or at > last:
             return MALFORMED
-    return TAKEN if at <= end * 8 and end * 8 - at < 8 else MALFORMED
+        name = get_bits(data, at, FRESH_BITS if fresh else TAG_BITS, end)
+        if fresh:
+            high = name >> 1
+            gone = name & 1 == 0
+            at += 1 if gone else FRESH_BITS
+            if not gone and high & GENERATION_MASK == 0:
+                return MALFORMED
+            if write != 0:
+                ids[row] = np.uint64(0) if gone else np.uint64(slots[row]) | np.uint64(high) << np.uint64(SLOT_BITS)
+                for w in range(count):
+                    words[row, w] = 0
+            if gone:
+                continue
+        else:
+            at += TAG_BITS
+        # Of a row whose occupant is another one here, words are passed over.
+        held = int(np.int64(ids[row] >> np.uint64(SLOT_BITS)))
+        keep = write != 0 and (fresh != 0 or (ids[row] != np.uint64(0) and held & TAG_MASK == name))
+        mask = get_bits(data, at, count, end)
+        at += count
+        for w in range(count):
+            if mask >> w & 1:
+                bits = table[w, 0]
+                value = get_bits(data, at, bits, end)
+                at += bits
+                if table[w, 1] != 0 and value >> (bits - 1) != 0:
+                    value -= 1 << bits
+                if keep:
+                    words[row, w] = np.int32(value)
+        if at > last:
+            return MALFORMED
+    return TAKEN if at <= last and last - at < 8 else MALFORMED
 
 
 @kernel(f"(i4[::1], u1[:,::1], i4[::1], i4[::1], {LAYOUT_TYPE}, {_REPLICA_TYPE}, i4[::1])", counted=False)

@@ -3,7 +3,8 @@
 A message is passed on with its sender's entity in front (`net.messages`), so that nobody speaks for another, and only
 of who plays. A client may send each action `per_second_max` times a second and each message
 `MESSAGES_PER_SECOND_MAX` times, in windows of one second of ticks; what is beyond is refused and counted. What a client
-is able to (`abilities`) it may say once; how often it wants snapshots (`rate`), as often as a message.
+is able to (`abilities`) it may say once; how often it wants snapshots (`rate`) and whom it follows (`watch`), as
+often as a message.
 """
 
 import numpy as np
@@ -32,13 +33,14 @@ class ActionGate:
         self._actions = len(game.actions)
         self._codec = MessageCodec.to_server(game.actions, game.messages)
         self._most = [spec.per_second_max for spec in game.actions] + [MESSAGES_PER_SECOND_MAX] * len(game.messages)
-        self._most.append(MESSAGES_PER_SECOND_MAX)  # of `rate`
+        self._most += [MESSAGES_PER_SECOND_MAX] * 2  # of `rate` and `watch`
         self._tick_hz = tick_hz
         self._used: I32 = np.zeros((clients, len(self._most)), np.int32)
         self._window: I64 = np.full(clients, -1, np.int64)
         self._told: list[tuple[str, tuple[Value, ...]]] = []
         self._able: list[tuple[int, tuple[int, ...]]] = []  # at most one per client
         self._rates: dict[int, int] = {}  # the newest of each client
+        self._watches: dict[int, int] = {}  # likewise
         self._has_said: Bool = np.zeros(clients, np.bool_)
         self.refused = 0
 
@@ -51,6 +53,7 @@ class ActionGate:
         """Make a client new."""
         self._has_said[client] = False
         self._rates.pop(client, None)
+        self._watches.pop(client, None)
         self._able = [entry for entry in self._able if entry[0] != client]
         self._used[client] = 0
         self._window[client] = -1
@@ -85,10 +88,14 @@ class ActionGate:
         """What a client says of itself."""
         if message.name == "abilities":
             self._hear_abilities(client, message)
-        elif message.name == "rate" and not self._is_over(client, len(self._most) - 1, tick):
+        elif message.name == "rate" and not self._is_over(client, len(self._most) - 2, tick):
             value = message.values[0]
             assert isinstance(value, int)
             self._rates[client] = value
+        elif message.name == "watch" and not self._is_over(client, len(self._most) - 1, tick):
+            entity = message.values[0]
+            assert isinstance(entity, int)
+            self._watches[client] = entity
         else:
             self.refused += 1
 
@@ -110,6 +117,11 @@ class ActionGate:
         """Snapshots per second that clients asked for since the last call, the newest of each."""
         rates, self._rates = self._rates, {}
         return rates
+
+    def take_watches(self) -> dict[int, int]:
+        """Entities that clients asked to follow since the last call, the newest of each."""
+        watches, self._watches = self._watches, {}
+        return watches
 
     def take_told(self) -> list[tuple[str, tuple[Value, ...]]]:
         """Messages to be passed on, oldest first."""

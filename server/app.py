@@ -218,6 +218,7 @@ class Server:
             sessions=self.sessions,
             publish=self._publish,
             clock_ns=self.clock.now_ns,
+            killcam_s=config.killcam_s,
         )
         self.frame = Frame(parts)
         self._last_stage_ns: I64 = np.zeros(len(self.frame.stages), np.int64)

@@ -62,6 +62,12 @@ class ServerConfig(BaseModel):
     relevant_max: int = Field(
         default=64, ge=1, le=128, description="entities a client is told of at once, the nearest first"
     )
+    killcam_s: float = Field(
+        default=3.0,
+        ge=0.0,
+        le=30.0,
+        description="seconds that the dead see through their killer's eyes, if they do not live again before; 0: none",
+    )
     snapshot_bytes_max: int = Field(default=1150, ge=768, le=1190, description="bytes of one snapshot")
     token_seconds: int = Field(default=3600, ge=10, le=86_400, description="how long a connect token can be used")
     client_timeout_s: int = Field(default=10, ge=1, le=3600, description="silence after which a client is gone")

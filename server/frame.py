@@ -20,6 +20,7 @@ from server.rates import SnapshotRates
 from server.replication import Replication
 from server.sessions import Sessions
 from server.transport import Transport
+from server.views import Views
 from server.wire import WireView, owner_columns, owner_layout
 from server.zone_feed import ZoneFeed
 from sim.arrays import I32, I64, U8, U16
@@ -45,6 +46,7 @@ class FrameParts:
     sessions: Sessions
     publish: Callable[[int, int], None]
     clock_ns: Callable[[], int]
+    killcam_s: float = 0.0
 
 
 class Frame:
@@ -56,6 +58,7 @@ class Frame:
         commands: What entered the last tick.
         claims: Whose owner section could be left out; its counts.
         rates: How often each client gets snapshots.
+        views: From where each client sees.
         zone: What everyone in the zone knows.
     """
 
@@ -79,6 +82,9 @@ class Frame:
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
         self.zone = ZoneFeed(world, parts.transport, parts.transport.compressor, clients=clients)
+        self.views = Views(
+            world, row=parts.sessions.row, client_of_row=parts.sessions.client_of_row, killcam_s=parts.killcam_s
+        )  # fmt: skip
         self._kinds = {name: world.game.event(name) for name in CORE_EVENTS}
         self._now_ns = self._mark_ns = 0
         self._mark_stage = 0
@@ -176,6 +182,8 @@ class Frame:
             self.zone.hear(client, dictionaries)
         for client, per_second in self._gate.take_rates().items():
             self.rates.ask(client, per_second)
+        for client, entity in self._gate.take_watches().items():
+            self.views.watch(client, entity)
         self.commands.clear()
         parts.inputs.take(parts.world.tick + 1, parts.sessions.row, self.commands)
         parts.sessions.fill(self.commands)
@@ -202,6 +210,7 @@ class Frame:
         parts = self._parts
         sessions, entity = parts.sessions, int(parts.sessions.entity[client])
         parts.replication.join(client, own_id=entity)
+        self.views.reset(client)
         parts.replication.owner[parts.world.players.slot_base + int(sessions.row[client])] = client
         parts.transport.say(client, "welcome", sessions.number[client], resumed, entity, parts.world.tick)
 
@@ -218,10 +227,12 @@ class Frame:
                 world.tick, events.kind[:count], events.actor[:count], events.target[:count],
                 events.position[:count], events.vector[:count], events.value[:count],
             )  # fmt: skip
-        rows = parts.sessions.row
-        playing = rows >= 0
-        replication.view[playing] = self._view.position[world.players.slot_base + rows[playing]]
-        replication.client_team[playing] = replication.team[world.players.slot_base + rows[playing]]
+        for client, entity, mode in self.views.update():
+            parts.transport.say(client, "watching", entity, mode)
+        playing = parts.sessions.row >= 0
+        replication.view[playing] = self.views.eye[playing]
+        rows = world.players.slot_base + parts.sessions.row[playing]
+        replication.client_team[playing] = replication.team[rows]
         replication.refresh(world.tick, self._view.position)
 
     def _encode(self) -> None:

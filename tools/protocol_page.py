@@ -20,6 +20,7 @@ from server.tickets import WIRE_VERSION
 from server.wire import field_table, owner_layout
 from sim.plugin import GameSpec
 from sim.schema import MESSAGE_BYTES, Delivery, Direction, Field, FieldType
+from tools.protocol_zone import compression_chapter, zone_chapter
 
 __all__ = ["example", "protocol_page"]
 
@@ -152,6 +153,7 @@ The content of a PLAIN or SEQUENCED section, or a whole message of the reliable 
 | 1 | COMMAND | SNAPSHOT |
 | 2 | MESSAGE | MESSAGE |
 | 3, 4, 5 | BLOCK OFFER, ANSWER, CANCEL (reliable only) | the same |
+| 6 | – | a packed MESSAGE (reliable only), to those alone who sent `abilities` |
 """
 
 COMMANDS = f"""\
@@ -504,6 +506,8 @@ def protocol_page(note: str) -> str:
         ("Fields of the arena", [scale, _fields(table)]),
         ("Events", [EVENTS, f"{events}."]),
         ("The owner section", [OWNER, _owner()]),
+        ("Zone-wide state", zone_chapter(game)),
+        ("Compressed payloads", compression_chapter()),
         ("MESSAGE", [MESSAGES, "To the server:", up, "To the client:", down]),
         ("The protocol id", [PROTOCOL]),
         ("Limits, and what ends a connection", [LIMITS, f"{closes}."]),

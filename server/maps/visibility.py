@@ -15,7 +15,7 @@ from sim.jit import source_digest
 from sim.visibility import VisibilityError, VisibilityMap, sight_world
 from sim.worldmap import WorldMap
 
-__all__ = ["load_visibility"]
+__all__ = ["find_visibility", "load_visibility"]
 
 
 def _read_visibility(path: Path, world: WorldMap, code: bytes) -> VisibilityMap | None:
@@ -37,6 +37,22 @@ def _bake(world: WorldMap, sight: Geometry, beside: Path | None, *, cache: bool)
     return bake(world, sight, load_navigation(world, geometry, beside=beside, cache=cache))
 
 
+def _find(world: WorldMap, beside: Path | None) -> VisibilityMap | None:
+    """What has been baked, of this map and by this code."""
+    code = source_digest("sim.visibility_build").encode()
+    for path in cache_places(world, beside, "visibility"):
+        known = _read_visibility(path, world, code)
+        if known is not None:
+            return known
+    return None
+
+
+def find_visibility(world: WorldMap, *, beside: Path | None = None) -> tuple[VisibilityMap, Geometry] | None:
+    """As `load_visibility` if the map has been baked, else None, at once."""
+    known = _find(world, beside)
+    return None if known is None else (known, load_geometry(sight_world(world)))
+
+
 def load_visibility(
     world: WorldMap, *, beside: Path | None = None, cache: bool = True
 ) -> tuple[VisibilityMap, Geometry]:
@@ -55,14 +71,11 @@ def load_visibility(
     """
     try:
         sight = load_geometry(sight_world(world), cache=cache)
-        code = source_digest("sim.visibility_build").encode()
-        places = cache_places(world, beside, "visibility") if cache else []
-        for path in places:
-            known = _read_visibility(path, world, code)
-            if known is not None:
-                return known, sight
-        known = _bake(world, sight, beside, cache=cache)
+        found = _find(world, beside) if cache else None
+        known = found or _bake(world, sight, beside, cache=cache)
     except VisibilityError as error:
         raise MapError(world.name, "visibility", error, "mend the map and import it again") from error
-    keep_arrays(known.to_arrays(), code, places)
+    if cache and found is None:
+        code = source_digest("sim.visibility_build").encode()
+        keep_arrays(known.to_arrays(), code, cache_places(world, beside, "visibility"))
     return known, sight

@@ -156,9 +156,9 @@ def test_one_way_messages_go_one_way_only() -> None:
         MessageSpec("wave", (), direction=Direction.TO_SERVER),
     )
     up, down = (message_forms((), specs, way) for way in (Direction.TO_SERVER, Direction.TO_CLIENT))
-    assert [form.name for form in up] == ["abilities", "rate", "wave"]
-    assert [form.name for form in down] == ["welcome", "notice", "score"]
-    assert [form.number for form in up] == [2, 3, GAME_NUMBERS + 1]
+    assert [form.name for form in up] == ["abilities", "rate", "watch", "wave"]
+    assert [form.name for form in down] == ["welcome", "notice", "watching", "score"]
+    assert [form.number for form in up] == [2, 3, 4, GAME_NUMBERS + 1]
 
 
 HOSTILE = (

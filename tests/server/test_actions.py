@@ -91,3 +91,13 @@ def test_rates_are_limited_per_second_and_forgotten_with_the_client(gate: Action
     gate.hear(0, CODEC.encode("rate", 1), 5 + TICK_HZ, sessions)
     gate.reset(0)
     assert gate.take_rates() == {}
+
+
+def test_the_newest_wish_to_watch_is_kept_and_too_many_are_refused(gate: ActionGate, sessions: Sessions) -> None:
+    for entity in range(MESSAGES_PER_SECOND_MAX + 3):
+        gate.hear(0, CODEC.encode("watch", entity), 5, sessions)
+    assert gate.take_watches() == {0: MESSAGES_PER_SECOND_MAX - 1}
+    assert gate.refused == 3
+    gate.hear(0, CODEC.encode("watch", 9), 5 + TICK_HZ, sessions)
+    gate.reset(0)
+    assert gate.take_watches() == {}

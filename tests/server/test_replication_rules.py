@@ -270,10 +270,11 @@ def test_a_zone_section_travels_whole_or_not_at_all() -> None:
     server, group = stage.server, stage.group
     stage.run(2)
     zone = np.arange(1, 251, dtype=np.uint8)
-    server.commit(3, stage.ids)
-    for length, budget, carried in ((250, 1150, True), (250, 768, True), (700, 768, False)):
+    cases = ((250, 1150, True), (250, 768, True), (700, 768, False))
+    for tick, (length, budget, carried) in enumerate(cases, 3):
+        server.commit(tick, stage.ids)
         server.zone_offset[0], server.zone_bytes[0], server.budget[0] = 0, length, budget
-        server.encode(3, np.resize(zone, 700))
+        server.encode(tick, np.resize(zone, 700))
         payload = server.payload[:1, : server.length[0]].copy()
         assert group.receive(np.zeros(1, np.int32), payload, server.length[:1].copy())[0] == 0
         at, size = int(group.zone_offset[0]), int(group.zone_length[0])

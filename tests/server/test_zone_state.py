@@ -10,14 +10,14 @@ from net.dictionaries import PayloadClass
 from net.zone import SECTION_BYTES_MAX, ZoneField, ZoneKind, ZoneLayout, ZoneReplica
 from server.errors import GameError, ServerError
 from server.game import load_game
-from server.zone_state import ZoneState, ZoneView, zone_layout
-from server.zone_state_kernels import CANDIDATES_MAX
+from server.zone_state import CANDIDATES_MAX, ZoneState, ZoneView, zone_layout
 from sim.arrays import I32, U8
 from sim.components import Motion
 from sim.plugin import Registration
 from sim.schema import Audience, Component, Wire, column
 from sim.table import make_id
 from sim.world import World
+from tests.reference.zone import read_section
 from tests.sim.toy import floor_map
 
 FIELDS = (
@@ -76,6 +76,7 @@ class Link:
             if self.newest[client] >= 0 and ((sequence - int(self.newest[client])) & 0xFFFF) - 1 >= 0x7FFF:
                 continue
             assert take(self.replica, client, section) == 0
+            assert not section or read_section(section, self.state.layout) is not None
             self.newest[client] = sequence
             self.taken[client].add(sequence)
             mask = sum(1 << i for i in range(32) if (sequence - 1 - i) & 0xFFFF in self.taken[client])
@@ -222,6 +223,24 @@ def test_rows_that_change_in_every_tick_all_come_through_in_the_end() -> None:
     assert seen.all()
 
 
+def test_a_section_says_no_more_and_no_less_than_what_changed() -> None:
+    link = Link(small_layout(), clients=1)
+    spawn(link.state, 2, 17)
+    link.step()
+    link.join(0)
+    spawn(link.state, 5, 3)
+    link.state.words[:, 5] = (0, 1, -9, 0, 7)
+    link.state.words[0, 2] = -2048
+    link.state.commit(link.tick + 1)
+    arena, offset, length = link.state.sections(link.tick + 1, np.zeros(1, np.int32))
+    section = bytes(arena[offset[0] : offset[0] + length[0]])
+    fresh = make_id(zone=3, generation=3, slot=int(link.state.layout.slots[5]))
+    assert read_section(section, link.state.layout) == {
+        2: (None, 17 & 15, {0: -2048}),
+        5: (fresh, 0, {1: 1, 2: -9, 4: 7}),
+    }
+
+
 def test_a_reused_slot_carries_nothing_over() -> None:
     link = Link(small_layout())
     spawn(link.state, 4, 1)
@@ -305,6 +324,12 @@ def test_hostile_sections_are_counted_and_change_nothing_unless_whole(data: byte
         replica.ids[0, ::2] = np.uint64(make_id(zone=0, generation=1, slot=7))
     before = replica.ids.copy(), replica.words.copy()
     outcome = take(replica, 0, data)
+    read = read_section(data, layout) if data else {}
+    assert (outcome == 0) == (read is not None)
+    for row, (identity, _, words) in (read or {}).items():
+        if identity is not None:
+            assert int(replica.ids[0, row]) == identity
+            assert replica.words[0, row].tolist() == [words.get(word, 0) for word in range(layout.words)]
     if outcome:
         assert np.array_equal(before[0], replica.ids)
         assert np.array_equal(before[1], replica.words)

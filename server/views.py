@@ -1,0 +1,156 @@
+"""From where each client sees: its own eyes, its killer's, those of a team mate, or a camera that stands still.
+
+    OWN      the player lives and sees for itself
+    KILLCAM  after its death, for up to `killcam_s`: through the eyes of who killed it, while that one lives
+    DEAD     then, until the next life: from where it died
+    FOLLOW   the dead, and who only watches (an infinite `respawn_s`), follow whom they ask for with the message `watch`
+    CAMERA   who only watches and follows nobody: from the map's first spawn point
+
+Only one's own team can be followed; who watches without a team follows anyone. A client is told of what can be seen
+from where it sees, and of nothing else: whoever follows a player learns what that player could see. It hears by the
+message `watching` what it looks through, whenever that changes.
+
+All columns are by client and renewed once per tick, by `update`; only deaths, requests and changes are looked at one by
+one.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from sim.arrays import F64, I32, I64, U8, U16, U64
+from sim.components import Look, Motion, Stance, Vitals
+from sim.systems import body_heights
+from sim.weapons_kernels import EYE
+from sim.world import World
+
+__all__ = ["CAMERA", "CHANGES_MAX", "DEAD", "FOLLOW", "KILLCAM", "OWN", "Views"]
+
+OWN, KILLCAM, DEAD, FOLLOW, CAMERA = range(5)
+CHANGES_MAX = 64  # told of in one tick; the others wait for the next ones
+CAMERA_M: Final = 1.2  # above the spawn point
+
+
+class Views:
+    """Where the clients of a zone see from.
+
+    Attributes:
+        eye: Place of the eye [m], shape (clients, 3), float64.
+        yaw: Where it looks, shape (clients,), uint16.
+        body: Row of the body that it sees through, among all entities, −1 for none, int32.
+        watched: Entity that it sees through or, dead, its own; 0 for none, uint64.
+        mode: OWN and the following, uint8.
+        refused: Requests to watch whom one may not, or while alive.
+    """
+
+    def __init__(self, world: World, *, row: I32, client_of_row: I32, killcam_s: float) -> None:
+        """Makes room.
+
+        Args:
+            world: The world.
+            row: Row of each client's player, −1 while it has none, shape (clients,); read at each `update`.
+            client_of_row: Client of each player row, −1 for none.
+            killcam_s: How long the dead see through their killer's eyes [s]; 0: not at all.
+        """
+        clients = len(row)
+        self._world, self._row, self._client_of_row = world, row, client_of_row
+        self._killcam_ticks = round(killcam_s * world.tick_hz)
+        self._kill = world.game.event("kill") if "kill" in world.game.events else -1
+        self._camera: F64 = np.array(world.map.spawns[0].position)
+        self._camera[2] += CAMERA_M
+        self._height: F64 = np.zeros(world.players.capacity)
+        self.eye: F64 = np.tile(self._camera, (clients, 1))
+        self.yaw: U16 = np.zeros(clients, np.uint16)
+        self.body: I32 = np.full(clients, -1, np.int32)
+        self.watched: U64 = np.zeros(clients, np.uint64)
+        self.mode: U8 = np.zeros(clients, np.uint8)
+        self.refused = 0
+        self._target: I32 = np.full(clients, -1, np.int32)  # player row that is asked for
+        self._target_id: U64 = np.zeros(clients, np.uint64)
+        self._until: I64 = np.zeros(clients, np.int64)  # tick at which a killcam ends; 0: it follows
+        self._told_mode: U8 = np.zeros(clients, np.uint8)
+        self._told_watched: U64 = np.zeros(clients, np.uint64)
+
+    def reset(self, client: int) -> None:
+        """Make a client new: it follows nobody, and has been told nothing."""
+        self._target[client] = -1
+        self._told_mode[client] = self._told_watched[client] = 0
+
+    def watch(self, client: int, entity: int) -> bool:
+        """Let a client follow an entity, or none for 0; False, and counted, where it may not.
+
+        Args:
+            client: Who asks; it must be dead or only watch.
+            entity: Id of a living player, off the wire: any value.
+        """
+        players, vitals = self._world.players, self._world.players[Vitals]
+        row = int(self._row[client])
+        target = players.find(entity) if entity else -1
+        allowed = row >= 0 and not vitals.alive[row]
+        if allowed and entity:
+            allowed = target >= 0 and bool(vitals.alive[target]) and bool(self._may_follow(row, target))
+        if not allowed:
+            self.refused += 1
+            return False
+        self._target[client], self._target_id[client], self._until[client] = target, entity, 0
+        return True
+
+    def _may_follow(self, row: I32 | int, target: I32 | int) -> np.bool_:
+        """Whether the players at some rows may follow those at others."""
+        vitals = self._world.players[Vitals]
+        team = vitals.team[row]
+        friends = (team != 0) & (team == vitals.team[target])
+        found: np.bool_ = friends | ((team == 0) & np.isinf(vitals.respawn_s[row]))
+        return found
+
+    def update(self) -> list[tuple[int, int, int]]:
+        """Renew all columns after a step.
+
+        Returns:
+            What has changed, as (client, watched entity, mode) for those to be told, at most `CHANGES_MAX`.
+        """
+        self._follow_killers()
+        world, players = self._world, self._world.players
+        vitals, motion, look = players[Vitals], players[Motion], players[Look]
+        playing = self._row >= 0
+        own, target = np.maximum(self._row, 0), np.maximum(self._target, 0)
+        alive = playing & vitals.alive[own]
+        killcam = self._until > 0
+        follows = playing & ~alive & (self._target >= 0) & vitals.alive[target]
+        follows &= players.ids[target] == self._target_id
+        follows &= np.where(killcam, world.tick < self._until, self._may_follow(own, target))
+        self._target[~follows] = -1
+        watches = np.isinf(vitals.respawn_s[own])
+        source = np.where(follows, target, own)
+        self.mode[:] = np.where(watches, CAMERA, DEAD)
+        self.mode[follows] = np.where(killcam, KILLCAM, FOLLOW)[follows]
+        self.mode[alive | ~playing] = OWN
+        fixed = playing & (self.mode == CAMERA)
+        through = alive | follows
+        self.body[:] = np.where(through, source + players.slot_base, -1)
+        self.watched[:] = np.where(playing & ~fixed, players.ids[source], 0)
+        body_heights(players[Stance].flags, self._height)
+        self.eye[playing] = motion.position[source[playing]]
+        self.eye[playing, 2] += EYE * self._height[source[playing]]
+        self.eye[fixed] = self._camera
+        self.yaw[:] = look.yaw[source]
+        return self._changes(playing)
+
+    def _follow_killers(self) -> None:
+        """Give those who died in this tick the eyes of their killers."""
+        events, players = self._world.events, self._world.players
+        if self._kill < 0 or self._killcam_ticks == 0:
+            return
+        for index in np.flatnonzero(events.kind[: events.count] == self._kill):
+            killer, victim = int(events.actor[index]), int(events.target[index])
+            row, target = players.find(victim), players.find(killer) if killer else -1
+            client = int(self._client_of_row[row]) if row >= 0 else -1
+            if client >= 0 and target >= 0 and target != row:
+                self._target[client], self._target_id[client] = target, killer
+                self._until[client] = self._world.tick + self._killcam_ticks
+
+    def _changes(self, playing: np.typing.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+        changed = playing & ((self.mode != self._told_mode) | (self.watched != self._told_watched))
+        clients = np.flatnonzero(changed)[:CHANGES_MAX]
+        self._told_mode[clients], self._told_watched[clients] = self.mode[clients], self.watched[clients]
+        return [(int(client), int(self.watched[client]), int(self.mode[client])) for client in clients]
