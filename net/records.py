@@ -38,7 +38,7 @@ from net.records_kernels import (
 )
 from sim.arrays import I64
 
-__all__ = ["SINGLE_WIDTHS", "Reckoning", "RecordFields", "build_codec", "build_lengths", "trained_counts"]
+__all__ = ["MODEL_FILE", "SINGLE_WIDTHS", "Reckoning", "RecordFields", "build_codec", "build_lengths", "trained_counts"]
 
 MODEL_FILE = Path(__file__).with_name("record_model.npz")
 TRAINED_POSITION_STEP, TRAINED_VELOCITY_STEP = 1 / 128, 1 / 64  # of the matches that were counted

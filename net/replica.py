@@ -63,6 +63,7 @@ class ReplicaGroup:
         entity_id: Entity in each slot, shape (clients, slots), uint64; 0: none.
         level: Of the newest full state in each slot, uint8: 0 everyone's fields, 1 the team's, 2 the owner's, 3 the
             client's own entity, whose motion comes in the owner section and is 0 here.
+        record_age: Of the newest record in each slot: how many ticks older its baseline was, uint8; 0: a full state.
         state_tick: Tick of each slot's newest state, int32; −1: none.
         fields: That state, quantised, shape (clients, slots, fields), int32.
         event_count: Events received since `reset`, int64. The newest `events` of them are kept, number n at column
@@ -102,7 +103,7 @@ class ReplicaGroup:
         self._scratch: Scratch = (
             np.zeros((SLOTS, len(fields)), dtype=np.int32),
             np.zeros(SLOTS, dtype=np.uint64),
-            np.zeros((SLOTS, 2), dtype=np.int32),
+            np.zeros((SLOTS, 3), dtype=np.int32),
             np.zeros((2, 3)),
             np.zeros(PAYLOAD_BYTES + PADDING, dtype=np.uint8),
         )
@@ -129,6 +130,7 @@ class ReplicaGroup:
         clients, slots, ring, count = self.clients, self.slots, self.ring, len(self.table)
         self.entity_id: U64 = np.zeros((clients, slots), dtype=np.uint64)
         self.state_tick: I32 = np.full((clients, slots), -1, dtype=np.int32)
+        self.record_age: U8 = np.zeros((clients, slots), dtype=np.uint8)
         self.level: U8 = np.zeros((clients, slots), dtype=np.uint8)
         self.fields: I32 = np.zeros((clients, slots, count), dtype=np.int32)
         self._states: States = (
@@ -139,6 +141,7 @@ class ReplicaGroup:
             np.zeros((clients, slots), dtype=np.uint64),
             np.full((clients, ring), -1, dtype=np.int32),
             self.level,
+            self.record_age,
         )
 
     def _allocate_events(self) -> None:

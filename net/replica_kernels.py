@@ -50,13 +50,14 @@ HEADS_TYPE = "Tuple((i4[::1], u4[::1], i8[:,::1], u1[:,::1]))"
 Heads = tuple[I32, U32, I64, U8]
 TICK, INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, EVENT_COUNT = 0, 1, 2, 3, 4, 5
 HEAD_COLUMNS = 6
-# states: entity id, tick, fields, ring of fields, rows that hold a state of this slot's entity, tick of each row, level
-STATES_TYPE = "Tuple((u8[:,::1], i4[:,::1], i4[:,:,::1], i4[:,:,:,::1], u8[:,::1], i4[:,::1], u1[:,::1]))"
-States = tuple[U64, I32, I32, I32, U64, I32, U8]
+# states: entity id, tick, fields, ring of fields, rows that hold a state of this slot's entity, tick of each row,
+# level, age of the newest record
+STATES_TYPE = "Tuple((u8[:,::1], i4[:,::1], i4[:,:,::1], i4[:,:,:,::1], u8[:,::1], i4[:,::1], u1[:,::1], u1[:,::1]))"
+States = tuple[U64, I32, I32, I32, U64, I32, U8, U8]
 # events, a ring: tick, kind, value; actor, target; position, vector
 EVENTS_TYPE = "Tuple((i8[:,:,::1], u8[:,:,::1], f8[:,:,:,::1]))"
 Events = tuple[I64, U64, F64]
-# scratch: fields and id per record; slot, level per record; event position and vector; the records' bits and `PADDING`
+# scratch: fields and id per record; slot, level, age per record; event position and vector; bits of the records
 SCRATCH_TYPE = "Tuple((i4[:,::1], u8[::1], i4[:,::1], f8[:,::1], u1[::1]))"
 Scratch = tuple[I32, U64, I32, F64, U8]
 # results: outcome per snapshot; where its zone section begins, and its bytes
@@ -182,6 +183,7 @@ def _record(
         age = prefix >> 1
         position += AGE_BITS
     position += 1
+    scratch[2][count, 2] = age
     if age == 0:
         position, entity, told = decode_full(bits, position, codec, fields)
         scratch[1][count] = entity
@@ -273,7 +275,8 @@ def _keep_head(data: U8, at: int, head: I64, owner: U8) -> None:
 @kernel(counted=False, merge=True)
 def _keep_states(client: int, row: int, tick: int, count: int, states: States, scratch: Scratch) -> None:
     """Open ring row `row` for this snapshot, and store the decoded records."""
-    identity, newest, fields, level = states[0][client], states[1][client], states[2][client], states[6][client]
+    identity, newest, fields = states[0][client], states[1][client], states[2][client]
+    level, age = states[6][client], states[7][client]
     ring, valid = states[3][client, row], states[4][client]
     bit = np.uint64(1) << np.uint64(row)
     states[5][client, row] = tick
@@ -287,6 +290,7 @@ def _keep_states(client: int, row: int, tick: int, count: int, states: States, s
             valid[slot] = 0
         valid[slot] |= bit
         newest[slot] = tick
+        age[slot] = scratch[2][i, 2]
         record, shown, kept = scratch[0][i], fields[slot], ring[slot]
         for f in range(np.uint64(fields.shape[1])):  # with signed indices this is no copy of words
             shown[f] = record[f]
