@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from server.maps.solids import Solids
+from server.sight import sight_rules
 from sim.geometry import Geometry
-from sim.visibility import VisibilityMap, VisibilityRules
+from sim.visibility import VisibilityMap
 from sim.worldmap import WorldMap
 from tests.sim.sightlines import bake_map, hall, make
 from tools.sight_oracle import SightOracle, Verdict
@@ -31,21 +32,21 @@ def rooms() -> Rooms:
     return world, *bake_map(world)
 
 
-def judged(rooms: Rooms, known: VisibilityMap | None = None, *, strict: bool = True) -> Verdict:
+def judged(rooms: Rooms, known: VisibilityMap | None = None, *, mode: str = "strict") -> Verdict:
     world, baked, sight = rooms
-    oracle = SightOracle(world, known or baked, sight, players=PLAYERS, rules=VisibilityRules(strict=strict))
+    oracle = SightOracle(world, known or baked, sight, players=PLAYERS, rules=sight_rules(mode))
     return oracle.judge(TICKS)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_nothing_visible_is_late_and_little_is_told_that_nobody_could_see(rooms: Rooms, strict: bool) -> None:
-    verdict = judged(rooms, strict=strict)
+@pytest.mark.parametrize("mode", ["on", "strict"])
+def test_nothing_visible_is_late_and_little_is_told_that_nobody_could_see(rooms: Rooms, mode: str) -> None:
+    verdict = judged(rooms, mode=mode)
     assert verdict.pairs > 1000
     assert 0.1 * verdict.pairs < verdict.seen < 0.7 * verdict.pairs
     assert verdict.told < 0.8 * verdict.pairs
     assert verdict.late_now <= 0.002 * verdict.seen
     assert verdict.late <= 0.005 * verdict.seen
-    if strict:
+    if mode == "strict":
         assert verdict.unseeable <= 0.06 * verdict.pairs
 
 

@@ -34,6 +34,8 @@ from net.columns import pack_columns, unpack_columns
 from net.compression import POLICIES, Compressor
 from net.dictionaries import Dictionary, PayloadClass
 from net.messages import MessageCodec
+from net.replica_kernels import HAS_LEAVES
+from net.snapshots import HEADER_BYTES
 from server.zone_state import ZoneState, ZoneView, zone_layout
 from sim.arrays import I32, I64, U64
 from tools.bench.harness import Row, median_us, row
@@ -46,6 +48,7 @@ __all__ = ["run"]
 
 TRAIN_S, TEST_S, WARM_S = 8.0, 8.0, 3.0
 SECTIONS_S = 40.0
+JOIN_EVERY = 15  # ticks between joins that a dictionary is trained on
 SAMPLES = 150  # of each case
 TICK_HZ = 60
 ZONE_PLAYERS, ZONE_TICKS, ZONE_MAP = 1000, 300, "arena:160"
@@ -296,10 +299,9 @@ def _residuals(match: ScriptedMatch, client: int, known: _Moment) -> I32:
 
 
 def _records(snapshot: bytes) -> bytes:
-    """The records of a snapshot without owner section and events (layout: net/snapshots.py)."""
-    leaves = snapshot[16]
-    bitmap = snapshot[17 + leaves]
-    return snapshot[17 + leaves + 1 + bitmap : -1]
+    """The records of a snapshot that has nothing else but leaves (layout: net/snapshots.py)."""
+    leaves = snapshot[HEADER_BYTES] + 1 if snapshot[1] & HAS_LEAVES else 0
+    return snapshot[HEADER_BYTES + leaves :]
 
 
 def _record_moments(players: int, seed: int) -> Iterator[tuple[bytes, list[Any], I32]]:
@@ -351,6 +353,16 @@ def _sections_case(players: int) -> Case:
     return Case(f"{players} players section", PayloadClass.SNAPSHOT, payloads=_sections(players, 2))
 
 
+def _joins(players: int, seed: int) -> list[Payload]:
+    """Joins of everything, four times a second, to train on."""
+    match = ScriptedMatch(players, seed=seed)
+    return [
+        Payload(PayloadClass.JOIN, pack_columns(match.join_rows()))
+        for tick in match.play(round(TRAIN_S * TICK_HZ))
+        if tick % JOIN_EVERY == 0
+    ]
+
+
 def _zones() -> list[Case]:
     """Joins of zones of hundreds and thousands of entities: matches of a thousand players side by side."""
     worlds = []
@@ -377,8 +389,9 @@ def run(_data: Sequence[Path]) -> list[Row]:
     few.dictionary = train([list(ScriptedMatch(16, seed=1).payloads(TRAIN_S))], few.kind)
     snapshots, messages, joins, bulk = _match_cases(64)
     training = list(ScriptedMatch(64, seed=1).payloads(TRAIN_S))
-    for case in (snapshots, messages, joins):
+    for case in (snapshots, messages):
         case.dictionary = train([training], case.kind)
+    joins.dictionary = train([_joins(64, 1)], joins.kind)
     large = _zones()
     for case in large:
         case.dictionary = joins.dictionary

@@ -19,6 +19,7 @@ import numpy as np
 from server.maps import load_geometry, load_map
 from server.maps.visibility import load_visibility
 from server.maps.walkways import load_navigation
+from server.sight import sight_rules
 from sim.arrays import F64, I32, U8, Bool
 from sim.geometry import Geometry
 from sim.navigation import Navigation
@@ -204,9 +205,10 @@ def _judged(known: VisibilityMap, sight: Geometry, navigation: Navigation, name:
 def _staged(world: WorldMap, known: VisibilityMap, sight: Geometry) -> list[Row]:
     """The rows of the server's stage."""
     rows = []
-    for mode, rules in (("", VisibilityRules()), (", strict", VisibilityRules(strict=True))):
-        verdict = SightOracle(world, known, sight, players=STAGED_PLAYERS, rules=rules).judge(STAGED_TICKS)
-        case = f"{STAGED_PLAYERS} players through the stage{mode} {world.name}: "
+    for mode in ("on", "strict"):
+        oracle = SightOracle(world, known, sight, players=STAGED_PLAYERS, rules=sight_rules(mode))
+        verdict = oracle.judge(STAGED_TICKS)
+        case = f"{STAGED_PLAYERS} players through the stage, {mode} {world.name}: "
         seen, pairs = max(verdict.seen, 1), max(verdict.pairs, 1)
         rows += [
             row(case + "seen but not told", 100.0 * verdict.late_now / seen, unit="% of seen"),
