@@ -94,6 +94,7 @@ __all__ = [
     "encode_delta",
     "encode_full",
     "expected",
+    "expected_position",
     "expected_velocity",
     "reckoned_order",
     "shape_code",
@@ -198,18 +199,24 @@ def expected_velocity(baseline: I32, age: int, axis: int, row: int, order: int, 
     return velocity
 
 
+@kernel(counted=False, merge=True)
+def expected_position(baseline: I32, age: int, axis: int, row: int, order: int, codec: Codec) -> int:
+    """Where dead reckoning has the position on `axis`, which may exceed the field; row and order: `reckoned_order`."""
+    moved = 32768
+    if order >= 1:
+        moved += int(np.int64(baseline[3 + axis])) * age * codec[1][SCALE]
+    if order == 2:
+        moved += (codec[2][row, POSITION_GAIN + axis] * age * age) >> 1
+    return int(np.int64(baseline[axis])) + (moved >> 16)
+
+
 @kernel(counted=False)
 def expected(baseline: I32, age: int, axis: int, codec: Codec) -> int:
     """Where dead reckoning has field `axis` (0–2 position, 3–5 velocity) `age` ticks after the baseline, as a field."""
     row, order = reckoned_order(baseline, codec)
     if axis >= 3:
         return wrap(expected_velocity(baseline, age, axis - 3, row, order, codec), codec[0][axis, BITS], 1)
-    moved = 32768
-    if order >= 1:
-        moved += int(np.int64(baseline[3 + axis])) * age * codec[1][SCALE]
-    if order == 2:
-        moved += (codec[2][row, POSITION_GAIN + axis] * age * age) >> 1
-    return wrap(int(np.int64(baseline[axis])) + (moved >> 16), codec[0][axis, BITS], 1)
+    return wrap(expected_position(baseline, age, axis, row, order, codec), codec[0][axis, BITS], 1)
 
 
 @kernel(counted=False, merge=True)

@@ -5,12 +5,14 @@ sound without parties and with its place blurred to a lattice of `BLUR_M`, so th
 there and not where an enemy stands behind the wall; of a public event with its parties and without a place.
 
 When it happens, its number is put into the ring of each client within its range; those of its actor and target have a
-second ring, so that a crowd's noise never costs a client news of itself. What does not fit into a snapshot waits, in
-order. A ring that is full drops what comes (counted as lost), as does waiting longer than 63 ticks.
+second ring, so that a crowd's noise never costs a client news of itself. The fuller the other ring, the nearer must be
+what is put into it: with half of it free, within half the range. What does not fit into a snapshot waits, in order.
+What finds no place, or waits longer than 63 ticks, is counted as lost.
 """
 
 import numpy as np
 
+from net.bytes_kernels import copy_bytes
 from net.snapshots_kernels import encode_event
 from server.slots import (
     ACTIVE,
@@ -52,9 +54,10 @@ SOUND, IMPLIED, PUBLIC = 1, 2, 4  # flags of a kind of event
 SENT, DEFERRED, LOST, UNSEEN = (COUNTS[f"events_{name}"] for name in ("sent", "deferred", "lost", "hidden"))
 WHOLE, VEILED, MOMENT, KIND_FLAGS = 0, 1, 2, 3  # columns of measure: bytes of both versions, tick, flags
 
-# events, a ring: bytes, both versions; measure; actor and target; state: events pushed so far; spare: two vectors
-EVENTS_TYPE = "Tuple((u1[:,:,::1], i4[:,::1], u8[:,::1], i8[::1], f8[:,::1]))"
-Events = tuple[U8, I32, U64, I64, F64]
+# events, a ring: bytes, both versions; measure; actor and target; state: events pushed so far; spare: two vectors;
+# by entity row, the number of the snapshot that told of it last, and at the end the number of the newest one
+EVENTS_TYPE = "Tuple((u1[:,:,::1], i4[:,::1], u8[:,::1], i8[::1], f8[:,::1], i4[::1]))"
+Events = tuple[U8, I32, U64, I64, F64, I32]
 # hearers: client columns, view point, own entity, numbers of events that wait (clients, 2 rings, HEARD_MAX)
 HEARERS_TYPE = "Tuple((i8[:,::1], f8[:,::1], u8[::1], i4[:,:,::1]))"
 Hearers = tuple[I64, F64, U64, I32]
@@ -67,7 +70,7 @@ Feed = tuple[U16, U64, U64, F64, F64, I64]
 def _encode(i: int, k: int, tick: int, feed: Feed, flags: int, scale: tuple[float, float], events: Events) -> None:
     """Write both versions of event `i` of the feed into row `k` of the ring."""
     kind, actor, target, position, vector, value = feed
-    data, measure, party, _, spare = events
+    data, measure, party, _, spare, _ = events
     number, amount = int(np.int64(kind[i])), int(np.int64(value[i]))
     ids = (actor[i], target[i])
     measure[k, WHOLE] = encode_event(number, ids, position[i], vector[i], amount, scale, data[k, 0])
@@ -128,32 +131,43 @@ def push_events(
             dx = position[i, 0] - view[c, 0]
             dy = position[i, 1] - view[c, 1]
             dz = position[i, 2] - view[c, 2]
-            if dx * dx + dy * dy + dz * dz <= most:
+            distance_2 = dx * dx + dy * dy + dz * dz
+            if distance_2 > most:
+                continue
+            free = HEARD_MAX - columns[c, WRITTEN] + columns[c, READ]
+            if distance_2 * (HEARD_MAX * HEARD_MAX) <= most * (free * free):
                 _wait(number, 0, columns[c], waiting[c], counters)
+            else:
+                counters[LOST] += 1
 
 
 @kernel(counted=False)
-def _told_of(entity: np.uint64, top: int, c: int, slots: Slots, known: U64) -> bool:
-    """Whether a client is told of an entity now."""
+def _note_told(top: int, c: int, slots: Slots, told: I32) -> int:
+    """Mark the rows of the entities that client `c` is told of now with a number of this snapshot's own; the number."""
     state, held = slots[1][STATE, c], slots[0][ENTITY, c]
-    row = int(np.int64(entity & np.uint64(ROW_MASK)))
-    if row >= known.shape[0] or known[row] != entity:
-        return False
-    found = 0
+    told[-1] += 1
     for place in range(top):
-        found |= int(held[place] == row and state[place] == LIVE)
-    return found != 0
+        if state[place] == LIVE:
+            told[held[place]] = told[-1]
+    return int(told[-1])
 
 
-@kernel(counted=False)
-def _version(k: int, c: int, top: int, own: np.uint64, slots: Slots, known: U64, events: Events) -> int:
+@kernel(counted=False, merge=True)
+def _told_of(entity: np.uint64, mark: int, told: I32, known: U64) -> bool:
+    """Whether an entity is marked as told of."""
+    row = np.uint64(entity & np.uint64(ROW_MASK))
+    return bool(row < np.uint64(known.shape[0]) and known[row] == entity and told[row] == mark)
+
+
+@kernel(counted=False, merge=True)
+def _version(k: int, mark: int, own: np.uint64, told: I32, known: U64, events: Events) -> int:
     """Which version of an event a client may be told: 0 whole, 1 veiled, 2 none; 3: it finds out by itself."""
     zero = np.uint64(0)
     flags = events[1][k, KIND_FLAGS]
     whole = True
     for side in range(2):
         party = events[2][k, side]
-        if party != zero and party != own and not _told_of(party, top, c, slots, known):
+        if party != zero and party != own and not _told_of(party, mark, told, known):
             whole = False
     if whole:
         return 3 if flags & IMPLIED and events[2][k, 0] != zero and events[2][k, 0] != own else 0
@@ -175,8 +189,9 @@ def gather_events(
 ) -> tuple[int, int]:
     """Write the events that wait for client `c`, own ones first, in at most `room` bytes: how many, the byte after."""
     client, own, waiting = hearers[0][c], hearers[2][c], hearers[3][c]
-    data, measure, _, state, _ = events
-    end, count, top = at + room, 0, int(np.int64(client[TOP]))
+    data, measure, _, state, _, told = events
+    end, count = at + room, 0
+    mark = _note_told(int(np.int64(client[TOP])), c, slots, told)
     for ring in (1, 0):
         written, read = (OWN_HEARD, OWN_READ) if ring == 1 else (WRITTEN, READ)
         while client[read] < client[written]:
@@ -184,14 +199,13 @@ def gather_events(
             k = number % measure.shape[0]
             age = tick - measure[k, MOMENT]
             lost = (state[0] & 0x7FFFFFFF) - number > measure.shape[0] or age > EVENT_AGE_MAX
-            version = 2 if lost else (0 if ring == 1 else _version(k, c, top, own, slots, known, events))
+            version = 2 if lost else (0 if ring == 1 else _version(k, mark, own, told, known, events))
             if version <= 1:
                 length = int(np.int64(measure[k, version]))
                 if at + length > end or count == EVENTS_PER_SNAPSHOT:
                     counters[DEFERRED] += 1
                     break
-                for j in range(length):
-                    out[at + j] = data[k, version, j]
+                copy_bytes(out, at, data[k, version], 0, length)
                 out[at] = age
                 at += length
                 count += 1

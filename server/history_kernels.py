@@ -15,7 +15,7 @@ Fields without a bound are exact: `EXACT` of a level is the last tick at which o
 
 import numpy as np
 
-from net.records_kernels import CODEC_TYPE, Codec, expected
+from net.records_kernels import CODEC_TYPE, Codec, expected_position, reckoned_order
 from server.slots import CHANGED, EXACT, LEVELS, NEVER, SPAWNED, STEADY, WORLD_TYPE, World
 from sim.arrays import I32, I64, U64
 from sim.jit import kernel
@@ -26,7 +26,7 @@ MOTION_FIELDS = 6
 REST_TICKS = 8
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _apart(a: int, b: int, bits: int, wraps: int) -> int:
     """The distance of two values, the short way round if they wrap."""
     away = abs(a - b)
@@ -36,19 +36,23 @@ def _apart(a: int, b: int, bits: int, wraps: int) -> int:
     return away
 
 
-@kernel(counted=False)
-def _inside(now: I32, then: I32, age: int, bounds: I64, codec: Codec) -> bool:
-    """Whether the state `then`, `age` ticks ago, reckoned to now is within the bounds of all fields that have one."""
+@kernel(counted=False, merge=True)
+def _inside(now: I32, then: I32, age: int, bounds: I64, last: int, codec: Codec) -> bool:
+    """Whether the state `then`, `age` ticks ago, reckoned to now is within the bounds of all fields that have one.
+
+    last: Behind the last of these fields.
+    """
+    row, order = reckoned_order(then, codec)
     for axis in range(3):
-        if abs(now[axis] - expected(then, age, axis, codec)) > bounds[axis, 0]:
+        if abs(now[axis] - expected_position(then, age, axis, row, order, codec)) > bounds[axis, 0]:
             return False
-    for f in range(MOTION_FIELDS, now.shape[0]):
+    for f in range(MOTION_FIELDS, last):
         if bounds[f, 0] > 0 and _apart(now[f], then[f], bounds[f, 1], bounds[f, 2]) > bounds[f, 0]:
             return False
     return True
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _compare(tick: int, now: I32, before: I32, bounds: I64, mark: I32) -> None:
     """Note what changed since the tick before."""
     different = 0
@@ -63,17 +67,27 @@ def _compare(tick: int, now: I32, before: I32, bounds: I64, mark: I32) -> None:
 
 
 @kernel(counted=False)
-def _reckon(tick: int, rows: I32, mark: I32, bounds: I64, codec: Codec) -> None:
+def _bounded(bounds: I64) -> int:
+    """Behind the last field that has a bound."""
+    last = MOTION_FIELDS
+    for f in range(MOTION_FIELDS, bounds.shape[0]):
+        if bounds[f, 0] > 0:
+            last = f + 1
+    return last
+
+
+@kernel(counted=False, merge=True)
+def _reckon(tick: int, rows: I32, mark: I32, bounds: I64, last: int, codec: Codec) -> None:
     """Find from which tick on every state, reckoned to now, is within the bounds."""
     ring = rows.shape[0]
-    now = rows[tick % ring]
+    now = rows[tick & (ring - 1)]
     low = max(int(np.int64(mark[STEADY])), tick - ring + 1)
     rest = int(np.int64(mark[CHANGED]))
     if tick - rest >= REST_TICKS:
         mark[STEADY] = max(low, rest)
         return
     then = min(tick, rest) - 1  # since `rest` every state has been this one, and has not moved
-    while then >= low and _inside(now, rows[then % ring], tick - then, bounds, codec):
+    while then >= low and _inside(now, rows[then & (ring - 1)], tick - then, bounds, last, codec):
         then -= 1
     mark[STEADY] = max(low, then + 1)
 
@@ -89,6 +103,7 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
     if not follows:
         state[1] = tick
     state[0] = tick
+    last = _bounded(bounds)
     count = 0
     for i in range(identity.shape[0]):
         same = known[i] == identity[i]
@@ -97,12 +112,12 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
             marks[i, SPAWNED] = NEVER
             continue
         rows = history[i]
-        now = rows[tick % rows.shape[0]]
+        now = rows[tick & (rows.shape[0] - 1)]
         for f in range(now.shape[0]):
             now[f] = staged[i, f]
         if same and follows:
-            _compare(tick, now, rows[(tick - 1) % rows.shape[0]], bounds, marks[i])
-            _reckon(tick, rows, marks[i], bounds, codec)
+            _compare(tick, now, rows[(tick - 1) & (rows.shape[0] - 1)], bounds, marks[i])
+            _reckon(tick, rows, marks[i], bounds, last, codec)
             continue
         for m in range(CHANGED, EXACT + LEVELS):
             marks[i, m] = tick

@@ -266,6 +266,7 @@ class Replication:
             np.zeros((events, 2), dtype=np.uint64),
             np.zeros(1, dtype=np.int64),
             np.zeros((2, 3)),
+            np.zeros(self.entities + 1, dtype=np.int32),
         )
         waiting: I32 = np.zeros((self.clients, 2, HEARD_MAX), dtype=np.int32)
         self._hearers = (self._columns, self.view, self.own_id, waiting)
