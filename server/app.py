@@ -124,7 +124,10 @@ class Server:
         self.world = build_world(config, game, world_map, geometry)
         # Before the kernels are sealed: baking a map takes some that no tick asks.
         beside = source if source.is_file() else None
-        self.sight = open_sight(config.visibility, self.world, clients=config.clients_max, beside=beside)
+        interval = max(1, round(config.tick_hz / config.snapshot_hz))
+        self.sight = open_sight(
+            config.visibility, self.world, clients=config.clients_max, interval_ticks=interval, beside=beside
+        )  # fmt: skip
         self._set_threads(config.threads)
         self.kernels_compiled = prepare(progress)
         seal()
