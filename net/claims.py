@@ -3,9 +3,9 @@
 A COMMAND may carry a claim: 16 bits of a hash over the predicted fields of the owner section as the client has them
 after the input of the command's tick (`net.claims_kernels.claim_of`, docs/protocol.md). When the server has made that
 tick with that input, in time, it compares. Equal: the client needs no correction, and the snapshot goes without the
-section (95 bytes for the arena, of some 350). Different, or no claim (late or lost command, a client that does not
-predict): the section goes whole. A wrong state passes with a chance of 1 in 65,536 for one snapshot, and its next
-claims are wrong as well.
+section (95 bytes for the arena, of some 440; docs/adr/0009-owner-claims.md). Different, or no claim (late or lost
+command, a client that does not predict): the section goes whole. A wrong state passes with a chance of 1 in 65,536 for
+one snapshot, and its next claims are wrong as well.
 
 The fields that are not predicted (health) are sent from their change until a snapshot since is acknowledged. Of float64
 fields only the whole part counts: health above 100 ebbs away by 1/60 at every tick, and with each of these changes told

@@ -108,7 +108,7 @@ class ClassPolicy:
 POLICIES: Mapping[PayloadClass, ClassPolicy] = {
     PayloadClass.SNAPSHOT: ClassPolicy(64, (Codec.LZ4,), (Codec.ZSTD_DICTIONARY,), 1),
     PayloadClass.MESSAGE: ClassPolicy(16, (Codec.LZ4,), (Codec.LZ4_DICTIONARY,), 3),
-    PayloadClass.JOIN: ClassPolicy(64, (Codec.ZSTD,), (Codec.ZSTD_DICTIONARY,), 1),
+    PayloadClass.JOIN: ClassPolicy(64, (Codec.ZSTD,), (Codec.ZSTD, Codec.ZSTD_DICTIONARY), 1),
     PayloadClass.BULK: ClassPolicy(64, (Codec.ZSTD,), (Codec.ZSTD, Codec.ZSTD_DICTIONARY), 6),
 }
 

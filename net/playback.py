@@ -3,7 +3,8 @@
 The others are shown a little in the past, between two snapshots (Bernier 2001, "Latency Compensating Methods"). How
 far: as little as the path allows, measured from when snapshots come (`net.playback_kernels`). It grows within a few
 snapshots and shrinks over tens of seconds; the moment never jumps for it, but time runs up to `STRETCH` faster or
-slower, which nobody sees. Only an error beyond `JUMP_NS`, as after a pause, is made good at once.
+slower, which nobody sees (slower still where nothing but dead reckoning is left to be shown, or where the server itself
+is slow). Only an error beyond `JUMP_NS`, as after a pause, is made good at once.
 
 Where snapshots fail to come nevertheless, what is shown is dead reckoned, first order as in IEEE 1278.1, for at most
 `limit_ticks`: give it to `net.replica.ReplicaGroup.view` with the moment. Then everything stands.

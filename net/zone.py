@@ -14,9 +14,8 @@ A section is a bit stream (net/bits_kernels.py), padded with zeros to whole byte
              then a mask, a bit per word, and each word of the mask raw in its declared bits, two's complement if signed
     end      a bit, 0
 
-It stands behind a snapshot whose flags have bit 0 set, followed by a u8 that is its length. Values are absolute: a
-section may come twice, and a later one repairs what a lost one would have said. What is acknowledged is the snapshot
-(`server.zone_state`).
+It travels as the zone section of a snapshot (net/snapshots.py). Values are absolute: a section may come twice, and a
+later one repairs what a lost one would have said. What is acknowledged is the snapshot (`server.zone_state`).
 
 A join block is compressed (`net.compression`, class JOIN); its content, little endian:
 

@@ -35,6 +35,7 @@ from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
 from server.replication import Replication, ReplicationLimits
 from server.sessions import Sessions
+from server.sight import open_sight
 from server.tickets import (
     CARD_VARIABLE,
     ServerCard,
@@ -89,6 +90,7 @@ class Server:
         edge_address: Of the page, once `start_edge` has been called.
         frame: The tick, stage by stage.
         loop: The schedule.
+        sight: What hides players behind walls, or None.
     """
 
     def __init__(
@@ -120,6 +122,9 @@ class Server:
         source = Path(config.map)
         geometry = load_geometry(world_map, beside=source if source.is_file() else None)
         self.world = build_world(config, game, world_map, geometry)
+        # Before the kernels are sealed: baking a map takes some that no tick asks.
+        beside = source if source.is_file() else None
+        self.sight = open_sight(config.visibility, self.world, clients=config.clients_max, beside=beside)
         self._set_threads(config.threads)
         self.kernels_compiled = prepare(progress)
         seal()
@@ -219,6 +224,7 @@ class Server:
             publish=self._publish,
             clock_ns=self.clock.now_ns,
             killcam_s=config.killcam_s,
+            sight=self.sight,
         )
         self.frame = Frame(parts)
         self._last_stage_ns: I64 = np.zeros(len(self.frame.stages), np.int64)

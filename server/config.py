@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -61,6 +61,11 @@ class ServerConfig(BaseModel):
     clients_max: int = Field(default=1000, ge=1, le=10_000, description="clients at once; more are denied")
     relevant_max: int = Field(
         default=64, ge=1, le=128, description="entities a client is told of at once, the nearest first"
+    )
+    visibility: Literal["auto", "off", "on", "strict"] = Field(
+        default="auto",
+        description="whether clients are told of players behind walls; off: of all in range; on: of nobody whom they "
+        "could not see soon; strict: in doubt of nobody either; auto: on, if the map has been baked",
     )
     killcam_s: float = Field(
         default=3.0,

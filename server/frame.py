@@ -19,6 +19,7 @@ from server.actions import ActionGate
 from server.rates import SnapshotRates
 from server.replication import Replication
 from server.sessions import Sessions
+from server.sight import Sight
 from server.transport import Transport
 from server.views import Views
 from server.wire import WireView, owner_columns, owner_layout
@@ -47,6 +48,7 @@ class FrameParts:
     publish: Callable[[int, int], None]
     clock_ns: Callable[[], int]
     killcam_s: float = 0.0
+    sight: Sight | None = None
 
 
 class Frame:
@@ -211,6 +213,8 @@ class Frame:
         sessions, entity = parts.sessions, int(parts.sessions.entity[client])
         parts.replication.join(client, own_id=entity)
         self.views.reset(client)
+        if parts.sight is not None:
+            parts.sight.forget(client)
         parts.replication.owner[parts.world.players.slot_base + int(sessions.row[client])] = client
         parts.transport.say(client, "welcome", sessions.number[client], resumed, entity, parts.world.tick)
 
@@ -234,6 +238,19 @@ class Frame:
         rows = world.players.slot_base + parts.sessions.row[playing]
         replication.client_team[playing] = replication.team[rows]
         replication.refresh(world.tick, self._view.position)
+        if parts.sight is not None:
+            self._see(parts.sight, world.tick)
+
+    def _see(self, sight: Sight, tick: int) -> None:
+        """Let the clients that are due be told of whom they could see."""
+        parts, replication = self._parts, self._parts.replication
+        clients = np.arange(len(parts.sessions.row), dtype=np.int32)
+        turn = (clients + tick) % np.maximum(replication.interval, 1) == 0
+        sight.run(
+            tick, due=clients[turn & (parts.sessions.row >= 0)], views=self.views,
+            rtt_ns=parts.transport.endpoint.rtt_ns, candidate=replication.candidate, position=self._view.position,
+            told=replication.told, factor=replication.factor,
+        )  # fmt: skip
 
     def _encode(self) -> None:
         """Write the snapshots that are due."""

@@ -16,7 +16,7 @@ Fields without a bound are exact: `EXACT` of a level is the last tick at which o
 import numpy as np
 
 from net.records_kernels import CODEC_TYPE, Codec, expected
-from server.slots import CHANGED, EXACT, LEVELS, MARKS, NEVER, SPAWNED, STEADY, WORLD_TYPE, World
+from server.slots import CHANGED, EXACT, LEVELS, NEVER, SPAWNED, STEADY, WORLD_TYPE, World
 from sim.arrays import I32, I64, U64
 from sim.jit import kernel
 
@@ -104,7 +104,7 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
             _compare(tick, now, rows[(tick - 1) % rows.shape[0]], bounds, marks[i])
             _reckon(tick, rows, marks[i], bounds, codec)
             continue
-        for m in range(CHANGED, MARKS):
+        for m in range(CHANGED, EXACT + LEVELS):
             marks[i, m] = tick
         if not same:
             marks[i, SPAWNED] = tick

@@ -57,14 +57,14 @@ from server.slots import (
     MARKS,
     OWN_ROW,
     OWNER_BYTES,
+    OWNER_MARK,
     OWNER_ONLY,
-    PACKET_COLUMNS,
-    SEQUENCE,
     SLOT_COLUMNS,
     SLOT_COUNT,
     SLOT_FLAGS,
     STATE,
     TARGET_LEAD,
+    TEAM_MARK,
     TOLD,
     ZONE_BYTES,
     ZONE_OFFSET,
@@ -74,7 +74,7 @@ from sim.plugin import EventSpec
 
 __all__ = ["BY_RANGE", "EVERYONE", "HIDDEN", "OWNER_ONLY", "Replication", "ReplicationLimits"]
 
-SENT_RING = 64
+SENT_RING = 64  # one bit each in `OUTSTANDING`
 CELLS_SIDE = 64
 ARENA_MAX = 1 << 22
 EVENT_KINDS_MAX = 1 << 16
@@ -208,7 +208,7 @@ class Replication:
         self._records = (
             self.table.codec,
             np.zeros(self.limits.arena_words, dtype=np.int64),
-            np.full((SHARED_LEVELS * ring * entities, 2), -1, dtype=np.int64),
+            np.full(SHARED_LEVELS * ring * entities * 2, -1, dtype=np.int64),
             np.array([0, ring - ring // 4, share_records], dtype=np.int64),
         )
         rows = [(int(f.bound / f.step), f.bits, int(f.wraps), f.level) for f in self.table.fields]
@@ -248,7 +248,7 @@ class Replication:
         self.factor: U8 = flags[FACTOR, :clients]
         self._slots = (columns_of_slots, flags)
         self._sent = (
-            np.full((clients, PACKET_COLUMNS, SENT_RING), -1, dtype=np.int32),
+            np.zeros((clients, SENT_RING), dtype=np.int32),
             np.zeros((clients, SENT_RING, BITSET_WORDS), dtype=np.int64),
         )
 
@@ -273,7 +273,6 @@ class Replication:
     def _allocate_scratch(self) -> None:
         entities = self.entities
         self._viewers = (self._columns, self.view)
-        self._ties = (self.owner, self.team, self.client_team)
         self._no_zone: U8 = np.zeros(1, dtype=np.uint8)
         self._cells = (
             np.zeros(CELLS_SIDE * CELLS_SIDE + 1, dtype=np.int32),
@@ -288,8 +287,9 @@ class Replication:
             np.zeros(entities, dtype=np.int64),
             np.zeros(SLOT_COUNT, dtype=np.uint8),
         )
-        words: I64 = np.zeros(PAYLOAD_BYTES // 8 + RECORD_WORDS_MAX, dtype=np.int64)
-        self._draft = (np.zeros((DRAFT_COLUMNS, SLOT_COUNT), dtype=np.int64), words, words.view(np.uint8))
+        words: I64 = np.zeros(SLOT_COUNT * (RECORD_WORDS_MAX + 1) + 1, dtype=np.int64)
+        spans: I32 = np.zeros((DRAFT_COLUMNS, SLOT_COUNT), dtype=np.int32)
+        self._draft = (spans, words, words.view(np.uint8), np.zeros(SLOT_COUNT, dtype=np.int64))
 
     def join(self, client: int, *, own_id: int = 0) -> None:
         """Begin to tell `client` of the world, from nothing; its relevance is chosen at the next `refresh`.
@@ -315,7 +315,6 @@ class Replication:
         self.budget[client] = self.limits.budget_bytes
         self.own_id[client] = self.length[client] = self.client_team[client] = 0
         self._slots[1][STATE, client], self.candidate[client] = FREE, -1
-        self._sent[0][client, SEQUENCE] = -1
 
     def quantise_vectors(self, name: str, values: F64) -> int:
         """Quantise a column of vectors into `fields`, saturating.
@@ -441,6 +440,8 @@ class Replication:
             tick: Now.
             zone: What `zone_offset` and `zone_bytes` speak of, uint8; None: nothing.
         """
+        marks = self._world[1]
+        marks[:, OWNER_MARK], marks[:, TEAM_MARK] = self.owner, self.team
         return assemble(
             tick,
             self.limits.event_bytes,
@@ -448,7 +449,7 @@ class Replication:
             (self.owner_section, self._no_zone if zone is None else zone),
             (self._slots, self._sent),
             self._world,
-            (self._records, self._ties),
+            (self._records, self.client_team),
             self._events,
             self._draft,
             (self.payload, self.length),

@@ -16,6 +16,7 @@ import numpy as np
 
 from net.records_kernels import (
     CODEC_TYPE,
+    LOW_63,
     RECORD_BITS_MAX,
     RECORD_WORDS_MAX,
     Codec,
@@ -28,6 +29,7 @@ from server.slots import (
     ACKED_TICK,
     ACTIVE,
     BASELINE,
+    BITSET_WORDS,
     BORN,
     BUDGET,
     CHANGED,
@@ -47,20 +49,21 @@ from server.slots import (
     LIVE,
     NEXT_SEQUENCE,
     NO_BASELINE,
+    OUTSTANDING,
     OWN_HEARD,
     OWN_READ,
     OWN_ROW,
     OWNER_BYTES,
+    OWNER_MARK,
     READ,
     SENT,
     SENT_TYPE,
-    SEQUENCE,
     SLOTS_TYPE,
     SPAWNED,
     STATE,
     STEADY,
     TARGET_LEAD,
-    TICK,
+    TEAM_MARK,
     TOLD,
     TOP,
     WEIGHT,
@@ -107,75 +110,64 @@ BITS_MASK, PLACE_MASK, STAMP_MASK = (1 << 11) - 1, (1 << 33) - 1, (1 << 30) - 1
 
 # records: codec; arena of words; cache by (level, age, entity), an entry and the first word each; state: words used,
 # age at which an unchanged baseline is renewed, whether records are shared
-RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[:,::1], i8[::1]))"
+RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[::1], i8[::1]))"
 Records = tuple[Codec, I64, I64, I64]
-# ties: of each entity the client that owns it and its team, of each client its team
-TIES_TYPE = "Tuple((i4[::1], u1[::1], u1[::1]))"
-Ties = tuple[I32, U8, U8]
-# draft of one packet: columns below; the words of its records, and the same memory as bytes
-DRAFT_TYPE = "Tuple((i8[:,::1], i8[::1], u1[::1]))"
-Draft = tuple[I64, I64, U8]
-PLACE, AGE, BITS, FIRST, OFFSET, ORDER, PRIORITY = 0, 1, 2, 3, 4, 5, 6
-DRAFT_COLUMNS = 7
+# draft of one packet: per record its slot and where it ends in the string, and an order; the words of the string, and
+# the same memory as bytes; scratch
+DRAFT_TYPE = "Tuple((i4[:,::1], i8[::1], u1[::1], i8[::1]))"
+Draft = tuple[I32, I64, U8, I64]
+PLACE, END, ORDER = 0, 1, 2
+DRAFT_COLUMNS = 3
 # out: payloads, lengths
 OUT_TYPE = "Tuple((u1[:,::1], i4[::1]))"
 Out = tuple[U8, I32]
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _promote(c: int, tick: int, slots: Slots, carried: I64) -> None:
     """Take note that the packet of `tick` that carried these slots has arrived."""
-    columns = slots[0]
-    born, baseline, entity, state = columns[BORN, c], columns[BASELINE, c], columns[ENTITY, c], slots[1][STATE, c]
+    columns, state = slots[0], slots[1][STATE, c]
+    born, baseline, entity = columns[BORN, c], columns[BASELINE, c], columns[ENTITY, c]
     for word in range(2):
         updated, left = carried[word], carried[2 + word]
         while updated != 0:
-            place = 64 * word + lowest_bit(updated)
+            place = np.uint64(64 * word + lowest_bit(updated))
             updated &= updated - 1
-            if born[place] <= tick and baseline[place] < tick:
-                baseline[place] = tick
+            if born[place] <= tick:
+                baseline[place] = max(baseline[place], np.int32(tick))
         while left != 0:
-            place = 64 * word + lowest_bit(left)
+            place = np.uint64(64 * word + lowest_bit(left))
             left &= left - 1
             if state[place] >= LEAVING and born[place] <= tick:
                 state[place] = HIDDEN_SLOT if entity[place] >= 0 and state[place] == LEAVING else FREE
                 baseline[place] = NO_BASELINE
 
 
-@kernel(counted=False)
-def _acknowledge_one(sequence: int, c: int, client: I64, slots: Slots, sent: Sent) -> int:
-    """Promote one acknowledged packet: 1, or 0 if it is known already or too old, or −1 if it was never sent."""
-    packet, carried = sent[0][c], sent[1][c]
-    behind = (client[NEXT_SEQUENCE] - 1 - sequence) & 0xFFFF
-    if behind >= 0x8000 or client[LAST_TICK] < 0:
-        return -1
-    row = sequence % packet.shape[1]
-    if behind >= packet.shape[1] or packet[SEQUENCE, row] != sequence:
-        return 0
-    packet[SEQUENCE, row] = -1
-    tick = int(np.int64(packet[TICK, row]))
-    client[ACKED_TICK] = max(client[ACKED_TICK], tick)
-    _promote(c, tick, slots, carried[row])
-    return 1
-
-
 @kernel(f"(i4[::1], i4[::1], u4[::1], i8[:,::1], {SLOTS_TYPE}, {SENT_TYPE}, i8[::1])", counted=False)
 def acknowledge(client: I32, sequence: I32, mask: U32, clients: I64, slots: Slots, sent: Sent, counters: I64) -> int:
     """Take the acknowledgements of many commands; how many packets were acknowledged for the first time."""
+    ticks, carried = sent
+    ring = ticks.shape[1]
     fresh = 0
     for i in range(client.shape[0]):
-        c, older = int(np.int64(client[i])), int(np.int64(sequence[i]))
+        c = int(np.int64(client[i]))
         row = clients[c]
-        bits = 1 | int(np.int64(mask[i])) << 1  # bit 0 is the newest itself
-        while bits != 0:
-            if bits & 1:
-                result = _acknowledge_one(older, c, row, slots, sent)
-                if result < 0:
-                    counters[ACKS_UNKNOWN] += 1
-                    break
-                fresh += result
-            older = (older - 1) & 0xFFFF
-            bits >>= 1
+        newest = row[NEXT_SEQUENCE] - 1
+        behind = (newest - int(np.int64(sequence[i]))) & 0xFFFF
+        if behind >= 0x8000 or row[LAST_TICK] < 0:
+            counters[ACKS_UNKNOWN] += 1
+            continue
+        if behind >= ring:
+            continue
+        named = (1 | int(np.int64(mask[i])) << 1) << behind & row[OUTSTANDING]
+        row[OUTSTANDING] ^= named
+        while named != 0:
+            place = (newest - lowest_bit(named)) & (ring - 1)
+            named &= named - 1
+            tick = int(np.int64(ticks[c, place]))
+            row[ACKED_TICK] = max(row[ACKED_TICK], tick)
+            _promote(c, tick, slots, carried[c, place])
+            fresh += 1
     counters[ACKS] += fresh
     return fresh
 
@@ -195,36 +187,6 @@ def _encode(age: int, level: int, tick: int, entity: int, world: World, records:
 
 
 @kernel(counted=False)
-def _make_record(
-    age: int, level: int, tick: int, entity: int, world: World, records: Records, entry: I64, counters: I64
-) -> int:
-    """Encode a record, and note it in its cache entry; its bits and place as an entry has them, −1: no room."""
-    arena, state = records[1], records[3]
-    offset = state[0]
-    if offset + RECORD_WORDS_MAX > arena.shape[0]:
-        counters[ARENA_FULL] += 1
-        return -1
-    bits = _encode(age, level, tick, entity, world, records)
-    counters[ENCODED] += 1
-    found = (((tick & STAMP_MASK) << ENTRY_OFFSET) | offset) << ENTRY_BITS | bits
-    if level < SHARED_LEVELS and state[2] != 0:
-        entry[0] = found
-        entry[1] = arena[offset]
-    return int(found & PLACE_MASK)
-
-
-@kernel(counted=False, merge=True)
-def _follow(state: int, told: int, row: int, spawned: int, born: int) -> int:
-    """What a slot's state becomes with what happened to its entity and what the client may be told."""
-    if row >= 0 and spawned > born:
-        return FREE if state == HIDDEN_SLOT else DESPAWNED
-    if told == 0:
-        return LEAVING if state == LIVE else state
-    # Whether a client that was to leave has done so cannot be known: it is told in full, which is right in both cases.
-    return LIVE if row >= 0 and (state == HIDDEN_SLOT or state == LEAVING) else state
-
-
-@kernel(counted=False)
 def _enter(tick: int, c: int, place: int, state: int, slots: Slots) -> None:
     """Let a slot come into another state at `tick`."""
     columns, flags = slots
@@ -234,91 +196,150 @@ def _enter(tick: int, c: int, place: int, state: int, slots: Slots) -> None:
     flags[STATE, c, place] = state
 
 
-@kernel(counted=False, merge=True)
-def _level(c: int, row: int, own_row: int, team: int, owner: I32, teams: U8) -> int:
-    """As whom a client is told of an entity."""
-    if own_row == row:
-        return SELF_LEVEL
-    if owner[row] == c:
-        return OWNER_LEVEL
-    if team != 0 and teams[row] == team:
-        return TEAM_LEVEL
-    return PUBLIC_LEVEL
-
-
-@kernel(counted=False, merge=True)
-def _quiet(tick: int, baseline: int, last: int, flight: int, renewal: int, since: int) -> int:
-    """Why nothing needs to be said to who acknowledged `baseline` and was told last at `last`: a counter, or 0.
-
-    since: Tick from which on every state is good enough.
-    """
-    if baseline >= since and tick - baseline < renewal:
-        return AS_RECKONED
-    if last > baseline and last >= since and tick - last <= flight:
-        return UNDER_WAY
-    return 0
-
-
-@kernel(counted=False, merge=True)
-def _draft(
-    tick: int, c: int, client: I64, slots: Slots, world: World, records: Records, ties: Ties, draft: I64, counters: I64
-) -> tuple[int, int, int]:
-    """List the records this client needs now: how many, their bits with ages, and how many slots it is to leave."""
-    known, marks, ring, broken = world[0], world[1], world[2].shape[1], world[3][1]
-    flags, cache, state = slots[1], records[2], records[3]
-    entity, baselines, born, sent = slots[0][ENTITY, c], slots[0][BASELINE, c], slots[0][BORN, c], slots[0][SENT, c]
-    states, levels, told = flags[STATE, c], flags[LEVEL, c], flags[TOLD, c]
-    owner, teams, team = ties[0], ties[1], int(np.int64(ties[2][c]))
-    oldest = max(broken, tick - ring + 1)
-    renewal, stamp = state[1], tick & STAMP_MASK
-    flight = min(tick - client[ACKED_TICK] + IN_FLIGHT_TICKS, renewal) if client[ACKED_TICK] > 0 else 0
-    own_row = client[OWN_ROW]
-    count, total, leaves = 0, 0, 0
-    for place in range(client[TOP]):
-        was = int(np.int64(states[place]))
-        if was == FREE:
-            continue
-        row = int(np.int64(entity[place]))
-        may = 1 if row == own_row else int(np.int64(told[place]))
-        now = _follow(was, may, row, marks[max(row, 0), SPAWNED], born[place])
-        if now != was:
-            _enter(tick, c, place, now, slots)
-        if now != LIVE:
-            leaves += 1 if now >= LEAVING else 0
-            continue
-        level = _level(c, row, own_row, team, owner, teams)
-        if level != levels[place]:
-            levels[place] = level
-            _enter(tick, c, place, LIVE, slots)
-        baseline = baselines[place] if baselines[place] >= oldest else NO_BASELINE
-        last = sent[place]
-        since = marks[row, EXACT + min(level, OWNER_LEVEL)]
-        if level != SELF_LEVEL:
-            since = max(since, marks[row, STEADY])
-        why = _quiet(tick, baseline, last, flight, renewal, since)
-        if why != 0:
-            counters[AT_REST if why == AS_RECKONED and marks[row, CHANGED] <= baseline else why] += 1
-            continue
-        age = tick - baseline if baseline != NO_BASELINE else 0
-        at = (min(level, SHARED_LEVELS - 1) * ring + age) * known.shape[0] + row
-        found = cache[at, 0]
-        if found >> (ENTRY_BITS + ENTRY_OFFSET) != stamp or level >= SHARED_LEVELS or state[2] == 0:
-            found = _make_record(age, level, tick, row, world, records, cache[at], counters)
-            if found < 0:
-                continue
-        found &= PLACE_MASK
-        draft[PLACE, count], draft[AGE, count], draft[BITS, count] = place, age, found & BITS_MASK
-        draft[OFFSET, count] = found >> ENTRY_BITS
-        draft[FIRST, count] = records[1][found >> ENTRY_BITS]
-        total += (found & BITS_MASK) + 1 + AGE_BITS
-        counters[FULL] += 1 if age == 0 else 0
-        count += 1
-    return count, total, leaves
+@kernel(counted=False)
+def _turn(tick: int, c: int, place: int, own_row: int, slots: Slots, marks: I32) -> int:
+    """Bring a slot's state up to date with its entity and with what the client may be told; the state."""
+    columns, flags = slots
+    state, row = int(np.int64(flags[STATE, c, place])), int(np.int64(columns[ENTITY, c, place]))
+    now = state
+    if row >= 0 and marks[row, SPAWNED] > columns[BORN, c, place]:
+        now = FREE if state == HIDDEN_SLOT else DESPAWNED
+    elif flags[TOLD, c, place] == 0 and row != own_row:
+        now = LEAVING if state == LIVE else state
+    elif row >= 0 and (state == HIDDEN_SLOT or state == LEAVING):
+        # Whether a client that was to leave has done so cannot be known: told in full, it is right in both cases.
+        now = LIVE
+    if now != state:
+        _enter(tick, c, place, now, slots)
+    return now
 
 
 @kernel(counted=False)
-def _choose(tick: int, c: int, count: int, room: int, slots: Slots, draft: I64) -> int:
-    """Drop (0 bits) the records that do not fit, the least urgent first; how many stay.
+def _make_record(
+    age: int, level: int, tick: int, entity: int, world: World, records: Records, at: int, counters: I64
+) -> int:
+    """Encode a record, and note it in the cache at `at`; its bits and place as a cache entry has them, −1: no room."""
+    arena, cache, state = records[1], records[2], records[3]
+    offset = state[0]
+    if offset + RECORD_WORDS_MAX > arena.shape[0]:
+        counters[ARENA_FULL] += 1
+        return -1
+    bits = _encode(age, level, tick, entity, world, records)
+    counters[ENCODED] += 1
+    found = (((tick & STAMP_MASK) << ENTRY_OFFSET) | offset) << ENTRY_BITS | bits
+    if level < SHARED_LEVELS and state[2] != 0:
+        cache[at] = found
+        cache[at + 1] = arena[offset]
+    return int(found & PLACE_MASK)
+
+
+@kernel(counted=False, merge=True)
+def _append_long(
+    found: int, prefix: int, width: int, arena: I64, words: I64, to: int, word: int, fill: int
+) -> tuple[int, int, int]:
+    """Append a record that does not fit into one word together with its age; the writer's new state."""
+    to, word, fill = append_bits(words, to, word, fill, prefix, width)
+    source, bits = found >> ENTRY_BITS, found & BITS_MASK
+    while bits > 0:
+        to, word, fill = append_bits(words, to, word, fill, arena[source], min(bits, 64))
+        source += 1
+        bits -= 64
+    return to, word, fill
+
+
+@kernel(counted=False, merge=True)
+def _level(c: int, own_row: int, team: int, row: int, owner: int, its_team: int) -> int:
+    """As whom a client is told of an entity."""
+    if row == own_row:
+        return SELF_LEVEL
+    if owner == c:
+        return OWNER_LEVEL
+    return TEAM_LEVEL if team != 0 and its_team == team else PUBLIC_LEVEL
+
+
+@kernel(counted=False, merge=True)
+def _write_string(
+    tick: int, c: int, client: I64, slots: Slots, world: World, records: Records, team: int, draft: Draft, counters: I64
+) -> tuple[int, int, int]:
+    """Write every record this client needs now as one string of bits, as if there were room for all.
+
+    Indices that come from memory are unsigned: of a signed one each access asks whether it counts from the end.
+
+    Returns:
+        How many records, the bits of the string, and how many slots the client is to leave.
+    """
+    marks, ring, rows = world[1], world[2].shape[1], world[0].shape[0]
+    arena, cache, state = records[1], records[2], records[3]
+    entity, baselines, born, sent = slots[0][ENTITY, c], slots[0][BASELINE, c], slots[0][BORN, c], slots[0][SENT, c]
+    states, levels, told = slots[1][STATE, c], slots[1][LEVEL, c], slots[1][TOLD, c]
+    spans, words = draft[0], draft[1]
+    oldest, renewal, stamp = max(world[3][1], tick - ring + 1), state[1], tick & STAMP_MASK
+    acked, own_row = client[ACKED_TICK], client[OWN_ROW]
+    flight = min(tick - acked + IN_FLIGHT_TICKS, renewal) if acked > 0 else 0
+    common = _common_age(tick, acked)
+    count, leaves, full, reckoned, resting, flying = 0, 0, 0, 0, 0, 0
+    to, word, fill = 0, 0, 0
+    for place in range(client[TOP]):
+        was = states[place]
+        if was == FREE:
+            continue
+        number = int(np.int64(entity[place]))
+        row = np.uint64(max(number, 0))
+        if was != LIVE or told[place] == 0 or marks[row, SPAWNED] > born[place]:
+            now = _turn(tick, c, place, own_row, slots, marks)
+            if now != LIVE:
+                leaves += 1 if now >= LEAVING else 0
+                continue
+        level = _level(c, own_row, team, number, marks[row, OWNER_MARK], marks[row, TEAM_MARK])
+        if level != levels[place]:
+            levels[place] = level
+            _enter(tick, c, place, LIVE, slots)
+        since = marks[row, np.uint64(EXACT + min(level, OWNER_LEVEL))]
+        if level != SELF_LEVEL:
+            since = max(since, marks[row, STEADY])
+        baseline, last = baselines[place], sent[place]
+        if baseline >= since and tick - baseline < renewal:
+            resting += 1 if marks[row, CHANGED] <= baseline else 0
+            reckoned += 1
+            continue
+        if last > baseline and last >= since and tick - last <= flight:
+            flying += 1
+            continue
+        age = tick - baseline if baseline >= oldest else 0
+        entry = 2 * ((min(level, SHARED_LEVELS - 1) * ring + age) * rows + number)
+        at = np.uint64(entry)
+        found = cache[at]
+        if found >> (ENTRY_BITS + ENTRY_OFFSET) != stamp or level >= SHARED_LEVELS or state[2] == 0:
+            found = _make_record(age, level, tick, number, world, records, entry, counters)
+            if found < 0:
+                continue
+        prefix, width = (1, 1) if age == common else (age << 1, 1 + AGE_BITS)
+        if (found & BITS_MASK) + width <= 64:
+            first = cache[at + np.uint64(1)] if level < SHARED_LEVELS and state[2] != 0 else arena[found >> ENTRY_BITS]
+            to, word, fill = append_bits(words, to, word, fill, prefix | first << width, (found & BITS_MASK) + width)
+        else:
+            to, word, fill = _append_long(found & PLACE_MASK, prefix, width, arena, words, to, word, fill)
+        full += 1 if age == 0 else 0
+        spans[PLACE, count] = place
+        spans[END, count] = 64 * to + fill
+        count += 1
+    words[to] = word
+    counters[FULL] += full
+    counters[AT_REST] += resting
+    counters[AS_RECKONED] += reckoned - resting
+    counters[UNDER_WAY] += flying
+    return count, 64 * to + fill, leaves
+
+
+@kernel(counted=False, merge=True)
+def _common_age(tick: int, acked: int) -> int:
+    """The age that most records have: that of the newest snapshot acknowledged; 0 if there is none."""
+    return tick - acked if acked > 0 and tick - acked < 1 << AGE_BITS else 0
+
+
+@kernel(counted=False)
+def _choose(tick: int, c: int, count: int, room: int, slots: Slots, spans: I32, priority: I64) -> int:
+    """Mark (`ORDER` −1) the records that do not fit, the least urgent first; how many stay.
 
     Urgency is weight times view factor times ticks since the slot was sent last. In descending order of it, then
     ascending of slot, each that still fits is taken, so the most urgent is always taken: one that is passed over gains
@@ -326,26 +347,52 @@ def _choose(tick: int, c: int, count: int, room: int, slots: Slots, draft: I64) 
     """
     columns, factor = slots[0], slots[1][FACTOR]
     for i in range(count):  # insertion sort: at most 128, and only where the budget binds
-        place = draft[PLACE, i]
+        place = spans[PLACE, i]
         last = int(np.int64(columns[SENT, c, place]))
         waited = min(tick - last, WAITED_MAX) if last >= 0 else NEW_TICKS
-        priority = int(np.int64(columns[WEIGHT, c, place])) * max(int(np.int64(factor[c, place])), 1) * waited
-        draft[PRIORITY, i] = priority
+        priority[i] = int(np.int64(columns[WEIGHT, c, place])) * max(int(np.int64(factor[c, place])), 1) * waited
         j = i
-        while j > 0 and draft[PRIORITY, draft[ORDER, j - 1]] < priority:
-            draft[ORDER, j] = draft[ORDER, j - 1]
+        while j > 0 and priority[spans[ORDER, j - 1]] < priority[i]:
+            spans[ORDER, j] = spans[ORDER, j - 1]
             j -= 1
-        draft[ORDER, j] = i
+        spans[ORDER, j] = i
     used, chosen = 0, 0
     for k in range(count):
-        i = draft[ORDER, k]
-        size = draft[BITS, i] + 1 + AGE_BITS
+        i = int(np.int64(spans[ORDER, k]))
+        size = spans[END, i] - (spans[END, i - 1] if i > 0 else 0)
+        priority[i] = 0
         if used + size <= room:
             used += size
             chosen += 1
-        else:
-            draft[BITS, i] = 0
+            priority[i] = 1
     return chosen
+
+
+@kernel(counted=False)
+def _compact(count: int, spans: I32, kept: I64, words: I64) -> tuple[int, int]:
+    """Move the records kept to the front of the string, and of the spans: how many, and their bits.
+
+    In place: what is written always lies before what is still to be read.
+    """
+    to, word, fill, start, chosen = 0, 0, 0, 0, 0
+    for i in range(count):
+        end = int(np.int64(spans[END, i]))
+        at = start
+        while kept[i] != 0 and at < end:
+            size, shift = min(64, end - at), at & 63
+            value = words[at >> 6] if shift == 0 else (words[at >> 6] >> 1 & LOW_63) >> (shift - 1)
+            if shift + size > 64:
+                value |= words[(at >> 6) + 1] << (64 - shift)
+            if size < 64:
+                value &= (1 << size) - 1
+            to, word, fill = append_bits(words, to, word, fill, value, size)
+            at += size
+        if kept[i] != 0:
+            spans[PLACE, chosen], spans[END, chosen] = spans[PLACE, i], 64 * to + fill
+            chosen += 1
+        start = end
+    words[to] = word
+    return chosen, 64 * to + fill
 
 
 @kernel(counted=False, merge=True)
@@ -405,57 +452,40 @@ def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64)
 
 
 @kernel(counted=False, merge=True)
-def _put_bitmap(count: int, draft: I64, carried: I64, out: U8, at: int) -> int:
-    """Write which slots have a record, and remember them as carried; the byte after it."""
-    last = -1
+def _put_records(
+    tick: int, common: int, count: int, bits: int, draft: Draft, carried: I64, sent: I32, out: U8, at: int
+) -> int:
+    """Write which slots have a record, the common age and the string; note them as carried. The byte after it."""
+    spans, octets = draft[0], draft[2]
+    low, high = 0, 0
     for i in range(count):
-        if draft[BITS, i] > 0:
-            place = draft[PLACE, i]
-            carried[place >> 6] |= 1 << (place & 63)
-            last = place
-    size = (last + 8) >> 3
+        place = int(np.int64(spans[PLACE, i]))
+        sent[np.uint64(place)] = tick
+        low |= 1 << place if place < 64 else 0
+        high |= 1 << (place - 64) if place >= 64 else 0
+    carried[0], carried[1] = low, high
+    size = (spans[PLACE, count - 1] + 8) >> 3 if count > 0 else 0
     out[at] = size
     for j in range(size):
         out[at + 1 + j] = carried[j >> 3] >> (8 * (j & 7)) & 255
-    return int(at + 1 + size)
-
-
-@kernel(counted=False, merge=True)
-def _put_records(tick: int, common: int, count: int, arena: I64, draft: Draft, sent: I32, out: U8, at: int) -> int:
-    """Write the common age and the chosen records as one string of bits; the byte after it."""
-    table, words, octets = draft
+    at += 1 + size
+    if count == 0:
+        return at
     out[at] = common
-    to, word, fill = 0, 0, 0
-    for i in range(count):
-        bits = table[BITS, i]
-        if bits == 0:
-            continue
-        sent[table[PLACE, i]] = tick
-        prefix, width = (1, 1) if table[AGE, i] == common else (table[AGE, i] << 1, 1 + AGE_BITS)
-        if bits + width <= 64:
-            to, word, fill = append_bits(words, to, word, fill, prefix | table[FIRST, i] << width, bits + width)
-            continue
-        to, word, fill = append_bits(words, to, word, fill, prefix, width)
-        source = table[OFFSET, i]
-        while bits > 0:
-            to, word, fill = append_bits(words, to, word, fill, arena[source], min(bits, 64))
-            source += 1
-            bits -= 64
-    words[to] = word
-    size = 8 * to + ((fill + 7) >> 3)
-    for j in range(size):
+    for j in range((bits + 7) >> 3):
         out[at + 1 + j] = octets[j]
-    return int(at + 1 + size)
+    return int(at + 1 + ((bits + 7) >> 3))
 
 
 @kernel(counted=False, merge=True)
-def _open_row(tick: int, sequence: int, packet: I32, carried: I64) -> int:
+def _open_row(c: int, tick: int, client: I64, sent: Sent) -> int:
     """Make room in the ring of packets sent; the row. Its former packet, if not acknowledged by now, is given up."""
-    row = sequence % packet.shape[1]
-    packet[SEQUENCE, row] = sequence
-    packet[TICK, row] = tick
-    for word in range(4):
-        carried[row, word] = 0
+    ticks, carried = sent
+    row = client[NEXT_SEQUENCE] & (ticks.shape[1] - 1)
+    client[OUTSTANDING] = client[OUTSTANDING] << 1 | 1
+    ticks[c, row] = tick
+    for word in range(BITSET_WORDS):
+        carried[c, row, word] = 0
     return int(row)
 
 
@@ -468,17 +498,21 @@ def _assemble_one(
     owner: tuple[U8, U8],
     interest: tuple[Slots, Sent],
     world: World,
-    records: tuple[Records, Ties],
+    records: tuple[Records, U8],
     events: Events,
     draft: Draft,
     out: U8,
     counters: I64,
 ) -> int:
-    """Write the snapshot of client `c`; its length. owner: section of each client, and the zone's sections."""
+    """Write the snapshot of client `c`; its length.
+
+    owner: section of each client, and the zone's sections. records: with the team of each client.
+    """
     client, (slots, sent) = hearers[0][c], interest
     sequence = int(np.int64(client[NEXT_SEQUENCE]))
-    carried = sent[1][c, _open_row(tick, sequence, sent[0][c], sent[1][c])]
-    count, total, leaves = _draft(tick, c, client, slots, world, records[0], records[1], draft[0], counters)
+    carried = sent[1][c, _open_row(c, tick, client, sent)]
+    team = int(np.int64(records[1][c]))
+    count, bits, leaves = _write_string(tick, c, client, slots, world, records[0], team, draft, counters)
     at = _put_head(tick, client, owner[0][c], out)
     if leaves > 0:
         at = _put_leaves(c, client, slots, carried, out, at)
@@ -492,26 +526,23 @@ def _assemble_one(
             out[1] |= HAS_EVENTS
             out[at] = heard
             at = after
-    chosen, room = count, 8 * (limit - at - RECORDS_HEAD)
-    if total > room:
-        chosen = _choose(tick, c, count, room, slots, draft[0])
-        counters[DEFERRED] += count - chosen
-    at = _put_bitmap(count, draft[0], carried, out, at)
-    if chosen > 0:
-        age = tick - client[ACKED_TICK]
-        common = int(age) if age < 1 << AGE_BITS and client[ACKED_TICK] > 0 else 0
-        before = at
-        at = _put_records(tick, common, count, records[0][1], draft, slots[0][SENT, c], out, at)
-        counters[RECORD_BYTES_SENT] += at - before
+    room = 8 * (limit - at - RECORDS_HEAD)
+    if bits > room:
+        counters[DEFERRED] += count - _choose(tick, c, count, room, slots, draft[0], draft[3])
+        count, bits = _compact(count, draft[0], draft[3], draft[1])
+    before = at
+    common = _common_age(tick, client[ACKED_TICK])
+    at = _put_records(tick, common, count, bits, draft, carried, slots[0][SENT, c], out, at)
+    counters[RECORD_BYTES_SENT] += at - before
     client[NEXT_SEQUENCE] = (sequence + 1) & 0xFFFF
     client[LAST_TICK] = tick
-    counters[RECORDS] += chosen
+    counters[RECORDS] += count
     return at
 
 
 @kernel(
     f"(i8, i8, {HEARERS_TYPE}, Tuple((u1[:,::1], u1[::1])), Tuple(({SLOTS_TYPE}, {SENT_TYPE})), {WORLD_TYPE},"
-    f" Tuple(({RECORDS_TYPE}, {TIES_TYPE})), {EVENTS_TYPE}, {DRAFT_TYPE}, {OUT_TYPE}, i8[::1])",
+    f" Tuple(({RECORDS_TYPE}, u1[::1])), {EVENTS_TYPE}, {DRAFT_TYPE}, {OUT_TYPE}, i8[::1])",
     counted=False,
 )
 def assemble(
@@ -521,7 +552,7 @@ def assemble(
     owner: tuple[U8, U8],
     interest: tuple[Slots, Sent],
     world: World,
-    records: tuple[Records, Ties],
+    records: tuple[Records, U8],
     events: Events,
     draft: Draft,
     out: Out,

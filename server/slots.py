@@ -54,16 +54,16 @@ __all__ = [
     "NEVER",
     "NEXT_SEQUENCE",
     "NO_BASELINE",
+    "OUTSTANDING",
     "OWNER_BYTES",
+    "OWNER_MARK",
     "OWNER_ONLY",
     "OWN_HEARD",
     "OWN_READ",
     "OWN_ROW",
-    "PACKET_COLUMNS",
     "READ",
     "SENT",
     "SENT_TYPE",
-    "SEQUENCE",
     "SLOTS_TYPE",
     "SLOT_COLUMNS",
     "SLOT_COUNT",
@@ -72,7 +72,7 @@ __all__ = [
     "STATE",
     "STEADY",
     "TARGET_LEAD",
-    "TICK",
+    "TEAM_MARK",
     "TOLD",
     "TOP",
     "WEIGHT",
@@ -96,18 +96,17 @@ SLOT_FLAGS = 4
 SLOTS_TYPE = "Tuple((i4[:,:,::1], u1[:,:,::1]))"
 Slots = tuple[I32, U8]
 
-# sent packets, a ring per client: sequence (−1: none outstanding) and tick; bits
-SEQUENCE, TICK = 0, 1
-PACKET_COLUMNS = 2
+# sent packets, a ring of 64 per client: tick; bits
 BITSET_WORDS = 4
-SENT_TYPE = "Tuple((i4[:,:,::1], i8[:,:,::1]))"
+SENT_TYPE = "Tuple((i4[:,::1], i8[:,:,::1]))"
 Sent = tuple[I32, I64]
 
 ACTIVE, AT_ONCE, INTERVAL, BUDGET, NEXT_SEQUENCE, LAST_TICK, ACKED_TICK, TOP = 0, 1, 2, 3, 4, 5, 6, 7
 INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, OWN_ROW = 8, 9, 10, 11, 12
 WRITTEN, READ, OWN_HEARD, OWN_READ = 13, 14, 15, 16  # events heard so far and taken so far, of both rings
 ZONE_OFFSET, ZONE_BYTES = 17, 18
-CLIENT_COLUMNS = 19
+OUTSTANDING = 19  # bit i: the snapshot i before the newest is not acknowledged yet
+CLIENT_COLUMNS = 20
 HEARD_MAX = 64
 
 # world: entity id; marks; history of fields by (entity, tick mod ring); state: tick of the newest, and of the oldest
@@ -115,7 +114,8 @@ HEARD_MAX = 64
 LEVELS = 3
 SPAWNED, CHANGED, STEADY, EXACT = 0, 1, 2, 3  # marks, ticks; EXACT: one for each of the LEVELS
 NEVER = (1 << 31) - 1  # `SPAWNED` of what does not live
-MARKS = EXACT + LEVELS
+OWNER_MARK, TEAM_MARK = EXACT + LEVELS, EXACT + LEVELS + 1  # not ticks: what is read together lies together
+MARKS = TEAM_MARK + 1
 WORLD_TYPE = "Tuple((u8[::1], i4[:,::1], i4[:,:,::1], i8[::1]))"
 World = tuple[U64, I32, I32, I64]
 

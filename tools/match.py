@@ -4,7 +4,7 @@ The match is `tools.script` on a map, told to one client per player by `server.r
 that is relevant with events and owner sections, decoded by a `ReplicaGroup` whose acknowledgements come `LATE_TICKS`
 later. Messages are those that a server sends to its clients: a welcome each, and chat. Nobody chats in a scripted
 match, so lines are drawn word by word, frequent words more often; a dictionary learns these words, and real players
-will use others. A join is the state of every replicated entity, in packed columns: its id, then its fields.
+will use others. A join is what a newcomer is sent of the zone: names and scores (`server.zone_state`).
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from net.columns import pack_columns
 from net.dictionaries import PayloadClass
 from net.messages import MessageCodec
 from net.replica import ReplicaGroup
@@ -22,6 +21,7 @@ from server.game import load_game
 from server.maps import load_geometry
 from server.replication import Replication, ReplicationLimits
 from server.wire import WireView, field_table, owner_columns, owner_layout
+from server.zone_state import ZoneState, ZoneView, zone_layout
 from sim.arrays import F64, I32, U32
 from sim.rng import uniform
 from tools.capture import Payload
@@ -119,16 +119,23 @@ class ScriptedMatch:
             seconds: Of the match.
         """
         every = round(JOIN_EVERY_S * self._tick_hz)
+        zone = ZoneState(zone_layout(self.world.game), clients=1)
+        view = ZoneView(self.world, zone)
         for tick in self.play(max(1, round(seconds * self._tick_hz))):
             for client in self.due.tolist():
                 length = int(self.replication.length[client])
                 yield Payload(PayloadClass.SNAPSHOT, self.replication.payload[client, :length].tobytes())
             yield from (Payload(PayloadClass.MESSAGE, content) for content in self.messages)
             if tick % every == 0:
-                yield Payload(PayloadClass.JOIN, pack_columns(self.join_rows()))
+                view.take()
+                zone.commit(tick)
+                yield Payload(PayloadClass.JOIN, zone.join_block()[0])
 
     def join_rows(self) -> I32:
-        """The state of all replicated entities: the halves of the id, then the fields; shape (n, 2 + fields), int32."""
+        """The state of all replicated entities, as a join of everything would be: shape (n, 2 + fields), int32.
+
+        The halves of each id, then the fields.
+        """
         live = np.flatnonzero(self._view.ids)
         halves = self._view.ids[live].view(np.int32).reshape(-1, 2)
         return np.ascontiguousarray(np.hstack([halves, self.replication.fields[live]]))

@@ -30,10 +30,9 @@ others: 0); for each column p planes of n bytes, the lowest bytes first. A colum
 plane j holds byte j. Without differences a value is base + u. With them, each is that of the row above (the first: the
 base) plus u unfolded. All modulo 2^32, and then two's complement.
 
-**Sections.** What changes after the block's tick stands behind snapshots: where bit 0 of a snapshot's flags is set, its
-last byte is the length n of a section, up to {SECTION_BYTES_MAX} (this server: {SECTION_BYTES}), and the n bytes before
-that are the section; without them the snapshot is as described above. A section of a snapshot that is taken is applied
-whole. It is a bit stream, as records are:
+**Sections.** What changes after the block's tick comes in the zone section of snapshots, up to {SECTION_BYTES_MAX}
+bytes (this server: {SECTION_BYTES}). A section of a snapshot that is taken is applied whole. It is a bit stream, as
+records are:
 
 1. One bit. 0: the section ends, and zeros follow up to a whole byte. 1: an entry follows.
 2. The row's number, in as many bits as the highest row needs. One bit: 1 where the row's occupant has changed.

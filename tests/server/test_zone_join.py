@@ -1,19 +1,19 @@
 """Newcomers over real endpoints and a thin line: soon up to date, and live snapshots do not notice."""
 
 import numpy as np
+import zstandard
 
 from net.block_limits import BlockLimits
 from net.blocks import Blocks, FinishedBlock, Outcome
 from net.compression import Compressor
 from net.congestion import CongestionLimits
-from net.dictionaries import PayloadClass
+from net.dictionaries import Dictionary, PayloadClass
 from net.simulator import NetworkProfile
 from net.snapshots import PAYLOAD_BYTES
 from net.zone import JOIN_TAG, ZoneField, ZoneKind, ZoneLayout, ZoneReplica
 from server.zone_join import ATTEMPTS_MAX, BLOCK_TICKS, BLOCKS_MAX, OFFERS_MAX, ZoneJoins
 from server.zone_state import ZoneState
 from sim.table import make_id
-from tests.net.dictionaries import small_dictionary
 from tests.net.endpoints import MS, SECOND, Pair
 
 TICK = 1_000 * MS // 60
@@ -196,8 +196,15 @@ def test_where_blocks_have_no_room_newcomers_wait() -> None:
     assert joins.statistics()["joins_waiting"] == 0
 
 
+def join_dictionary() -> Dictionary:
+    """Trained on blocks like those of the tests."""
+    blocks = [zone(40, seed=seed).join_block()[0] for seed in range(2, 200)]
+    content = zstandard.train_dictionary(4096, [*blocks], level=1).as_bytes()
+    return Dictionary(PayloadClass.JOIN, content)
+
+
 def test_a_dictionary_is_used_with_those_who_have_it_alone() -> None:
-    dictionary = small_dictionary(PayloadClass.JOIN)
+    dictionary = join_dictionary()
     compressor, sender = Compressor(dictionaries=[dictionary]), Sender()
     state = zone(40, clients=2 + BLOCKS_MAX)
     joins = ZoneJoins(state, sender, compressor)

@@ -6,6 +6,7 @@ is measured on another, of another seed. Cases:
     N players snapshot   whole snapshots as a client is sent them, bit-packed
     N players records    their records alone, bit-packed, against the same updates as byte planes: residuals to the
                          state that was acknowledged, dead reckoned, in folded integers, a column per field
+    N players section    sections of zone-wide state (net/zone.py), bit-packed: scores as they change, and names
     N players message    welcomes and lines of chat, in msgpack as they are sent
     N entities join      the state of all entities: raw is int32 rows, ours packed columns
     N KiB bulk           snapshots one after the other, as a recording holds them
@@ -33,6 +34,9 @@ from net.columns import pack_columns, unpack_columns
 from net.compression import POLICIES, Compressor
 from net.dictionaries import Dictionary, PayloadClass
 from net.messages import MessageCodec
+from net.replica_kernels import HAS_LEAVES
+from net.snapshots import HEADER_BYTES
+from server.zone_state import ZoneState, ZoneView, zone_layout
 from sim.arrays import I32, I64, U64
 from tools.bench.harness import Row, median_us, row
 from tools.capture import Payload
@@ -43,6 +47,8 @@ from tools.match import LATE_TICKS, ScriptedMatch
 __all__ = ["run"]
 
 TRAIN_S, TEST_S, WARM_S = 8.0, 8.0, 3.0
+SECTIONS_S = 40.0
+JOIN_EVERY = 15  # ticks between joins that a dictionary is trained on
 SAMPLES = 150  # of each case
 TICK_HZ = 60
 ZONE_PLAYERS, ZONE_TICKS, ZONE_MAP = 1000, 300, "arena:160"
@@ -165,7 +171,7 @@ def _ours(case: Case) -> Way:
     return Way(
         "ours",
         case.rows,
-        lambda rows: compress(pack_columns(rows)),
+        lambda rows: compress(pack_columns(rows), part_bytes=len(rows)),
         lambda data: unpack(decompress(data) or b""),
     )
 
@@ -293,10 +299,9 @@ def _residuals(match: ScriptedMatch, client: int, known: _Moment) -> I32:
 
 
 def _records(snapshot: bytes) -> bytes:
-    """The records of a snapshot without owner section and events (layout: net/snapshots.py)."""
-    leaves = snapshot[16]
-    bitmap = snapshot[17 + leaves]
-    return snapshot[17 + leaves + 1 + bitmap : -1]
+    """The records of a snapshot that has nothing else but leaves (layout: net/snapshots.py)."""
+    leaves = snapshot[HEADER_BYTES] + 1 if snapshot[1] & HAS_LEAVES else 0
+    return snapshot[HEADER_BYTES + leaves :]
 
 
 def _record_moments(players: int, seed: int) -> Iterator[tuple[bytes, list[Any], I32]]:
@@ -326,6 +331,38 @@ def _records_case(players: int) -> Case:
     return case
 
 
+def _sections(players: int, seed: int) -> list[bytes]:
+    """What a client is told at 30 Hz of a zone's names and scores, but for the join."""
+    match = ScriptedMatch(players, seed=seed)
+    state = ZoneState(zone_layout(match.world.game), clients=1)
+    view, client, found = ZoneView(match.world, state), np.zeros(1, np.int32), []
+    for tick in match.play(round(SECTIONS_S * TICK_HZ)):
+        if tick % 2:
+            continue
+        view.take()
+        state.begin(0, state.tick)
+        state.commit(tick)
+        arena, offset, length = state.sections(tick, client)
+        if length[0]:
+            found.append(arena[offset[0] : offset[0] + length[0]].tobytes())
+    return found
+
+
+def _sections_case(players: int) -> Case:
+    # No dictionary: a match has one such section in two seconds, too few to train on, or to matter.
+    return Case(f"{players} players section", PayloadClass.SNAPSHOT, payloads=_sections(players, 2))
+
+
+def _joins(players: int, seed: int) -> list[Payload]:
+    """Joins of everything, four times a second, to train on."""
+    match = ScriptedMatch(players, seed=seed)
+    return [
+        Payload(PayloadClass.JOIN, pack_columns(match.join_rows()))
+        for tick in match.play(round(TRAIN_S * TICK_HZ))
+        if tick % JOIN_EVERY == 0
+    ]
+
+
 def _zones() -> list[Case]:
     """Joins of zones of hundreds and thousands of entities: matches of a thousand players side by side."""
     worlds = []
@@ -352,10 +389,11 @@ def run(_data: Sequence[Path]) -> list[Row]:
     few.dictionary = train([list(ScriptedMatch(16, seed=1).payloads(TRAIN_S))], few.kind)
     snapshots, messages, joins, bulk = _match_cases(64)
     training = list(ScriptedMatch(64, seed=1).payloads(TRAIN_S))
-    for case in (snapshots, messages, joins):
+    for case in (snapshots, messages):
         case.dictionary = train([training], case.kind)
+    joins.dictionary = train([_joins(64, 1)], joins.kind)
     large = _zones()
     for case in large:
         case.dictionary = joins.dictionary
-    cases = (few, snapshots, _records_case(64), messages, joins, *large, bulk)
+    cases = (few, snapshots, _records_case(64), _sections_case(64), messages, joins, *large, bulk)
     return [entry for case in cases for entry in _measure(case)]

@@ -5,7 +5,8 @@ decided for at every other tick, as for snapshots at half the tick rate: a row i
 bodies are placed and half of the viewers refreshed. The reference asks one ray from each viewer's eye to the chest of
 every other (all 999,000 pairs), with the same kernel as `rays`; a second one asks only the candidates of that tick.
 Accuracy rows count, over candidates drawn from the whole map, what was not told of though a dense set of rays sees
-some part of it 150 ms later, and how many pairs are hidden. `data` may name a map file; without it an OpenArena map is
+some part of it 150 ms later, and how many pairs are hidden. Rows of the stage are of a match of 64 players told
+through `server.sight`, judged by `tools.sight_oracle`. `data` may name a map file; without it OpenArena maps are
 fetched.
 """
 
@@ -18,18 +19,21 @@ import numpy as np
 from server.maps import load_geometry, load_map
 from server.maps.visibility import load_visibility
 from server.maps.walkways import load_navigation
+from server.sight import sight_rules
 from sim.arrays import F64, I32, U8, Bool
 from sim.geometry import Geometry
 from sim.navigation import Navigation
 from sim.navigation_kernels import FLIGHT
 from sim.visibility import Visibility, VisibilityMap, VisibilityRules
 from sim.visibility_kernels import DOUBTED, SIGHT_MASK
+from sim.worldmap import WorldMap
 from tools.bench.harness import Row, row
 from tools.openarena import map_path
+from tools.sight_oracle import SightOracle
 
 __all__ = ["Crowd", "run"]
 
-MAP = "oa_dm2"
+MAP, OTHER_MAP = "oa_dm2", "aggressor"
 VIEWERS, SLOTS = 1000, 64
 TICK_HZ = 60
 INTERVAL = 2
@@ -41,6 +45,7 @@ SPEED = 8.0  # [m/s]
 EYE, CHEST = np.array([0.0, 0.0, 1.2]), np.array([0.0, 0.0, 0.9])  # [m] above the feet
 HORIZON_S = 0.35  # a round trip of 150 ms, and 200 ms
 LATE_TICKS = 9
+STAGED_PLAYERS, STAGED_TICKS = 64, 400
 JUDGED_VIEWERS, JUDGED_TICKS, JUDGED_EVERY = 200, 200, 5
 HEIGHTS, SIDES = (0.03, 0.35, 0.7, 1.05, 1.37), (-0.36, 0.0, 0.36)  # [m] of a body, where it is looked at
 
@@ -197,9 +202,31 @@ def _judged(known: VisibilityMap, sight: Geometry, navigation: Navigation, name:
     return rows
 
 
+def _staged(world: WorldMap, known: VisibilityMap, sight: Geometry) -> list[Row]:
+    """The rows of the server's stage."""
+    rows = []
+    for mode in ("on", "strict"):
+        oracle = SightOracle(world, known, sight, players=STAGED_PLAYERS, rules=sight_rules(mode))
+        verdict = oracle.judge(STAGED_TICKS)
+        case = f"{STAGED_PLAYERS} players through the stage, {mode} {world.name}: "
+        seen, pairs = max(verdict.seen, 1), max(verdict.pairs, 1)
+        rows += [
+            row(case + "seen but not told", 100.0 * verdict.late_now / seen, unit="% of seen"),
+            row(case + "seen but told late", 100.0 * verdict.late / seen, unit="% of seen"),
+            row(case + "told but unseeable", 100.0 * verdict.unseeable / pairs, unit="% of pairs",
+                reference="everything told", reference_value=100.0 * (1.0 - verdict.seen / pairs)),
+        ]  # fmt: skip
+    return rows
+
+
 def run(data: Sequence[Path]) -> list[Row]:
     """Time per tick, and how often it is wrong."""
     world = load_map(data[0] if data else map_path(MAP))
     known, sight = load_visibility(world)
     navigation = load_navigation(world, load_geometry(world))
-    return [*_timed(known, sight, navigation, world.name), *_judged(known, sight, navigation, world.name)]
+    rows = [*_timed(known, sight, navigation, world.name), *_judged(known, sight, navigation, world.name)]
+    rows += _staged(world, known, sight)
+    if not data:
+        other = load_map(map_path(OTHER_MAP))
+        rows += _staged(other, *load_visibility(other))
+    return rows
