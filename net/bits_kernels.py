@@ -139,13 +139,13 @@ def get_varint(data: U8, at: int, end: int) -> tuple[int, int]:
 
     The position is `BAD_POSITION` where the value is cut short or longer than nine bytes.
     """
-    if at < end and data[at] < 128:  # most are
-        return int(np.int64(data[at])), at + 1
+    if at < end and data[np.uint64(at)] < 128:  # most are; an unsigned index need not be tested for its sign
+        return int(np.int64(data[np.uint64(at)])), at + 1
     value = 0
     for i in range(9):
         if at >= end:
             return 0, BAD_POSITION
-        byte = int(np.int64(data[at]))
+        byte = int(np.int64(data[np.uint64(at)]))
         at += 1
         value |= (byte & 127) << (7 * i)
         if byte < 128:

@@ -229,7 +229,7 @@ def shape_code(baseline: I32, age: int, order: int, codec: Codec) -> int:
     return SHAPE + (aged * 5 + speed) * 2 + (order >> 1)
 
 
-@kernel(counted=False, merge=True)
+@kernel(counted=False)
 def _put_number(folded: int, code: int, words: I32, out: I64, at: int, word: int, fill: int) -> Writer:
     """Append the symbol of a number's width, and its bits below the highest."""
     width = bit_width(folded)
@@ -324,6 +324,20 @@ def _put_others(
     return at, word, fill
 
 
+@kernel(counted=False, merge=True)
+def _changes(current: I32, baseline: I32, level: int, numbers: I64) -> tuple[int, int]:
+    """A bit for each of the level's other fields that changed, and whether an angle did."""
+    mask, turned = 0, 0
+    for f in range(np.uint64(MOTION_FIELDS), np.uint64(numbers[COUNT + level])):
+        mask |= int(current[f] != baseline[f]) << int(np.int64(f) - MOTION_FIELDS)
+    for k in range(SECOND_ANGLE, FIRST_ANGLE - 1, -1):  # the angles' bits are taken out, the higher one first
+        place = int(np.int64(numbers[k])) - MOTION_FIELDS
+        if place >= 0:
+            turned |= mask >> place & 1
+            mask = (mask & ((1 << place) - 1)) | mask >> (place + 1) << place
+    return mask, turned
+
+
 @kernel(counted=False)
 def encode_delta(current: I32, baseline: I32, age: int, level: int, codec: Codec, out: I64, at: int) -> int:
     """Write the body of `current` against `baseline`, `age` ticks older, from out[at] on; how many bits.
@@ -337,16 +351,8 @@ def encode_delta(current: I32, baseline: I32, age: int, level: int, codec: Codec
         row, order = reckoned_order(baseline, codec)
         code = shape_code(baseline, age, order, codec)
         shape = _motion(current, baseline, age, row, order, codec, residual)
-    first, second = numbers[FIRST_ANGLE], numbers[SECOND_ANGLE]
-    if first >= 0 and (current[first] != baseline[first] or (second >= 0 and current[second] != baseline[second])):
-        shape |= 4
-    mask, count = 0, int(np.int64(numbers[OTHER_COUNT + level]))
-    for i in range(count):
-        f = numbers[OTHERS + i]
-        if current[f] != baseline[f]:
-            mask |= 1 << i
-    if mask != 0:
-        shape |= 8
+    mask, turned = _changes(current, baseline, level, numbers)
+    shape |= 4 * turned + 8 * int(mask != 0)
     entry = int(np.int64(codec[3][code, shape]))
     at, word, fill = append_bits(out, at, word, fill, entry & 0xFFFF, entry >> 16)
     if shape & 3:
@@ -354,6 +360,7 @@ def encode_delta(current: I32, baseline: I32, age: int, level: int, codec: Codec
     if shape & 4:
         at, word, fill = _put_angles(current, baseline, codec, out, at, word, fill)
     if shape & 8:
+        count = int(np.int64(numbers[OTHER_COUNT + level]))
         at, word, fill = _put_others(current, baseline, mask, count, codec, out, at, word, fill)
     out[at] = word
     return (at - begin) * 64 + fill

@@ -56,7 +56,7 @@ def test_fields_that_change_alone_are_counted_by_class_and_together_apart() -> N
 def test_no_context_is_left_without_a_code() -> None:
     model = smoothed(count_symbols(TABLE, crowd(50, 3)))
     assert model.shape == trained_counts().shape == (CODES, SYMBOLS)
-    assert (model[: ANGLE_A].sum(1) > 0).all()
+    assert (model[:ANGLE_A].sum(1) > 0).all()
     assert (trained_counts().sum(1) > 0).all()
 
 
