@@ -26,7 +26,7 @@ from net.endpoint import Endpoint
 from net.errors import NetError
 from net.messages import Message, MessageCodec
 from net.owner import OwnerLayout
-from net.packing import unpack_message
+from net.packing import SnapshotUnpacker, unpack_message
 from net.simulator import Link, NetworkProfile
 from net.udp import SocketGroup
 from net.zone import JOIN_TAG, SectionedReplicas, ZonedReplicas, ZoneReplica
@@ -107,6 +107,7 @@ class Party:
         else:
             known = replicas
         self.sockets = SocketGroup(count)
+        self._unpacker = SnapshotUnpacker(self._compressor, batch=batch)
         self.connections = ClientGroup(count, protocol_id=protocol_id, batch=batch)
         self.blocks = Blocks(count)
         self.endpoint = Endpoint(count, batch=batch, blocks=self.blocks)
@@ -168,8 +169,11 @@ class Party:
             self.connections.receive(self._datagrams, now_ns)
             self._follow(now_ns)
             self.endpoint.receive(self.connections.payloads, now_ns)
+            unpacked = self._unpacker.take(self.endpoint.payloads)
             self.clients.receive(self.endpoint.payloads, now_ns)
             self._hear()
+            if unpacked:
+                self.clients.receive(self._unpacker.payloads, now_ns)
             if count < self._datagrams.capacity:
                 break
         if self.zone is not None:

@@ -153,7 +153,7 @@ The content of a PLAIN or SEQUENCED section, or a whole message of the reliable 
 | 1 | COMMAND | SNAPSHOT |
 | 2 | MESSAGE | MESSAGE |
 | 3, 4, 5 | BLOCK OFFER, ANSWER, CANCEL (reliable only) | the same |
-| 6 | – | a packed MESSAGE (reliable only), to those alone who sent `abilities` |
+| 6, 7 | – | a packed MESSAGE (reliable only), a packed SNAPSHOT; to those alone who sent `abilities` |
 """
 
 COMMANDS = f"""\

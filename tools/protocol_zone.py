@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from net.dictionaries import shipped_dictionaries
-from net.packing import PAYLOAD_PACKED
+from net.packing import PAYLOAD_PACKED, PAYLOAD_PACKED_SNAPSHOT
 from net.zone import JOIN_TAG, SECTION_BYTES_MAX
 from server.zone_state import SECTION_BYTES, zone_layout
 from sim.plugin import GameSpec
@@ -46,9 +46,10 @@ records are:
 Values are absolute, so it does no harm to be told twice. There is nothing to acknowledge but the snapshot."""
 
 PACKED = f"""\
-A client that sends `abilities` is also sent packed messages: a reliable payload of type {PAYLOAD_PACKED} is u8
-{PAYLOAD_PACKED}, then a compressed payload, which unpacks to one MESSAGE payload with its type byte. The join block is
-a compressed payload, too. A compressed payload is a codec byte and what that codec needs, little endian:
+A client that sends `abilities` is also sent packed payloads: type {PAYLOAD_PACKED} (reliable) or
+{PAYLOAD_PACKED_SNAPSHOT}, then a compressed payload, which unpacks to one MESSAGE or one SNAPSHOT with its type byte.
+Any message or snapshot may come packed or plain. The join block is a compressed payload, too. A compressed payload is a
+codec byte and what that codec needs, little endian:
 
 | codec | name | what follows |
 |---|---|---|

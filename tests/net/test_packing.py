@@ -2,13 +2,26 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from net.compression import Compressor
+from net.datagrams import Payloads
 from net.dictionaries import PayloadClass, shipped_dictionaries
-from net.packing import MODES, PAYLOAD_PACKED, REST, TRIES, Mode, Packer, unpack_message
+from net.packing import (
+    MODES,
+    PAYLOAD_PACKED,
+    PAYLOAD_PACKED_SNAPSHOT,
+    REST,
+    TRIES,
+    Mode,
+    Packer,
+    SnapshotUnpacker,
+    unpack_message,
+)
+from net.snapshots import PAYLOAD_BYTES
 from sim.schema import MESSAGE_BYTES, Delivery
 from tests.net.dictionaries import messages, small_dictionary
 
@@ -40,7 +53,7 @@ def test_what_does_not_become_shorter_travels_as_it_is() -> None:
     packer = Packer(Compressor())
     assert packer.pack(noise(100), MESSAGE) is None
     assert packer.pack(b"\x02abc", MESSAGE) is None
-    assert packer.packed == 0
+    assert not any(packer.packed.values())
 
 
 def test_a_class_that_saves_nothing_rests_and_is_tried_again_now_and_then() -> None:
@@ -73,8 +86,56 @@ def test_a_class_is_never_or_always_tried_where_its_mode_says_so() -> None:
     assert always.rested == 0
 
 
-def test_snapshots_are_not_packed() -> None:
-    assert Packer(Compressor()).pack(bytes(500), PayloadClass.SNAPSHOT) is None
+def batch_of(payloads: list[bytes], room: int = 8) -> Payloads:
+    batch = Payloads(room)
+    batch.buffer = np.frombuffer(bytearray().join(payloads), np.uint8)
+    at = 0
+    for row, payload in enumerate(payloads):
+        batch.client[row], batch.offset[row], batch.length[row], batch.received_ns[row] = (
+            row,
+            at,
+            len(payload),
+            10 + row,
+        )
+        at += len(payload)
+    batch.count = len(payloads)
+    return batch
+
+
+def test_packed_snapshots_are_taken_out_of_a_batch_and_unpacked() -> None:
+    packer = Packer(Compressor())
+    snapshot = b"\x01" + b"shot and hit, " * 30
+    packed = packer.pack(snapshot, PayloadClass.SNAPSHOT)
+    assert packed is not None
+    assert packed[0] == PAYLOAD_PACKED_SNAPSHOT
+    unpacker = SnapshotUnpacker(packer.compressor, batch=8)
+    batch = batch_of([b"\x01plain", packed, b"\x02text", packed[:-3], packed])
+    assert unpacker.take(batch) == 2
+    assert [batch.payload(row) for row in range(batch.count)] == [b"\x01plain", b"\x02text"]
+    assert batch.client[:2].tolist() == [0, 2]
+    made = unpacker.payloads
+    assert [made.payload(row) for row in range(made.count)] == [snapshot, snapshot]
+    assert made.client[:2].tolist() == [1, 4]
+    assert made.received_ns[:2].tolist() == [11, 14]
+    assert packer.compressor.counts()["refused_malformed"] == 1
+    assert unpacker.take(batch_of([b"\x01plain"])) == 0
+
+
+@given(contents=st.lists(st.binary(max_size=60), max_size=8))
+def test_hostile_packed_snapshots_never_raise(contents: list[bytes]) -> None:
+    unpacker = SnapshotUnpacker(Compressor(dictionaries=shipped_dictionaries()), batch=8)
+    batch = batch_of([bytes([PAYLOAD_PACKED_SNAPSHOT]) + content for content in contents])
+    made = unpacker.take(batch)
+    assert made <= len(contents)
+    assert batch.count == 0
+    assert (unpacker.payloads.length[:made] <= PAYLOAD_BYTES).all()
+
+
+def test_a_snapshot_that_would_be_too_large_is_refused() -> None:
+    compressor = Compressor()
+    bomb = bytes([PAYLOAD_PACKED_SNAPSHOT]) + compressor.compress(bytes(PAYLOAD_BYTES + 1), PayloadClass.BULK)
+    assert SnapshotUnpacker(compressor, batch=8).take(batch_of([bomb])) == 0
+    assert compressor.counts()["refused_too_large"] == 1
 
 
 @given(data=st.binary(max_size=60))
@@ -99,8 +160,8 @@ def test_what_is_not_packed_is_left_alone(payload: bytes) -> None:
 def test_the_shipped_dictionaries_are_small_and_do_what_they_say() -> None:
     shipped = shipped_dictionaries()
     assert sum(len(dictionary.content) for dictionary in shipped) <= 64 << 10
-    assert [dictionary.kind for dictionary in shipped] == [MESSAGE]
-    assert shipped[0].tested_bytes > 1.2 * shipped[0].tested_compressed
+    assert MESSAGE in {dictionary.kind for dictionary in shipped}
+    assert all(dictionary.tested_bytes > 1.2 * dictionary.tested_compressed for dictionary in shipped)
     packer = Packer(Compressor(dictionaries=shipped))
     line = b"\x02\x93\x11\xcf\x00\x00\x00\x01\x00\x00\x00\x07" + b"\xb5armour is up, they come"
     packed = packer.pack(line, MESSAGE, agreed=packer.compressor.ids)
