@@ -125,7 +125,7 @@ def fire_system() -> System:
             )  # fmt: skip
             judged = min(fired, PELLETS_MAX)
             combat.pellets_dropped += fired - judged
-            queue_hits(combat.hits, combat.rays, judged, players.ids, combat.damage, step.events.arrays, shot)
+            queue_hits(table, combat.hits, combat.rays, judged, players.ids, combat.damage, step.events.arrays, shot)
             let_fly()
 
         return run

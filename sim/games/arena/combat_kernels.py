@@ -23,7 +23,7 @@ from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.hitbox_kernels import PART_HEAD, PART_LEGS
 from sim.jit import kernel
 from sim.motion_kernels import ON_GROUND
-from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS
+from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS, W_PELLETS
 
 __all__ = [
     "DAMAGE_TYPE",
@@ -82,17 +82,24 @@ def _push(
     counters[0] = index + 1
 
 
-@kernel(f"(i4[:,::1], f8[:,::1], i8, u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8)")
+@kernel(f"(f8[:,::1], i4[:,::1], f8[:,::1], i8, u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8)")
 def queue_hits(
-    hits: I32, rays: F64, count: int, ids: U64, damage: DamageArrays, events: EventArrays, shot_event: int
+    table: F64, hits: I32, rays: F64, count: int, ids: U64, damage: DamageArrays, events: EventArrays, shot_event: int
 ) -> None:
-    """Queue the damage of hitscan pellets and tell of every pellet: position = muzzle, vector = end, value = weapon."""
+    """Queue the damage of hitscan pellets, and tell of every shot: position = muzzle, vector = end, value = weapon.
+
+    Of a shot of many pellets the first one's end is told: who hears of a shotgun needs one event, not eleven.
+    """
+    left = 0
     for index in range(count):
         shooter, victim = hits[index, 0], hits[index, 1]
         start = (rays[index, 0], rays[index, 1], rays[index, 2])
         end = (rays[index, 3], rays[index, 4], rays[index, 5])
         target = ids[victim] if victim >= 0 else np.uint64(0)
-        emit(events, shot_event, ids[shooter], target, start, end, int(hits[index, 3]))
+        if left == 0 or hits[index - 1, 0] != shooter:
+            left = int(table[hits[index, 3], W_PELLETS])
+            emit(events, shot_event, ids[shooter], target, start, end, int(hits[index, 3]))
+        left -= 1
         if victim < 0:
             continue
         x, y, z = end[0] - start[0], end[1] - start[1], end[2] - start[2]
