@@ -255,7 +255,9 @@ class Server:
             transport=self.transport,
             replication=self.replication,
             sessions=self.sessions,
+            views=self.frame.views,
             clock=self.clock,
+            sight=self.sight,
         )
         return Watch(self.config.feed, parts, self.frame.stages, feed_hz=self.config.feed_hz)
 

@@ -64,6 +64,7 @@ __all__ = [
     "RING_ENTRIES",
     "STAGE",
     "STAGES_MAX",
+    "TELLING",
     "VERSION",
     "FeedError",
     "FeedInfo",
@@ -71,10 +72,11 @@ __all__ = [
     "LiveFeedWriter",
     "LiveFlag",
     "TeamInfo",
+    "create_shared",
     "feed_path",
 ]
 
-VERSION = 1
+VERSION = 2
 MAGIC = 0x4645454456495248  # "HRIVDEEF" read as bytes
 RING_ENTRIES = 16
 PLAYERS_MAX = 1024
@@ -140,6 +142,26 @@ METRICS = np.dtype(
         ("truncated", "<u8"),  # records that did not fit into the feed
     ]
 )
+TELLING = np.dtype(  # what clients are told, all together, over the last second
+    [
+        ("p50_Bps", "<f4"),  # snapshots to a client [bytes/s]
+        ("p95_Bps", "<f4"),
+        ("max_Bps", "<f4"),
+        ("snapshot_hz", "<f4"),  # of a client, on average
+        ("records", "<f4"),  # in a snapshot, on average
+        ("events", "<f4"),  # likewise
+        ("sent", "<f4"),  # of all told pairs at a snapshot, the share that had a record,
+        ("at_rest", "<f4"),  # that stood still,
+        ("steady", "<f4"),  # that went on as the client foresees,
+        ("in_flight", "<f4"),  # whose record was under way,
+        ("deferred", "<f4"),  # and that had to wait for want of room
+        ("told_pairs", "<f4"),  # of a client and an entity, at present
+        ("hidden_pairs", "<f4"),
+        ("rays", "<f4"),  # cast per tick, -1: visibility is not decided
+        ("watched", "<f4"),  # clients that pages have asked for (`server.livetold`)
+        ("reserved", "<f4"),
+    ]
+)
 FRAME = np.dtype(
     [
         ("kind", "<u2"),  # 1, tells a frame from other binary messages
@@ -155,6 +177,7 @@ FRAME = np.dtype(
         ("stage_count", "<u2"),
         ("reserved", "<u2", (3,)),
         ("metrics", METRICS),
+        ("telling", TELLING),
     ]
 )
 HEADER = np.dtype(
@@ -240,6 +263,7 @@ class FeedInfo:
     player_height: float = 1.4
     crouch_height: float = 1.0
     extra: dict[str, str] = field(default_factory=dict)
+    records: dict[str, object] = field(default_factory=dict)  # `FieldTable.describe`: what decodes snapshots
 
 
 def feed_path(name: str) -> Path:
@@ -276,7 +300,7 @@ NAMES_BYTES = _up(8 + NAME_BYTES * PLAYERS_MAX)
 class LiveFeedWriter:
     """Publishes frames; every call returns at once.
 
-    Fill `metrics` in place before `publish`; it goes into the frame as it stands.
+    Fill `metrics` and `telling` in place before `publish`; they go into the frame as they stand.
 
     Args:
         name: Of the feed; one writer at a time.
@@ -302,6 +326,7 @@ class LiveFeedWriter:
         self._head: AnyArray = np.zeros(1, FRAME)
         self._head["kind"], self._head["version"] = 1, VERSION
         self.metrics: AnyArray = self._head["metrics"].reshape(())
+        self.telling: AnyArray = self._head["telling"].reshape(())
         self.metrics["budget_ns"] = 1_000_000_000 // info.tick_rate
         self._sequence = 0
         self._names_version = 0
@@ -310,7 +335,7 @@ class LiveFeedWriter:
             raise FeedError(f"feed {name}: picture has {len(picture_png)} bytes, at most {PICTURE_BYTES_MAX}")
         header = _header(parts, now_ns)
         size = int(header["ring_offset"]) + RING_ENTRIES * ENTRY_BYTES
-        self._descriptor, self._memory, made = _create(self.path, size)
+        self._descriptor, self._memory, made = create_shared(self.path, size)
         self._map_arrays(header, parts)
         self._offer(made)
 
@@ -469,8 +494,12 @@ def _header(parts: tuple[bytes, ...], now_ns: int) -> AnyArray:
     return header
 
 
-def _create(path: Path, size: int) -> tuple[int, mmap.mmap, Path]:
-    """A new private, locked file of `size` bytes beside `path`; refuses when a living writer holds `path`."""
+def create_shared(path: Path, size: int) -> tuple[int, mmap.mmap, Path]:
+    """A new private, locked file of `size` bytes beside `path`, to be moved there: descriptor, memory and its name.
+
+    Raises:
+        FeedError: A living writer holds `path`, or the file cannot be made.
+    """
     try:
         with path.open("rb") as existing:
             fcntl.flock(existing, fcntl.LOCK_EX | fcntl.LOCK_NB)

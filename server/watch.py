@@ -4,19 +4,16 @@ Columns and events are found by name (`score.kills`, `shot`, …), so that a gam
 without a line of its own; what a game does not have is shown as nothing.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from server.livefeed import EVENT, PICKUP, PLAYER, PROJECTILE, FeedInfo, LiveEvent, LiveFeedWriter, LiveFlag, TeamInfo
 from server.livefeed import EVENTS_MAX as FEED_EVENTS_MAX
 from server.livemesh import floor_levels, live_mesh
 from server.livetimes import TimingWindow
-from server.loop import Clock, LoopStats
+from server.loop import LoopStats
 from server.maps.picture import map_picture
-from server.replication import Replication
-from server.sessions import Sessions
-from server.transport import Transport
+from server.slots import COUNTS, HIDDEN_SLOT, LIVE, STATE
+from server.told import ToldFeed, WatchParts
 from sim.arrays import I64, AnyArray
 from sim.components import Look, Motion, Projectile, Stance, Vitals
 from sim.components import Pickup as PickupComponent
@@ -24,7 +21,7 @@ from sim.motion_kernels import CROUCHING, ON_GROUND
 from sim.table import Table
 from sim.world import World
 
-__all__ = ["Watch", "feed_info"]
+__all__ = ["Watch", "WatchParts", "feed_info"]
 
 PICTURE_WIDTH_PX = 1024
 COLOURS = ("#9fb4c7", "#ff6b5e", "#5ea0ff", "#6fd67a", "#f2c14e")
@@ -51,8 +48,10 @@ def _column(table: Table, name: str) -> AnyArray | None:
     return None
 
 
-def feed_info(world: World, stages: tuple[str, ...]) -> tuple[FeedInfo, bytes]:
-    """What stays the same, and the picture of the map from above as PNG."""
+def feed_info(
+    world: World, stages: tuple[str, ...], *, records: dict[str, object] | None = None
+) -> tuple[FeedInfo, bytes]:
+    """What stays the same, and the picture of the map from above as PNG; `records` as `FieldTable.describe` has it."""
     picture = map_picture(world.map, width_px=PICTURE_WIDTH_PX)
     settings = dict(world.game.settings)
     names = {key: tuple(filter(None, settings.get(key, "").split(","))) for key in ("weapons", "items", "teams")}
@@ -70,21 +69,11 @@ def feed_info(world: World, stages: tuple[str, ...]) -> tuple[FeedInfo, bytes]:
         pickups=names["items"],
         teams=tuple(TeamInfo(name, COLOURS[number % len(COLOURS)]) for number, name in enumerate(teams)),
         floors=floor_levels(world.map),
+        records=records or {},
         picture_low=(float(picture.low[0]), float(picture.low[1])),
         picture_high=(float(picture.high[0]), float(picture.high[1])),
     )
     return info, picture.png
-
-
-@dataclass(slots=True)
-class WatchParts:
-    """Where the figures come from."""
-
-    world: World
-    transport: Transport
-    replication: Replication
-    sessions: Sessions
-    clock: Clock
 
 
 class Watch:
@@ -93,10 +82,14 @@ class Watch:
     def __init__(self, name: str, parts: WatchParts, stages: tuple[str, ...], *, feed_hz: int) -> None:
         self._parts = parts
         world = parts.world
-        info, picture = feed_info(world, stages)
-        self.writer = LiveFeedWriter(
-            name, info, now_ns=parts.clock.unix_ns(), picture_png=picture, mesh=live_mesh(world.map)
-        )
+        info, picture = feed_info(world, stages, records=parts.replication.table.describe())
+        started_ns = parts.clock.unix_ns()
+        self.told = ToldFeed(name, parts, started_ns=started_ns)
+        try:
+            self.writer = LiveFeedWriter(name, info, now_ns=started_ns, picture_png=picture, mesh=live_mesh(world.map))
+        except BaseException:
+            self.told.close()
+            raise
         self.times = TimingWindow(len(stages), ticks=world.tick_hz)
         self._every = max(1, round(world.tick_hz / feed_hz))
         self._players = np.zeros(world.players.capacity, PLAYER)
@@ -114,6 +107,8 @@ class Watch:
         self._extra = [(field, _column(players, name)) for field, name in (*columns, ("weapon", "arms.weapon"))]
         self._names: list[str] = []
         self._bytes_out: I64 = np.zeros(parts.transport.host.clients_max, np.int64)
+        self._counters: I64 = parts.replication.counters.copy()
+        self._rays = 0
 
     def _capacity(self, kind: str) -> int:
         return self._parts.world.tables[kind].capacity if kind in self._parts.world.tables else 0
@@ -123,6 +118,7 @@ class Watch:
         self.times.record(stage_ns)
         lengths = self._parts.replication.length
         self._bytes_out += lengths
+        self.told.tick(tick)
         self._note_events()
         if tick % self._parts.world.tick_hz == 0:
             self._each_second()
@@ -131,6 +127,7 @@ class Watch:
 
     def close(self) -> None:
         """End the feed."""
+        self.told.close()
         self.writer.close()
 
     def _each_second(self) -> None:
@@ -140,8 +137,36 @@ class Watch:
         self._players["bytes_out"][rows[playing]] = self._bytes_out[playing]
         ping = np.minimum(self._parts.transport.endpoint.rtt_ns[playing] / 1e6, 65535.0)
         self._players["ping_ms"][rows[playing]] = ping.astype(np.uint16)
+        self._sum_up(playing)
         self._bytes_out[:] = 0
         self._tell_names()
+
+    def _sum_up(self, playing: AnyArray) -> None:
+        """What all clients were told in the last second."""
+        telling, replication = self.writer.telling, self._parts.replication
+        counters = replication.counters - self._counters
+        self._counters[:] = replication.counters
+        count = {name: int(counters[number]) for name, number in COUNTS.items()}
+        told = self._bytes_out[playing]
+        if len(told):
+            telling["p50_Bps"], telling["p95_Bps"] = np.percentile(told, (50, 95), method="higher")
+            telling["max_Bps"] = told.max()
+            telling["snapshot_hz"] = (self._parts.world.tick_hz / replication.interval[playing]).mean()
+        snapshots = max(count["snapshots"], 1)
+        telling["records"], telling["events"] = count["records_sent"] / snapshots, count["events_sent"] / snapshots
+        parts = {name: count[f"records_{name}"] for name in ("sent", "at_rest", "steady", "in_flight", "deferred")}
+        pairs = max(sum(parts.values()), 1)
+        for name, part in parts.items():
+            telling[name] = part / pairs
+        states = replication._slots[1][STATE]
+        telling["told_pairs"], telling["hidden_pairs"] = ((states == state).sum() for state in (LIVE, HIDDEN_SLOT))
+        sight = self._parts.sight
+        if sight is None:
+            telling["rays"] = -1
+            return
+        rays = sight.counts["rays"]
+        telling["rays"] = (rays - self._rays) / self._parts.world.tick_hz
+        self._rays = rays
 
     def _tell_names(self) -> None:
         text = _column(self._parts.world.players, "name.text")
@@ -182,9 +207,12 @@ class Watch:
 
     def _publish(self, tick: int, stats: LoopStats) -> None:
         self._network(stats)
+        wall_ns = self._parts.clock.unix_ns()
+        self.told.publish(tick, wall_ns)
+        self.writer.telling["watched"] = self.told.watched
         self.writer.publish(
             tick=tick,
-            wall_ns=self._parts.clock.unix_ns(),
+            wall_ns=wall_ns,
             players=self._fill_players(),
             projectiles=self._fill_projectiles(),
             pickups=self._fill_pickups(),

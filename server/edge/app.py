@@ -47,6 +47,7 @@ SECURITY_HEADERS = {
 }
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 WEBSOCKET_POLICY_VIOLATION = 1008
+ASKS_PER_SECOND = 10
 
 
 class Guard:
@@ -191,7 +192,7 @@ class Pages:
             return
         try:
             await socket.accept()
-            await _serve(socket, viewer)
+            await _serve(socket, viewer, self._hub)
         finally:
             self._hub.leave(viewer)
 
@@ -202,10 +203,10 @@ def _blob(content: bytes, media_type: str) -> Response:
     return Response(content, media_type=media_type, headers={"cache-control": "no-store"})
 
 
-async def _serve(socket: WebSocket, viewer: Viewer) -> None:
-    """Send what comes for a viewer until either side ends it; a browser that talks is shown out."""
+async def _serve(socket: WebSocket, viewer: Viewer, hub: Hub) -> None:
+    """Send what comes for a viewer until either side ends it."""
     sender = asyncio.create_task(_send(socket, viewer))
-    listener = asyncio.create_task(_hear(socket))
+    listener = asyncio.create_task(_hear(socket, viewer, hub))
     _, pending = await asyncio.wait({sender, listener}, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
@@ -222,10 +223,16 @@ async def _send(socket: WebSocket, viewer: Viewer) -> None:
                 await socket.send_bytes(message)
 
 
-async def _hear(socket: WebSocket) -> None:
-    message = await socket.receive()
-    if message["type"] == "websocket.receive":
-        await socket.close(WEBSOCKET_POLICY_VIOLATION, "viewers send nothing")
+async def _hear(socket: WebSocket, viewer: Viewer, hub: Hub) -> None:
+    """Take a browser's messages; one that says nonsense, or too much, is shown out."""
+    rate = Rate(ASKS_PER_SECOND)
+    while True:
+        message = await socket.receive()
+        if message["type"] != "websocket.receive":
+            return
+        if not rate.take() or not hub.hear(viewer, message.get("text") or ""):
+            await socket.close(WEBSOCKET_POLICY_VIOLATION, "viewers say whom they watch, a few times a second")
+            return
 
 
 def create_app(settings: EdgeSettings, *, token_issuer: TokenIssuer | None = None) -> ASGIApp:

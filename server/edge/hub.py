@@ -11,10 +11,12 @@ Messages to a browser, over one WebSocket; text is JSON, binary is a frame (layo
     {"type": "state", "state": …}                    on connecting and on every change
     {"type": "info", "run", "picture", "mesh", "info"}   on connecting and when another run of the server begins
     {"type": "names", "names": […]}                  on connecting and when names change
-    binary                                           every frame
+    {"type": "watching", "entity": "…", "granted": …}    when it asks for what a player is told, and when that changes
+    binary                                           every frame, and what the player asked for is told
 
-Browsers send nothing. Each has one slot per kind of text message (the newest wins) and a bounded queue of frames
-(the oldest goes): a slow browser costs its own picture, never memory, and never another browser.
+A browser sends one kind of message, `{"watch": "ENTITY"}`: it wants to know what that player is told (layout in
+`server.livetold`), nobody for "0". Each has one slot per kind of text message (the newest wins) and bounded queues of
+binary messages (the oldest goes): a slow browser costs its own picture, never memory, and never another browser.
 """
 
 import asyncio
@@ -27,11 +29,14 @@ from typing import Any
 from server.edge.settings import EdgeSettings
 from server.livefeed import RING_ENTRIES, FeedError
 from server.livereader import LiveFeedReader, LiveFrame
+from server.livetold import AskBoard
 
 __all__ = ["Hub", "Viewer"]
 
 POLL_WATCHED_S = 0.008
 POLL_IDLE_S = 0.1
+ASK_EVERY_S = 0.5
+ENTITY_DIGITS_MAX = 20
 CHECK_S = 0.25  # how often to look whether the feed was replaced, and to try to open one
 METRIC_NAMES = ("tick_ns", "tick_p50_ns", "tick_p95_ns", "tick_p99_ns", "budget_ns", "connected", "overruns", "drops")
 
@@ -45,8 +50,11 @@ class Viewer:
 
     def __init__(self, frames_max: int) -> None:
         self.dropped = 0
+        self.watching = 0  # the player it asked for, 0: none
+        self.granted: bool | None = None  # as it was told last
         self._texts: dict[str, str] = {}
         self._frames: deque[bytes] = deque(maxlen=frames_max)
+        self._told: deque[bytes] = deque(maxlen=frames_max)
         self._ready = asyncio.Event()
 
     def put_text(self, kind: str, text: str) -> None:
@@ -64,11 +72,25 @@ class Viewer:
         self._ready.set()
         return dropped
 
+    def forget_told(self) -> None:
+        """Drop what waits of a player that is no longer asked for."""
+        self._told.clear()
+
+    def put_told(self, message: bytes) -> int:
+        """Post what a player is told; returns how many had to be dropped for it."""
+        dropped = int(len(self._told) == self._told.maxlen)
+        self.dropped += dropped
+        self._told.append(message)
+        self._ready.set()
+        return dropped
+
     async def get(self) -> str | bytes:
-        """Wait for the next message: texts first, then frames in order."""
+        """Wait for the next message: texts first, then what a player is told, then frames, both in order."""
         while True:
             if self._texts:
                 return self._texts.pop(next(iter(self._texts)))
+            if self._told:
+                return self._told.popleft()
             if self._frames:
                 return self._frames.popleft()
             self._ready.clear()
@@ -87,7 +109,7 @@ class Hub:
         self.settings = settings
         self.state = "waiting"
         self.reader: LiveFeedReader | None = None
-        self.viewers: set[Viewer] = set()
+        self.viewers: dict[Viewer, None] = {}  # in the order in which they came
         self.counts = {"frames_read": 0, "frames_missed": 0, "frames_dropped": 0, "viewers_refused": 0}
         self._clock = clock
         self._sequence = 0
@@ -95,6 +117,8 @@ class Hub:
         self._last_frame: bytes | None = None
         self._last_frame_at = 0.0
         self._check_at = 0.0
+        self._board: AskBoard | None = None
+        self._ask_at = 0.0
 
     # Viewers
 
@@ -104,7 +128,7 @@ class Hub:
             self.counts["viewers_refused"] += 1
             return None
         viewer = Viewer(self.settings.viewer_frames_max)
-        self.viewers.add(viewer)
+        self.viewers[viewer] = None
         if self.reader is not None:
             viewer.put_text("info", self._info_text(self.reader))
             viewer.put_text("names", self._names_text(self.reader))
@@ -115,7 +139,38 @@ class Hub:
 
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer."""
-        self.viewers.discard(viewer)
+        self.viewers.pop(viewer, None)
+
+    def hear(self, viewer: Viewer, text: str) -> bool:
+        """Take a message of a browser; False where it makes no sense, and the browser is to go."""
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        entity = message.get("watch") if isinstance(message, dict) else None
+        if (
+            not isinstance(entity, str)
+            or not (entity.isascii() and entity.isdigit())
+            or len(entity) > ENTITY_DIGITS_MAX
+        ):
+            return False
+        viewer.watching = int(entity) & ((1 << 64) - 1)
+        viewer.granted = None
+        viewer.forget_told()
+        self._ask()
+        return True
+
+    def _ask(self) -> None:
+        """Ask the server for the players that viewers want to know of, those of who came first before others."""
+        self._ask_at = self._clock() + ASK_EVERY_S
+        wanted = list(dict.fromkeys(viewer.watching for viewer in self.viewers if viewer.watching))
+        granted = self._board.ask(wanted, self._clock()) if self._board is not None else set()
+        for viewer in self.viewers:
+            now = viewer.watching in granted
+            if viewer.watching and viewer.granted is not now:
+                viewer.granted = now
+                text = {"type": "watching", "entity": str(viewer.watching), "granted": now}
+                viewer.put_text("watching", json.dumps(text))
 
     def _tell(self, kind: str, text: str) -> None:
         for viewer in self.viewers:
@@ -158,6 +213,9 @@ class Hub:
             self._check_feed()
         if self.reader is None:
             return
+        if now >= self._ask_at:
+            self._ask()
+        self._take_told()
         newest = self.reader.newest
         if newest == self._sequence:
             if self.state == "live" and now - self._last_frame_at > self.settings.gone_after_s:
@@ -167,10 +225,18 @@ class Hub:
         self._set_state("live")
         self._take(self.reader, newest)
 
+    def _take_told(self) -> None:
+        """Hand on what players are told to who asked for it."""
+        for message in self._board.take() if self._board is not None else []:
+            entity = int.from_bytes(message[16:24], "little")
+            for viewer in self.viewers:
+                if viewer.watching == entity:
+                    self.counts["frames_dropped"] += viewer.put_told(message)
+
     def _check_feed(self) -> None:
         """Let go of a feed that has ended, and look for a new one."""
         if self.reader is not None and (self.reader.closed or self.reader.replaced()):
-            self.reader = None
+            self.reader = self._board = None
             self._set_state("gone")
         if self.reader is None:
             try:
@@ -184,6 +250,10 @@ class Hub:
         self.reader = reader
         self._sequence = 0
         self._last_frame = None
+        try:
+            self._board = AskBoard(self.settings.feed, started_ns=reader.started_ns)
+        except FeedError:
+            self._board = None  # a writer that has none; every ask is refused then
         self._tell("info", self._info_text(reader))
         self._tell("names", self._names_text(reader))
 

@@ -157,9 +157,11 @@ def test_too_many_viewers_are_refused_and_room_comes_back(edge: Edge) -> None:
         pass
 
 
-def test_a_viewer_that_talks_is_shown_out(edge: Edge) -> None:
+@pytest.mark.parametrize("messages", [["hello"], [b"{}"], ['{"watch": "1"}'] * 30])
+def test_a_viewer_that_talks_nonsense_or_too_much_is_shown_out(edge: Edge, messages: list[str | bytes]) -> None:
     with live(edge) as browser:
-        browser.send("hello")
+        for message in messages:
+            browser.send(message)
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 browser.recv(timeout=20)

@@ -11,6 +11,7 @@ from server.edge.hub import CHECK_S, Hub, Viewer
 from server.edge.settings import EdgeError, EdgeSettings
 from server.livefeed import PLAYER, RING_ENTRIES, FeedInfo, LiveFeedWriter
 from server.livereader import LiveFrame
+from server.livetold import TOLD, WATCHED_MAX, ToldWriter
 
 INFO = FeedInfo("arena", "box", 60, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -182,3 +183,93 @@ def test_settings_out_of_range_name_the_option(field: str, value: float) -> None
     options: dict[str, Any] = {field: value}
     with pytest.raises(EdgeError, match="--" + field.replace("_", "-")):
         EdgeSettings(**options)
+
+
+def told(entity: int, number: int) -> bytes:
+    head = np.zeros(1, TOLD)
+    head["kind"], head["entity"], head["number"] = 2, entity, number
+    return head.tobytes()
+
+
+def test_viewers_get_what_the_player_they_ask_for_is_told_and_no_other() -> None:
+    watched = Watched()
+    with watched.writer(started=3) as writer:
+        board = ToldWriter(watched.feed, started_ns=3)
+        publish(writer, 1)
+        watched.poll()
+        first, second = watched.hub.join(), watched.hub.join()
+        assert first is not None
+        assert second is not None
+        drain(first)
+        drain(second)
+        assert watched.hub.hear(first, '{"watch": "41"}')
+        assert 41 in board.asked(1_000_000_000)
+        assert drain(first) == [{"type": "watching", "entity": "41", "granted": True}]
+        board.publish(told(41, 1))
+        board.publish(told(42, 1))
+        watched.poll()
+        assert list(first._told) == [told(41, 1)]
+        assert not second._told
+        assert watched.hub.hear(first, '{"watch": "0"}')
+        assert not first._told
+        board.publish(told(41, 2))
+        watched.poll()
+        assert not first._told
+        board.close()
+
+
+def test_an_ask_that_finds_no_place_is_refused_and_granted_when_one_is_free() -> None:
+    watched = Watched()
+    with watched.writer(started=3) as writer:
+        board = ToldWriter(watched.feed, started_ns=3)
+        publish(writer, 1)
+        watched.poll()
+        viewers = [watched.hub.join() for _ in range(WATCHED_MAX + 1)]
+        for number, viewer in enumerate(viewers):
+            assert viewer is not None
+            watched.hub.hear(viewer, f'{{"watch": "{100 + number}"}}')
+        last = viewers[-1]
+        assert last is not None
+        assert drain_texts(last)[-1] == {"type": "watching", "entity": str(100 + WATCHED_MAX), "granted": False}
+        assert viewers[0] is not None
+        watched.hub.leave(viewers[0])
+        watched.poll(after_s=1.0)
+        assert drain_texts(last)[-1] == {"type": "watching", "entity": str(100 + WATCHED_MAX), "granted": True}
+        board.close()
+
+
+def test_without_a_place_to_ask_in_every_ask_is_refused() -> None:
+    watched = Watched()
+    with watched.writer() as writer:
+        publish(writer, 1)
+        watched.poll()
+        viewer = watched.hub.join()
+        assert viewer is not None
+        assert watched.hub.hear(viewer, '{"watch": "41"}')
+        assert {"type": "watching", "entity": "41", "granted": False} in drain_texts(viewer)
+
+
+def drain_texts(viewer: Viewer) -> list[Any]:
+    return [message for message in drain(viewer) if isinstance(message, dict)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "hello",
+        "[]",
+        "7",
+        '{"watch": 41}',
+        '{"watch": "-1"}',
+        '{"watch": "٣"}',
+        '{"watch": "' + "9" * 21 + '"}',
+        "{}",
+    ],
+)
+def test_nonsense_from_a_browser_is_recognised(message: str) -> None:
+    hub = Watched().hub
+    viewer = hub.join()
+    assert viewer is not None
+    assert not hub.hear(viewer, message)
+    assert viewer.watching == 0

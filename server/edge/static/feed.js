@@ -5,7 +5,12 @@ const PROJECTILE_BYTES = 24;
 const PICKUP_BYTES = 16;
 const EVENT_BYTES = 48;
 const STAGE_BYTES = 12;
-const HEAD_BYTES = 128;
+const HEAD_BYTES = 192;
+const METRICS_AT = 48;
+const TELLING_AT = 128;
+const VERSION = 2;
+const TELLING = ["p50", "p95", "max", "hz", "records", "events", "sent", "atRest", "steady", "inFlight", "deferred",
+  "toldPairs", "hiddenPairs", "rays", "watched"];
 const RETRY_MS = [250, 500, 1000, 2000];
 const SILENT_MS = 30000; // an edge that sends nothing for so long, not even a state, is taken for dead
 
@@ -74,10 +79,14 @@ function metrics(view, at) {
   return result;
 }
 
+function telling(view, at) {
+  return Object.fromEntries(TELLING.map((name, number) => [name, view.getFloat32(at + number * 4, true)]));
+}
+
 /** Take one binary frame apart; null when it is not one. */
 export function decode(buffer) {
   const view = new DataView(buffer);
-  if (view.byteLength < HEAD_BYTES || view.getUint16(0, true) !== 1 || view.getUint16(2, true) !== 1) return null;
+  if (view.byteLength < HEAD_BYTES || view.getUint16(0, true) !== 1 || view.getUint16(2, true) !== VERSION) return null;
   const counts = [40, 32, 34, 36, 38].map((at) => view.getUint16(at, true));
   const kinds = [[stage, STAGE_BYTES], [player, PLAYER_BYTES], [projectile, PROJECTILE_BYTES],
     [pickup, PICKUP_BYTES], [event, EVENT_BYTES]];
@@ -91,29 +100,43 @@ export function decode(buffer) {
   });
   const [stages, players, projectiles, pickups, events] = lists;
   return {
-    sequence: big(view, 8), tick: big(view, 16), wall: big(view, 24) / 1e6, metrics: metrics(view, 48),
+    sequence: big(view, 8), tick: big(view, 16), wall: big(view, 24) / 1e6, metrics: metrics(view, METRICS_AT),
+    telling: telling(view, TELLING_AT),
     stages, players, projectiles, pickups, events, byId: new Map(players.map((entry) => [entry.id, entry])),
   };
 }
 
-/** Connects for ever; calls `on.info`, `on.names`, `on.state`, `on.frame`. */
+/** Connects for ever; calls `on.info`, `on.names`, `on.state`, `on.frame`, `on.told`, `on.watching`. */
 export class Feed {
   constructor(on) {
     this.on = on;
     this.failures = 0;
     this.connections = 0;
+    this.asked = "0";
     this.connect();
+  }
+
+  /** Ask what a player is told; "0": nobody. Asked again on every connection. */
+  watch(id) {
+    this.asked = id;
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ watch: id }));
   }
 
   connect() {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
     socket.binaryType = "arraybuffer";
+    this.socket = socket;
     let watchdog = 0;
     const alive = () => {
       clearTimeout(watchdog);
       watchdog = setTimeout(() => { if (this.live) socket.close(); }, SILENT_MS);
     };
-    socket.onopen = () => { this.failures = 0; this.connections += 1; alive(); };
+    socket.onopen = () => {
+      this.failures = 0;
+      this.connections += 1;
+      alive();
+      if (this.asked !== "0") this.watch(this.asked);
+    };
     socket.onmessage = ({ data }) => { alive(); this.take(data); };
     socket.onclose = () => {
       clearTimeout(watchdog);
@@ -128,12 +151,14 @@ export class Feed {
     if (typeof data !== "string") {
       const frame = decode(data);
       if (frame) this.on.frame(frame);
+      else this.on.told(data);
       return;
     }
     const message = JSON.parse(data);
     if (message.type === "state") this.live = message.state === "live";
     if (message.type === "state") this.on.state(message.state);
     else if (message.type === "info") this.on.info(message);
+    else if (message.type === "watching") this.on.watching(message);
     else if (message.type === "names") this.on.names(message.names);
   }
 }

@@ -5,6 +5,8 @@ import { Match } from "./match.js";
 import { loadMesh, PlanBaker } from "./mesh.js";
 import { Panels, sharpen } from "./panels.js";
 import { Plan } from "./plan.js";
+import { decodeTold, Told } from "./told.js";
+import { ToldPanel } from "./toldpanel.js";
 import { View3d } from "./view3d.js";
 
 const get = (id) => document.getElementById(id);
@@ -26,7 +28,10 @@ const plan = new Plan(overlay.getContext("2d"));
 const app = {
   mode: "map", selected: null, followed: false, keys: new Set(), mesh: null, baker: null, view: null, fitted: false,
   scene: match.scene(0), run: "", resolution: 1, slow: 0, lastDraw: 0, lastPanels: 0, cutTimer: 0,
+  asTold: false,
 };
+const told = new Told();
+const toldPanel = new ToldPanel(told, match);
 const panels = new Panels(match, (id) => select(id));
 
 // The page's state, for tests and the curious.
@@ -44,6 +49,8 @@ window.hitreg = {
   get webgl() { return app.view !== null; },
   get mesh() { return app.mesh !== null; },
   get run() { return app.run; },
+  get told() { return told; },
+  get asTold() { return app.asTold; },
   screen: (id) => {
     const player = app.scene.byId.get(BigInt(id));
     return player ? plan.toScreen(player.p) : null;
@@ -73,6 +80,7 @@ function setState(state) {
 
 async function begin(message) {
   match.setInfo(message.info);
+  told.begin(message.info);
   panels.begin(message.info);
   document.title = `${message.info.map_name} · hitreg`;
   if (app.run === message.run) return;
@@ -136,6 +144,11 @@ function fit() {
 function select(id) {
   app.selected = id;
   app.followed = id !== null;
+  if (told.entity !== id) {
+    told.choose(id);
+    feed.watch(id === null ? "0" : String(id));
+  }
+  if (id === null) app.asTold = false;
   if (app.view) app.view.ready = false;
   if (id !== null && app.mode === "free") setMode("third");
   panels.board(id === null ? undefined : id);
@@ -153,6 +166,11 @@ function step(by) {
 function leader() {
   const best = app.scene.players.reduce((most, player) => (!most || player.score > most.score ? player : most), null);
   if (best) select(best.id);
+}
+
+function toggleAsTold() {
+  app.asTold = !app.asTold && told.entity !== null && told.schema !== null;
+  toldPanel.draw(app.asTold);
 }
 
 function setMode(mode) {
@@ -192,8 +210,8 @@ function drawWorld(seconds) {
   const player = scene.byId.get(app.selected);
   if (app.mode === "free") flyByKeys(seconds);
   const cutaway = view.aim(app.mode, player, match.info, seconds);
-  view.draw(scene, match, app.mode, app.selected, cutaway);
-  if (plan.names) view.label(plan.context, scene, match, app.mode, app.selected, plan.size);
+  view.draw(scene, match, app.mode, app.selected, cutaway, told);
+  if (plan.names) view.label(plan.context, scene, match, app.mode, app.selected, plan.size, told);
   else plan.context.clearRect(0, 0, ...plan.size);
 }
 
@@ -209,7 +227,7 @@ function drawMap(seconds) {
     const ease = 1 - Math.exp(-seconds * 8);
     plan.centre = plan.centre.map((value, axis) => value + (player.p[axis] - value) * ease);
   }
-  plan.draw(app.scene, match, app.selected);
+  plan.draw(app.scene, match, app.selected, toldPanel);
   const metres = plan.gridStep;
   get("scale").firstElementChild.style.width = `${metres * plan.scale}px`;
   get("scale").lastElementChild.textContent = `${metres} m`;
@@ -221,6 +239,8 @@ function draw(now) {
   app.lastDraw = now;
   resize();
   app.scene = match.scene(performance.now());
+  told.advance(Math.floor(app.scene.tick));
+  if (app.asTold && told.inStep) app.scene = told.scene(app.scene);
   if (match.info) {
     if (app.mode === "map") drawMap(elapsed / 1000);
     else drawWorld(elapsed / 1000);
@@ -230,6 +250,7 @@ function draw(now) {
   app.lastPanels = now;
   panels.board(null);
   panels.server();
+  toldPanel.draw(app.asTold);
   panels.card(match.latest ? match.latest.byId.get(app.selected) : null);
 }
 
@@ -299,6 +320,7 @@ const ACTIONS = {
   "+": () => zoom(1.25, ...middle()), "=": () => zoom(1.25, ...middle()), "-": () => zoom(0.8, ...middle()),
   0: () => { app.followed = false; fit(); },
   t: () => { plan.names = !plan.names; },
+  k: toggleAsTold,
   p: () => document.body.classList.toggle("bare"),
   "?": () => get("help").showModal(),
   arrowleft: () => dragged(40, 0), arrowright: () => dragged(-40, 0),
@@ -323,6 +345,7 @@ get("help-open").addEventListener("click", () => get("help").showModal());
 get("card-previous").addEventListener("click", () => step(-1));
 get("card-next").addEventListener("click", () => step(1));
 get("card-close").addEventListener("click", () => select(null));
+get("told-mode").addEventListener("click", toggleAsTold);
 get("floor").addEventListener("input", () => {
   clearTimeout(app.cutTimer);
   app.cutTimer = setTimeout(cut, 60);
@@ -332,7 +355,12 @@ const feed = new Feed({
   state: setState,
   info: (message) => { begin(message); },
   names: (names) => { match.names = names; },
-  frame: (frame) => match.add(frame, performance.now()),
+  frame: (frame) => { match.add(frame, performance.now()); told.compare(frame); },
+  told: (data) => {
+    const message = decodeTold(data);
+    if (message) told.add(message);
+  },
+  watching: ({ entity, granted }) => { if (told.entity === BigInt(entity)) told.granted = granted; },
 });
 setMode("map");
 requestAnimationFrame(draw);

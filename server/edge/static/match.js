@@ -90,7 +90,7 @@ export class Match {
   /** Everything to draw at browser time `now`. */
   scene(now) {
     const { frames } = this;
-    if (!frames.length) return { players: [], projectiles: [], pickups: [], effects: [], time: now, byId: new Map() };
+    if (!frames.length) return { players: [], projectiles: [], pickups: [], effects: [], time: now, tick: 0, byId: new Map() };
     const time = now - this.offset - Math.max(DELAY_MS, Math.min(400, this.interval() * 2));
     let after = frames.findIndex((frame) => frame.wall > time);
     if (after < 0) after = frames.length;
@@ -107,6 +107,7 @@ export class Match {
     });
     this.effects = this.effects.filter((effect) => time - effect.start < effect.life);
     return { players, projectiles, pickups: b.pickups, effects: this.effects, time,
+      tick: a.tick + (b.tick - a.tick) * part + ahead * this.info.tick_rate,
       byId: new Map(players.map((entry) => [entry.id, entry])) };
   }
 

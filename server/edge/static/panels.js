@@ -7,6 +7,9 @@ const KILL_MS = 7000;
 const STAGE_COLOURS = ["#6ee7c8", "#7cc4ff", "#b794f6", "#f6ad55", "#fc8181", "#f6e05e", "#68d391", "#63b3ed",
   "#ed64a6", "#a0aec0", "#4fd1c5", "#d6bcfa", "#fbd38d", "#9ae6b4", "#feb2b2", "#90cdf4"];
 
+const FATES = [["sent", "sent", "#6ee7c8"], ["atRest", "at rest", "#4b5a6c"], ["steady", "as foreseen", "#7cc4ff"],
+  ["inFlight", "under way", "#b794f6"], ["deferred", "deferred", "#ff6b6b"]];
+
 const get = (id) => document.getElementById(id);
 
 function element(tag, className, text) {
@@ -237,6 +240,7 @@ export class Panels {
       entry.text.textContent = `${duration(stage.p50)} · ${duration(stage.p99)}`;
     });
     this.network(latest, history);
+    this.telling(latest.telling);
     this.timeline(history, metrics);
   }
 
@@ -270,6 +274,32 @@ export class Panels {
       context.lineWidth = 1.5;
       context.stroke();
     });
+  }
+
+  telling(figures) {
+    const kbit = (bytes) => ((bytes * 8) / 1000).toFixed(bytes < 12500 ? 1 : 0);
+    const facts = [["kbit/s p50", kbit(figures.p50)], ["p95", kbit(figures.p95)], ["most", kbit(figures.max)],
+      ["rate", `${figures.hz.toFixed(0)} Hz`], ["records", figures.records.toFixed(1)], ["events", figures.events.toFixed(2)],
+      ["pairs told", amount(figures.toldPairs)], ["pairs hidden", amount(figures.hiddenPairs)],
+      ["rays per tick", figures.rays < 0 ? "–" : amount(figures.rays)]];
+    get("telling").replaceChildren(...facts.map(([name, text]) => {
+      const pair = element("div");
+      pair.append(element("dt", "", name), element("dd", "", text));
+      return pair;
+    }));
+    const parts = FATES.map(([key, name, colour]) => ({ name, colour, share: figures[key] }));
+    get("telling-bar").replaceChildren(...parts.map(({ colour, share }) => {
+      const bar = element("i");
+      Object.assign(bar.style, { background: colour, width: `${share * 100}%` });
+      return bar;
+    }));
+    get("telling-parts").replaceChildren(...parts.map(({ name, colour, share }) => {
+      const item = element("li");
+      const key = element("i");
+      key.style.background = colour;
+      item.append(key, element("b", "", `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`), ` ${name}`);
+      return item;
+    }));
   }
 
   /** Stacked stage times of the last ticks seen, with the budget as a line when it is in reach. */

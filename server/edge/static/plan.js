@@ -56,7 +56,7 @@ export class Plan {
     return best;
   }
 
-  draw(scene, match, selected) {
+  draw(scene, match, selected, marks) {
     const { context } = this;
     context.clearRect(0, 0, ...this.size);
     this.drawGround();
@@ -64,11 +64,32 @@ export class Plan {
     const alive = scene.players.filter((player) => player.flags & FLAG.alive && this.onScreen(player.p));
     this.dense = alive.length > DENSE;
     this.drawCones(alive, match);
+    if (scene.truth) this.drawTruth(scene);
+    marks.mark(this, scene);
     this.drawEffects(scene);
     this.drawProjectiles(scene);
     for (const player of scene.players) if (!(player.flags & FLAG.alive)) this.drawDead(player, match);
     this.drawPlayers(alive, match, scene, selected);
     if (this.names) this.drawNames(alive, match, selected);
+  }
+
+  /** Where players really are, faintly, with a line to where they are told to be. */
+  drawTruth(scene) {
+    const { context } = this;
+    const radius = this.radius() * 0.6;
+    for (const player of scene.truth) {
+      if (!(player.flags & FLAG.alive)) continue;
+      const [x, y] = this.toScreen(player.p);
+      this.ring(x, y, radius, "rgba(230,237,245,0.35)", 1);
+      const known = scene.byId.get(player.id);
+      if (!known) continue;
+      const [kx, ky] = this.toScreen(known.p);
+      if (Math.hypot(kx - x, ky - y) < radius) continue;
+      context.beginPath();
+      context.moveTo(x, y);
+      context.lineTo(kx, ky);
+      context.stroke();
+    }
   }
 
   drawGround() {
@@ -247,7 +268,7 @@ export class Plan {
       path.lineTo(x - cos * 0.45, y - sin * 0.45);
       path.lineTo(x - cos * 0.85 + sin * 0.82, y - sin * 0.85 - cos * 0.82);
       path.closePath();
-      if (!this.dense) this.drawHealth(player, x, y, radius);
+      if (!this.dense && player.health !== null) this.drawHealth(player, x, y, radius);
       if (player.id === selected) {
         const pulse = 1 + 0.12 * Math.sin(scene.time / 160);
         this.ring(x, y, (radius + 9) * pulse, "rgba(255,255,255,0.95)", 1.8);

@@ -14,6 +14,8 @@ const EYE_BELOW_TOP = 0.15;
 const CHASE_M = 4.2;
 const SKY = [0.085, 0.108, 0.14];
 const NAMES_WITHIN_M = 70;
+const HIDDEN_TINT = [1.0, 0.48, 0.72];
+const UNKNOWN_TINT = [0.2, 0.22, 0.25];
 
 const MAP_VERTEX = `
 layout(location = 0) in vec3 position;
@@ -255,7 +257,7 @@ export class View3d {
     ];
   }
 
-  draw(scene, match, mode, selected, cutaway) {
+  draw(scene, match, mode, selected, cutaway, told) {
     const { gl, camera, canvas } = this;
     const aspect = canvas.width / Math.max(1, canvas.height);
     this.matrix = multiply(perspective(FIELD_OF_VIEW, aspect, NEAR, FAR), look(camera.eye, camera.yaw, camera.pitch));
@@ -265,7 +267,7 @@ export class View3d {
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.CULL_FACE);
     if (this.shape) this.drawMap(match.info, cutaway);
-    this.drawPlayers(scene, match, mode, selected);
+    this.drawPlayers(scene, match, mode, selected, told);
     this.drawGlows(scene, match);
   }
 
@@ -292,17 +294,27 @@ export class View3d {
     }
   }
 
-  drawPlayers(scene, match, mode, selected) {
+  /** Everybody to draw, with colour: who is hidden from the client looked at is pink, who it does not know grey. */
+  painted(scene, match, told) {
+    const players = scene.players.map((player) => {
+      const own = rgb(match.colourOf(player.team, player));
+      return { player, tint: told.relation(player.id) === "hidden" ? HIDDEN_TINT.map((v, n) => v * 0.75 + own[n] * 0.15) : own };
+    });
+    const unknown = (scene.truth || []).filter((player) => !scene.byId.has(player.id));
+    return players.concat(unknown.map((player) => ({ player, tint: UNKNOWN_TINT })));
+  }
+
+  drawPlayers(scene, match, mode, selected, told) {
     const { gl, instances, camera } = this;
     const [dx, dy, dz] = [Math.cos(camera.pitch) * Math.cos(camera.yaw), Math.cos(camera.pitch) * Math.sin(camera.yaw),
       Math.sin(camera.pitch)];
     let count = 0;
-    for (const player of scene.players) {
+    for (const { player, tint: colour } of this.painted(scene, match, told)) {
       if (count === INSTANCES_MAX) break;
       const ahead = (player.p[0] - camera.eye[0]) * dx + (player.p[1] - camera.eye[1]) * dy + (player.p[2] - camera.eye[2]) * dz;
       if (ahead < -2) continue;
       const alive = (player.flags & FLAG.alive) !== 0;
-      const tint = rgb(match.colourOf(player.team, player)).map((part) => (alive ? part : part * 0.3));
+      const tint = colour.map((part) => (alive ? part : part * 0.3));
       const tall = alive ? this.height(player, match.info) : 0.3; // the fallen lie low
       if (mode === "first" && player.id === selected) continue;
       instances.set([...player.p, tall, player.yaw, player.pitch, match.info.player_radius,
@@ -385,7 +397,7 @@ export class View3d {
   }
 
   /** Names and health over the players, and the cross-hair, on the 2-D canvas above. */
-  label(context, scene, match, mode, selected, size) {
+  label(context, scene, match, mode, selected, size, told) {
     context.clearRect(0, 0, ...size);
     context.font = "500 12px system-ui, sans-serif";
     context.textAlign = "center";
@@ -401,15 +413,17 @@ export class View3d {
     for (const [[x, y, away], player] of seen.slice(-60)) {
       context.globalAlpha = Math.max(0.15, 1 - away / NAMES_WITHIN_M);
       const width = Math.max(14, Math.min(46, 300 / away));
-      context.fillStyle = "rgba(5,8,12,0.7)";
-      context.fillRect(x - width / 2 - 1, y - 4, width + 2, 5);
-      context.fillStyle = match.colourOf(player.team, player);
-      context.fillRect(x - width / 2, y - 3, width * Math.max(0, Math.min(1, player.health / 100)), 3);
+      if (player.health !== null) {
+        context.fillStyle = "rgba(5,8,12,0.7)";
+        context.fillRect(x - width / 2 - 1, y - 4, width + 2, 5);
+        context.fillStyle = match.colourOf(player.team, player);
+        context.fillRect(x - width / 2, y - 3, width * Math.max(0, Math.min(1, player.health / 100)), 3);
+      }
       if (away > 35) continue;
       context.lineWidth = 3;
       context.strokeStyle = "rgba(5,8,12,0.8)";
       context.strokeText(match.nameOf(player), x, y - 9);
-      context.fillStyle = "#e6edf5";
+      context.fillStyle = told.relation(player.id) === "hidden" ? "#ff7ab8" : "#e6edf5";
       context.fillText(match.nameOf(player), x, y - 9);
     }
     context.globalAlpha = 1;
