@@ -32,6 +32,7 @@ from sim.arrays import F64, I32, I64, U8, U16, U64
 from sim.jit import kernel
 
 __all__ = [
+    "EARS_TYPE",
     "EVENTS_TYPE",
     "EVENT_BYTES_MAX",
     "FEED_TYPE",
@@ -61,6 +62,10 @@ Events = tuple[U8, I32, U64, I64, F64, I32]
 # hearers: client columns, view point, own entity, numbers of events that wait (clients, 2 rings, HEARD_MAX)
 HEARERS_TYPE = "Tuple((i8[:,::1], f8[:,::1], u8[::1], i4[:,:,::1]))"
 Hearers = tuple[I64, F64, U64, I32]
+# ears, of those who hear now: x, y and z of each [m], and how open it is; which client it is; its own entity
+EARS_TYPE = "Tuple((f8[:,::1], i8[::1], u8[::1]))"
+Ears = tuple[F64, I64, U64]
+NOBODY = np.uint64((1 << 64) - 1)  # no entity's id
 # feed of one tick: kind, actor, target, position, vector, value
 FEED_TYPE = "Tuple((u2[::1], u8[::1], u8[::1], f8[:,::1], f8[:,::1], i8[::1]))"
 Feed = tuple[U16, U64, U64, F64, F64, I64]
@@ -85,7 +90,7 @@ def _encode(i: int, k: int, tick: int, feed: Feed, flags: int, scale: tuple[floa
     party[k, 0], party[k, 1] = actor[i], target[i]
 
 
-@kernel(counted=False)
+@kernel(counted=False, merge=True)
 def _wait(number: int, ring: int, client: I64, waiting: I32, counters: I64) -> None:
     """Let an event wait for a client, in one of its two rings."""
     written, read = (OWN_HEARD, OWN_READ) if ring == 1 else (WRITTEN, READ)
@@ -97,7 +102,7 @@ def _wait(number: int, ring: int, client: I64, waiting: I32, counters: I64) -> N
 
 
 @kernel(
-    f"(i8, {FEED_TYPE}, f8[::1], u1[::1], UniTuple(f8, 2), {HEARERS_TYPE}, {EVENTS_TYPE}, i8[::1])",
+    f"(i8, {FEED_TYPE}, f8[::1], u1[::1], UniTuple(f8, 2), {HEARERS_TYPE}, {EARS_TYPE}, {EVENTS_TYPE}, i8[::1])",
     counted=False,
 )
 def push_events(
@@ -107,6 +112,7 @@ def push_events(
     flags: U8,
     scale: tuple[float, float],
     hearers: Hearers,
+    ears: Ears,
     events: Events,
     counters: I64,
 ) -> None:
@@ -114,31 +120,59 @@ def push_events(
 
     range_2, flags: per kind of event, squared range [m²] and `SOUND`, `IMPLIED`, `PUBLIC`.
     """
-    columns, view, own, waiting = hearers
     kind, actor, target, position = feed[0], feed[1], feed[2], feed[3]
-    zero = np.uint64(0)
+    count = _collect_ears(hearers, ears)
     for i in range(kind.shape[0]):
         number = events[3][0]
         events[3][0] += 1
-        most = range_2[kind[i]]
         _encode(i, number % events[1].shape[0], tick, feed, int(np.int64(flags[kind[i]])), scale, events)
-        for c in range(columns.shape[0]):
-            if columns[c, ACTIVE] == 0:
-                continue
-            if own[c] != zero and (own[c] == actor[i] or own[c] == target[i]):
-                _wait(number, 1, columns[c], waiting[c], counters)
-                continue
-            dx = position[i, 0] - view[c, 0]
-            dy = position[i, 1] - view[c, 1]
-            dz = position[i, 2] - view[c, 2]
-            distance_2 = dx * dx + dy * dy + dz * dz
-            if distance_2 > most:
-                continue
-            free = HEARD_MAX - columns[c, WRITTEN] + columns[c, READ]
-            if distance_2 * (HEARD_MAX * HEARD_MAX) <= most * (free * free):
-                _wait(number, 0, columns[c], waiting[c], counters)
-            else:
-                counters[LOST] += 1
+        _spread(number, actor[i], target[i], position[i], range_2[kind[i]], count, hearers, ears, counters)
+
+
+@kernel(counted=False, merge=True)
+def _openness(client: I64) -> float:
+    """Of the squared range, how much counts for this client: the square of the free part of its ring."""
+    free = (HEARD_MAX - client[WRITTEN] + client[READ]) / HEARD_MAX
+    return float(free * free)
+
+
+@kernel(counted=False)
+def _collect_ears(hearers: Hearers, ears: Ears) -> int:
+    """Put what decides about hearing side by side, for the active clients: how many. It is read once per event."""
+    columns, view, own, _ = hearers
+    places, clients, bodies = ears
+    count = 0
+    for c in range(columns.shape[0]):
+        if columns[c, ACTIVE] != 0:
+            places[0, count], places[1, count], places[2, count] = view[c, 0], view[c, 1], view[c, 2]
+            places[3, count] = _openness(columns[c])
+            clients[count] = c
+            bodies[count] = own[c] if own[c] != np.uint64(0) else NOBODY
+            count += 1
+    return count
+
+
+@kernel(counted=False)
+def _spread(
+    number: int, actor: np.uint64, target: np.uint64, place: F64, most: float, count: int, hearers: Hearers,
+    ears: Ears, counters: I64,
+) -> None:  # fmt: skip
+    """Let an event wait for those it concerns, and those within its range; most: the range squared [m²]."""
+    columns, waiting = hearers[0], hearers[3]
+    xs, ys, zs, opens = ears[0][0], ears[0][1], ears[0][2], ears[0][3]
+    clients, bodies = ears[1], ears[2]
+    lost = 0
+    for k in range(count):
+        dx, dy, dz = place[0] - xs[k], place[1] - ys[k], place[2] - zs[k]
+        distance_2 = dx * dx + dy * dy + dz * dz
+        concerned = bodies[k] == actor or bodies[k] == target
+        if not concerned and distance_2 > most * opens[k]:
+            lost += 1 if distance_2 <= most else 0
+            continue
+        c = np.uint64(clients[k])
+        _wait(number, 1 if concerned else 0, columns[c], waiting[c], counters)
+        opens[k] = _openness(columns[c])
+    counters[LOST] += lost
 
 
 @kernel(counted=False)

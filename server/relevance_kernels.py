@@ -4,6 +4,10 @@ Entities are counted into square cells in the XY plane (counting sort, rebuilt f
 and a client looks only at the cells its range touches; places are copied in the order of the cells, so that a row of
 cells is read in one run. Between two refreshes of a client what has come to life near it is offered to it at once, so
 that a rocket is seen when it is fired. Slots: server/slots.py.
+
+In a crowd a client need not look as far as its range: if there are more entities than it may be told of within a
+quarter more than the farthest of the last time, the nearest are among them. (With 1,000 players on 240 m a refresh
+looked at 600 entities and took 17 µs.)
 """
 
 import numpy as np
@@ -27,6 +31,7 @@ from server.slots import (
     NO_BASELINE,
     OWN_ROW,
     OWNER_ONLY,
+    REACH,
     SENT,
     SLOT_COUNT,
     SLOTS_TYPE,
@@ -189,6 +194,15 @@ def _smallest_first(keys: I64, count: int, wanted: int) -> None:
 
 
 @kernel(counted=False)
+def _reach_cm(count: int, keys: I64) -> int:
+    """A quarter more than the farthest of the chosen can be away [cm]."""
+    farthest = 0
+    for i in range(count):
+        farthest = max(farthest, keys[i])
+    return int(125.0 * np.sqrt((farthest >> INDEX_BITS) / 64.0 / HELD_SHARE)) + 100
+
+
+@kernel(counted=False)
 def _note_held(marks: I32, client: I64, c: int, slots: Slots, choice: Choice) -> None:
     """Fill in which slot holds each entity that still lives, those included that the client is to leave."""
     entity, born = slots[0][ENTITY, c], slots[0][BORN, c]
@@ -292,12 +306,18 @@ def refresh(
         refreshed += 1
         own_row = int(np.int64(clients[c, OWN_ROW]))
         _note_held(entities[5], clients[c], c, slots, choice)
-        count = _near(view[c], own_row, range_2, cells, frame, choice)
-        count = _ruled(c, own_row, others, entities, cells, count, choice)
+        reach_2 = (clients[c, REACH] / 100.0) ** 2 if clients[c, REACH] > 0 else range_2[1]
+        near = _near(view[c], own_row, (min(range_2[0], reach_2), min(range_2[1], reach_2)), cells, frame, choice)
+        count = _ruled(c, own_row, others, entities, cells, near, choice)
+        if count <= limit and reach_2 < range_2[1]:
+            near = _near(view[c], own_row, range_2, cells, frame, choice)
+            count = _ruled(c, own_row, others, entities, cells, near, choice)
+        clients[c, REACH] = 0
         if count > limit:
             counters[RELEVANT_CUT] += count - limit
             _smallest_first(choice[1], count, limit)
             count = limit
+            clients[c, REACH] = _reach_cm(count, choice[1])
         counters[SLOTS_FULL] += _assign(tick, c, clients[c], count, entities, slots, choice)
     return refreshed
 

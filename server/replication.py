@@ -270,6 +270,11 @@ class Replication:
         )
         waiting: I32 = np.zeros((self.clients, 2, HEARD_MAX), dtype=np.int32)
         self._hearers = (self._columns, self.view, self.own_id, waiting)
+        self._ears = (
+            np.zeros((4, self.clients)),
+            np.zeros(self.clients, dtype=np.int64),
+            np.zeros(self.clients, dtype=np.uint64),
+        )
 
     def _allocate_scratch(self) -> None:
         entities = self.entities
@@ -380,6 +385,7 @@ class Replication:
             self._event_flags,
             (EVENT_POSITION_SCALE, EVENT_VECTOR_SCALE),
             self._hearers,
+            self._ears,
             self._events,
             self.counters,
         )

@@ -61,6 +61,7 @@ __all__ = [
     "OWN_HEARD",
     "OWN_READ",
     "OWN_ROW",
+    "REACH",
     "READ",
     "SENT",
     "SENT_TYPE",
@@ -106,7 +107,8 @@ INPUT_TICK, LEAD, TARGET_LEAD, OWNER_BYTES, OWN_ROW = 8, 9, 10, 11, 12
 WRITTEN, READ, OWN_HEARD, OWN_READ = 13, 14, 15, 16  # events heard so far and taken so far, of both rings
 ZONE_OFFSET, ZONE_BYTES = 17, 18
 OUTSTANDING = 19  # bit i: the snapshot i before the newest is not acknowledged yet
-CLIENT_COLUMNS = 20
+REACH = 20  # how far relevance is looked for [cm], 0: as far as the limits allow
+CLIENT_COLUMNS = 21
 HEARD_MAX = 64
 
 # world: entity id; marks; history of fields by (entity, tick mod ring); state: tick of the newest, and of the oldest
