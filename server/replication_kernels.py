@@ -14,6 +14,7 @@ from what it acknowledged is good enough; or from what was sent last, as long as
 
 import numpy as np
 
+from net.bytes_kernels import copy_bytes
 from net.records_kernels import (
     CODEC_TYPE,
     LOW_63,
@@ -414,8 +415,7 @@ def _put_head(tick: int, client: I64, owner: U8, out: U8) -> int:
         return HEADER
     out[1] = HAS_OWNER
     out[HEADER] = length
-    for i in range(length):
-        out[HEADER + 1 + i] = owner[i]
+    copy_bytes(out, HEADER + 1, owner, 0, length)
     return int(HEADER + 1 + length)
 
 
@@ -446,8 +446,7 @@ def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64)
     out[1] |= HAS_ZONE
     out[at] = length & 255
     out[at + 1] = length >> 8
-    for i in range(length):
-        out[at + 2 + i] = zone[client[ZONE_OFFSET] + i]
+    copy_bytes(out, at + 2, zone, client[ZONE_OFFSET], length)
     return int(at + 2 + length)
 
 
@@ -472,8 +471,7 @@ def _put_records(
     if count == 0:
         return at
     out[at] = common
-    for j in range((bits + 7) >> 3):
-        out[at + 1 + j] = octets[j]
+    copy_bytes(out, at + 1, octets, 0, (bits + 7) >> 3)
     return int(at + 1 + ((bits + 7) >> 3))
 
 
