@@ -9,6 +9,7 @@ will use others. A join is what a newcomer is sent of the zone: names and scores
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -80,7 +81,9 @@ class ScriptedMatch:
         self.players, self._told, self._tick_hz = players, told, config.tick_hz
         self._sections = told and owner
         interval = max(1, config.tick_hz // SNAPSHOT_HZ)
-        limits = ReplicationLimits(interval_ticks=interval, event_bytes=256 if told else 0)
+        limits = ReplicationLimits(interval_ticks=interval)
+        if not told:
+            limits = replace(limits, event_bytes=0)
         table = field_table(self.world.game, tick_hz=config.tick_hz)
         self.replication = Replication(
             table, clients=players, entities=self.world.slot_count, events=self.world.game.event_specs, limits=limits
