@@ -8,6 +8,7 @@ from server.livereader import LiveFeedReader, LiveFrame
 from server.livetold import KEY, SLOT, TOLD, AskBoard
 from server.slots import LIVE
 from server.tickets import card_path
+from server.views import OWN
 from sim.arrays import AnyArray
 from sim.components import Motion
 from tests.server.played import joined, play, playing
@@ -66,14 +67,17 @@ def test_pages_are_told_of_a_client_as_it_is_told_itself() -> None:
         entity = int(server.sessions.entity[client])
         nobody = (1 << 63) + 5  # neither a player nor anything else
         board.ask([entity, nobody], 0.0)
-        heads, sent, keyed = [], [], 0
+        heads, sent, keyed, pairs, recent = [], [], 0, 0, 0
         for _ in range(90):
             play(server, clients, 1)
             length = int(server.replication.length[client])
             sent.append(server.replication.payload[client, :length].tobytes())
+            if server.world.tick % server.world.tick_hz == 0:
+                pairs = sum(len(server.replication.relevant(number)) for number in range(3))
             for message in board.take():
                 head, slots, keys, states, snapshots = parts(message)
                 heads.append(head)
+                recent = sum(map(len, sent[-60:]))
                 keyed += len(keys) > 0
                 if len(heads) > 1:  # whole from the first message on
                     assert b"".join(snapshots) == b"".join(since := sent[-3:]), (len(snapshots), len(since))
@@ -92,11 +96,15 @@ def test_pages_are_told_of_a_client_as_it_is_told_itself() -> None:
         assert {int(head["entity"]) for head in heads} == {entity}
         assert keyed == 2
         assert heads[-1]["snapshot_hz"] == server.config.snapshot_hz
+        views = server.frame.views
+        assert (int(heads[-1]["mode"]), int(heads[-1]["watched"])) == (OWN, entity) == (views.mode[client], entity)
+        assert np.allclose(heads[-1]["eye"], views.eye[client], atol=0.5)
+        assert heads[-1]["snapshot_Bps"] == recent
         content = reader.read(reader.newest)
         assert content is not None
         telling = LiveFrame.from_bytes(content).head["telling"]
         assert telling["watched"] == 1
-        assert telling["told_pairs"] == sum(len(server.replication.relevant(number)) for number in range(3))
+        assert telling["told_pairs"] == pairs
         shares = [float(telling[name]) for name in ("sent", "at_rest", "steady", "in_flight", "deferred")]
         assert abs(sum(shares) - 1.0) < 1e-5
         board.ask([], 1.0)

@@ -280,8 +280,8 @@ export class Panels {
     const kbit = (bytes) => ((bytes * 8) / 1000).toFixed(bytes < 12500 ? 1 : 0);
     const facts = [["kbit/s p50", kbit(figures.p50)], ["p95", kbit(figures.p95)], ["most", kbit(figures.max)],
       ["rate", `${figures.hz.toFixed(0)} Hz`], ["records", figures.records.toFixed(1)], ["events", figures.events.toFixed(2)],
-      ["pairs told", amount(figures.toldPairs)], ["pairs hidden", amount(figures.hiddenPairs)],
-      ["rays per tick", figures.rays < 0 ? "–" : amount(figures.rays)]];
+      ["told pairs", amount(figures.toldPairs)], ["hidden pairs", amount(figures.hiddenPairs)],
+      ["rays / tick", figures.rays < 0 ? "–" : amount(figures.rays)]];
     get("telling").replaceChildren(...facts.map(([name, text]) => {
       const pair = element("div");
       pair.append(element("dt", "", name), element("dd", "", text));
