@@ -11,7 +11,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from server.app import Server
 from tests.server.edge_process import running_edge
-from tests.server.played import Clients, joined, play, playing
+from tests.server.played import TICK_NS, Clients, HandClock, joined, play, playing
 from tests.server.test_edge_page import ARGUMENTS, WAIT_MS, until
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,7 @@ class Running:
 
     server: Server
     clients: Clients
+    late_ticks: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
@@ -38,6 +39,12 @@ class Running:
         while not self.stopped.wait(FRAME_S):
             self.clients.wishes = {"move_forward": 127, "yaw": self.server.world.tick // 90 * 9000 % 65536}
             play(self.server, self.clients, 1)
+            for _ in range(self.late_ticks):  # the clients are not heard of for so long
+                clock = self.server.clock
+                assert isinstance(clock, HandClock)
+                clock.now += TICK_NS
+                self.server.frame.run(clock.now)
+                self.stopped.wait(FRAME_S)
 
     def stop(self) -> None:
         self.stopped.set()
@@ -135,6 +142,21 @@ def test_a_missed_message_is_made_up_for_by_the_next_key(page: Page, entity: int
     decoded = page.evaluate("hitreg.told.decoded")
     until(page, f"hitreg.told.decoded > {decoded} + 30")
     assert page.evaluate("hitreg.told.lost") == 1
+
+
+def test_a_key_holds_what_is_under_way_too(page: Page, running: Running, entity: int) -> None:
+    running.late_ticks = 9
+    try:
+        until(page, "hitreg.told.inStep")
+        lost = page.evaluate("hitreg.told.lost")
+        for again in range(1, 4):
+            page.evaluate("void (hitreg.told.latest.number -= 5)")
+            until(page, f"hitreg.told.lost === {lost + again} && hitreg.told.inStep")
+            decoded = page.evaluate("hitreg.told.decoded")
+            until(page, f"hitreg.told.decoded > {decoded} + 12")
+            assert page.evaluate("hitreg.told.lost") == lost + again
+    finally:
+        running.late_ticks = 0
 
 
 def test_another_player_is_asked_for_and_none_when_following_ends(page: Page, running: Running, entity: int) -> None:
