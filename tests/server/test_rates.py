@@ -164,7 +164,7 @@ def test_on_a_path_that_is_too_narrow_the_rate_falls_and_comes_back_when_it_wide
     with playing(12) as (server, clients):
         joined(server, clients)
         clients.wishes = {"move_forward": 127, "yaw": 9000, "buttons": 1}
-        narrow(clients, 30.0)
+        narrow(clients, 20.0)
         play(server, clients, 900)
         counts = server.frame.rates.counts()
         assert counts["rates_halved"] >= 6 and counts["rates_reduced"] >= 3
