@@ -167,12 +167,11 @@ def append_bits(out: I64, at: int, word: int, fill: int, value: int, count: int)
     """
     word |= value << fill
     total = fill + count
-    if total >= 64:
-        out[at] = word
-        at += 1
-        total -= 64
-        word = ((value >> 1) & LOW_63) >> (63 - fill)
-    return at, word, total
+    # Whether a word is full cannot be foretold: it is stored in any case, and the choice is no branch.
+    out[np.uint64(at)] = word
+    full = total >> 6
+    rest = ((value >> 1) & LOW_63) >> (63 - fill)
+    return at + full, rest if full != 0 else word, total & 63
 
 
 @kernel(counted=False, merge=True)

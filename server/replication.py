@@ -102,7 +102,7 @@ class ReplicationLimits:
     relevant: int = 64
     range_enter_m: float = 120.0
     range_exit_m: float = 135.0
-    refresh_ticks: int = 10
+    refresh_ticks: int = 12
     interval_ticks: int = 2
     budget_bytes: int = 1150
     event_bytes: int = 160
