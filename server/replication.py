@@ -295,7 +295,8 @@ class Replication:
         )
         words: I64 = np.zeros(SLOT_COUNT * (RECORD_WORDS_MAX + 1) + 1, dtype=np.int64)
         spans: I32 = np.zeros((DRAFT_COLUMNS, SLOT_COUNT), dtype=np.int32)
-        self._draft = (spans, words, words.view(np.uint8), np.zeros(SLOT_COUNT, dtype=np.int64))
+        kept: I64 = np.zeros(PAYLOAD_BYTES // 8 + 2, dtype=np.int64)
+        self._draft = (spans, words, words.view(np.uint8), np.zeros(SLOT_COUNT, dtype=np.int64), kept)
 
     def join(self, client: int, *, own_id: int = 0) -> None:
         """Begin to tell `client` of the world, from nothing; its relevance is chosen at the next `refresh`.

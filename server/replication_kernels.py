@@ -114,9 +114,9 @@ BITS_MASK, PLACE_MASK, STAMP_MASK = (1 << 11) - 1, (1 << 33) - 1, (1 << 30) - 1
 RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[::1], i8[::1]))"
 Records = tuple[Codec, I64, I64, I64]
 # draft of one packet: per record its slot and where it ends in the string, and an order; the words of the string, and
-# the same memory as bytes; scratch
-DRAFT_TYPE = "Tuple((i4[:,::1], i8[::1], u1[::1], i8[::1]))"
-Draft = tuple[I32, I64, U8, I64]
+# the same memory as bytes; urgency of each, and then whether it is kept; words of what is kept
+DRAFT_TYPE = "Tuple((i4[:,::1], i8[::1], u1[::1], i8[::1], i8[::1]))"
+Draft = tuple[I32, I64, U8, I64, I64]
 PLACE, END, ORDER = 0, 1, 2
 DRAFT_COLUMNS = 3
 # out: payloads, lengths
@@ -370,11 +370,8 @@ def _choose(tick: int, c: int, count: int, room: int, slots: Slots, spans: I32, 
 
 
 @kernel(counted=False)
-def _compact(count: int, spans: I32, kept: I64, words: I64) -> tuple[int, int]:
-    """Move the records kept to the front of the string, and of the spans: how many, and their bits.
-
-    In place: what is written always lies before what is still to be read.
-    """
+def _compact(count: int, spans: I32, kept: I64, words: I64, packed: I64) -> tuple[int, int]:
+    """Move the records kept to the front of the string, and of the spans: how many, and their bits."""
     to, word, fill, start, chosen = 0, 0, 0, 0, 0
     for i in range(count):
         end = int(np.int64(spans[END, i]))
@@ -386,13 +383,15 @@ def _compact(count: int, spans: I32, kept: I64, words: I64) -> tuple[int, int]:
                 value |= words[(at >> 6) + 1] << (64 - shift)
             if size < 64:
                 value &= (1 << size) - 1
-            to, word, fill = append_bits(words, to, word, fill, value, size)
+            to, word, fill = append_bits(packed, to, word, fill, value, size)
             at += size
         if kept[i] != 0:
             spans[PLACE, chosen], spans[END, chosen] = spans[PLACE, i], 64 * to + fill
             chosen += 1
         start = end
-    words[to] = word
+    packed[to] = word
+    for i in range(to + 1):
+        words[i] = packed[i]
     return chosen, 64 * to + fill
 
 
@@ -527,7 +526,7 @@ def _assemble_one(
     room = 8 * (limit - at - RECORDS_HEAD)
     if bits > room:
         counters[DEFERRED] += count - _choose(tick, c, count, room, slots, draft[0], draft[3])
-        count, bits = _compact(count, draft[0], draft[3], draft[1])
+        count, bits = _compact(count, draft[0], draft[3], draft[1], draft[4])
     before = at
     common = _common_age(tick, client[ACKED_TICK])
     at = _put_records(tick, common, count, bits, draft, carried, slots[0][SENT, c], out, at)

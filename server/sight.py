@@ -35,9 +35,6 @@ __all__ = ["HORIZON_MAX_S", "REACTION_S", "SLOTS", "Sight", "open_sight", "sight
 SLOTS = 128
 REACTION_S: Final = 0.2
 HORIZON_MAX_S: Final = 0.5
-# Unless strict, who was seen is told of for so long after. Who fights at a corner goes in and out of doubt several
-# times a second, and each time costs a full record.
-LINGER_S: Final = 0.25
 HALF_CONE: Final = np.pi / 3.0
 TURN_PER_S: Final = np.pi  # [rad/s]
 
@@ -87,8 +84,6 @@ class Sight:
         self._facing: F64 = np.zeros((clients, 3))
         self._seen_as: I32 = np.full((clients, 2), -1, np.int32)  # body and mode when it was last due
         self.horizon: F64 = np.zeros(clients)
-        self._lasting: I32 = np.full((2, clients, slots), -1, np.int32)
-        self._linger = 0 if self.visibility.rules.strict else round(LINGER_S * world.tick_hz)
 
     @property
     def found(self) -> U8:
@@ -110,7 +105,6 @@ class Sight:
         """Make a client new: nothing is remembered of who had its number before."""
         self.visibility.forget(client)
         self.per_client[client] = 0
-        self._lasting[:, client] = -1
 
     def run(
         self,
@@ -150,8 +144,8 @@ class Sight:
         self._face(due, views)
         base = self._world.players.slot_base
         tell_views(
-            (tick, self._linger), due, candidate, self.found, (base, base + self._world.players.capacity),
-            (views.eye, self._facing, body), position, self._lasting, told, factor, self.per_client,
+            due, candidate, self.found, (base, base + self._world.players.capacity), (views.eye, self._facing, body),
+            position, told, factor, self.per_client,
         )  # fmt: skip
 
     def _forget_views(self, due: I32, body: I32, mode: U8) -> None:
@@ -160,7 +154,6 @@ class Sight:
         if len(changed):
             self._seen_as[changed, 0], self._seen_as[changed, 1] = body[changed], mode[changed]
             self.visibility.forget(changed)
-            self._lasting[:, changed] = -1
 
     def _place(self, tick: int) -> int:
         """Tell visibility where the players are; how many rows there are."""

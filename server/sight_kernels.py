@@ -14,19 +14,17 @@ BESIDE_M: Final = 4.0  # nearer than this nothing is behind: a step back brings 
 
 
 @kernel(
-    "(UniTuple(i8, 2), i4[::1], i4[:,::1], u1[:,::1], UniTuple(i8, 2), Tuple((f8[:,::1], f8[:,::1], i4[::1])), "
-    "f8[:,::1], i4[:,:,::1], u1[:,::1], u1[:,::1], i4[:,::1])",
+    "(i4[::1], i4[:,::1], u1[:,::1], UniTuple(i8, 2), Tuple((f8[:,::1], f8[:,::1], i4[::1])), f8[:,::1], u1[:,::1], "
+    "u1[:,::1], i4[:,::1])",
     counted=False,
 )
 def tell_views(
-    moment: tuple[int, int],
     due: I32,
     candidate: I32,
     found: U8,
     judged: tuple[int, int],
     views: tuple[F64, F64, I32],
     position: F64,
-    lasting: I32,
     out_told: U8,
     out_factor: U8,
     out_counts: I32,
@@ -34,7 +32,6 @@ def tell_views(
     """Say for each slot of the clients that are due whether it may be told, and its weight.
 
     Args:
-        moment: Tick, and for how many ticks an entity that was seen is told of still.
         due: Clients.
         candidate: Row of the entity in each slot, −1 for none, shape (clients, slots).
         found: What visibility found of each, shape (clients, slots).
@@ -42,14 +39,11 @@ def tell_views(
         views: Eyes [m], shape (clients, 3); cosine and sine of the yaw and cosine of the half of the view cone, shape
             (clients, 3); row of the body that a client sees through, −1 for none.
         position: Of all entities [m], shape (entities, 3).
-        lasting: Row of the entity that each slot held last, and the tick up to which it is told of; shape (2, clients,
-            slots).
         out_told: 1 where it may be told, else 0.
         out_factor: `IN_VIEW` or `BEHIND`.
         out_counts: Told and hidden entities of each client, shape (clients, 2).
     """
     eye, facing, body = views
-    tick, linger = moment
     for at in range(len(due)):
         client = int(due[at])
         told, hidden = 0, 0
@@ -58,12 +52,7 @@ def tell_views(
             if row < 0:
                 out_told[client, slot], out_factor[client, slot] = 0, IN_VIEW
                 continue
-            if lasting[0, client, slot] != row:
-                lasting[0, client, slot], lasting[1, client, slot] = row, tick
             may = not judged[0] <= row < judged[1] or found[client, slot] >= DOUBTED or row == body[client]
-            if may:
-                lasting[1, client, slot] = tick + linger
-            may = may or tick < lasting[1, client, slot]
             out_told[client, slot] = may
             told += may
             hidden += not may

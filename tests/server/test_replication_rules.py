@@ -280,3 +280,26 @@ def test_a_zone_section_travels_whole_or_not_at_all() -> None:
         at, size = int(group.zone_offset[0]), int(group.zone_length[0])
         assert payload[0, at : at + size].tolist() == (np.resize(zone, 700)[:length].tolist() if carried else [])
     assert server.counts()["zone_deferred"] == 1
+
+
+def test_states_are_exact_where_records_of_few_bits_have_to_wait() -> None:
+    stage = Stage(300, interval=2, relevant=128)
+    random = np.random.default_rng(5)
+    stage.position[:] = random.uniform(-30.0, 30.0, (300, 3))
+    stage.position[150:, :2] += 100.0
+    stage.server.budget[0] = 768
+    states: dict[tuple[int, int], list[int]] = {}
+    for tick in range(1, 200):
+        turning = random.random(300) < 0.3
+        stage.velocity[turning] = random.uniform(-6.0, 6.0, (int(turning.sum()), 3))
+        stage.position += stage.velocity / 60
+        stage.server.fields[random.random(300) < 0.2, TEAM] ^= 1
+        stage.server.view[0, :2] = 100.0 if tick // 20 % 2 else 0.0
+        stage.step(lose=bool(random.random() < 0.2))
+        for row in range(300):
+            states[tick, int(stage.ids[row])] = stage.server.fields[row].tolist()
+        for slot in np.flatnonzero(stage.group.entity_id[0]):
+            key = int(stage.group.state_tick[0, slot]), int(stage.group.entity_id[0, slot])
+            assert stage.group.fields[0, slot, :HEALTH].tolist() == states[key][:HEALTH]
+    assert stage.server.counts()["records_deferred"] > 1000
+    assert stage.group.counters[2:].tolist() == [0, 0, 0]
