@@ -105,7 +105,7 @@ class ReplicationLimits:
     refresh_ticks: int = 12
     interval_ticks: int = 2
     budget_bytes: int = 1150
-    event_bytes: int = 160
+    event_bytes: int = 96
     events: int = 4096
     history_ticks: int = 32
     arena_words: int = 1 << 18

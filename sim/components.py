@@ -14,7 +14,7 @@ class Motion(Component, name="motion"):
         np.float64,
         shape=(3,),
         unit="m",
-        wire=Wire(bits=22, step=1 / 128, signed=True, role="position", bound=0.03),
+        wire=Wire(bits=22, step=1 / 128, signed=True, role="position", bound=0.05),
         persist=True,
     )
     velocity = column(np.float64, shape=(3,), unit="m/s", wire=Wire(bits=14, step=1 / 64, signed=True, role="velocity"))
@@ -23,8 +23,8 @@ class Motion(Component, name="motion"):
 class Look(Component, name="look"):
     """Where something looks: 65536 is one turn, yaw counter-clockwise from +X, pitch up positive."""
 
-    yaw = column(np.uint16, unit="turn/65536", wire=Wire(bits=12, step=16, bound=256, wraps=True))
-    pitch = column(np.int16, unit="turn/65536", wire=Wire(bits=11, step=32, signed=True, bound=256))
+    yaw = column(np.uint16, unit="turn/65536", wire=Wire(bits=12, step=16, bound=512, wraps=True))
+    pitch = column(np.int16, unit="turn/65536", wire=Wire(bits=11, step=32, signed=True, bound=512))
 
 
 class Stance(Component, name="stance"):
