@@ -24,7 +24,6 @@ __all__ = [
     "bit_length",
     "fold",
     "get_bits",
-    "get_golomb",
     "get_varint",
     "put_bits",
     "put_golomb",
@@ -34,7 +33,6 @@ __all__ = [
 ]
 
 BAD_POSITION = 1 << 40  # a bit or byte position no buffer has: what was read is malformed
-GOLOMB_ZEROS_MAX = 33  # of a folded value of 33 bits with k = 0
 
 
 @kernel(counted=False)
@@ -99,27 +97,6 @@ def get_bits(data: U8, position: int, count: int, end: int) -> int:
     for i in range(max(0, min(7, end - byte))):
         word |= int(np.int64(data[byte + i])) << (8 * i)
     return (word >> (position & 7)) & ((1 << count) - 1)
-
-
-@kernel(counted=False)
-def get_golomb(data: U8, position: int, order: int, end: int) -> tuple[int, int]:
-    """A value in exp-Golomb code at bit `position` of data[:end], and the position after it.
-
-    The position is `BAD_POSITION` where no value of 33 bits is written so.
-    """
-    window = get_bits(data, position, 48, end)
-    zeros = 0
-    while zeros <= GOLOMB_ZEROS_MAX and window & 1 == 0:
-        window >>= 1
-        zeros += 1
-    if zeros > GOLOMB_ZEROS_MAX:
-        return 0, BAD_POSITION
-    low = zeros + order
-    position += zeros + 1
-    if low > 48:
-        return 0, BAD_POSITION
-    value = get_bits(data, position, low, end) + (1 << low) - (1 << order)
-    return value, position + low
 
 
 @kernel(counted=False)

@@ -29,7 +29,8 @@ from net.owner import OwnerLayout
 from net.packing import SnapshotUnpacker, unpack_message
 from net.simulator import Link, NetworkProfile
 from net.udp import SocketGroup
-from net.zone import JOIN_TAG, SectionedReplicas, ZonedReplicas, ZoneReplica
+from net.zone import JOIN_TAG
+from net.zone_replica import SectionedReplicas, ZonedReplicas, ZoneReplica
 from sim.arrays import I32, I64, Bool
 from sim.schema import Value
 

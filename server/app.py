@@ -30,7 +30,7 @@ from server.config import ServerConfig
 from server.errors import GameError, ServerError
 from server.frame import Frame, FrameParts
 from server.game import load_game
-from server.kernels import prepare
+from server.kernels import CLIENTS_ONLY, SIGHT, prepare
 from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
 from server.replication import Replication, ReplicationLimits
@@ -129,7 +129,7 @@ class Server:
             config.visibility, self.world, clients=config.clients_max, interval_ticks=interval, beside=beside
         )  # fmt: skip
         self._set_threads(config.threads)
-        self.kernels_compiled = prepare(progress)
+        self.kernels_compiled = prepare(progress, without=CLIENTS_ONLY if self.sight else CLIENTS_ONLY | SIGHT)
         seal()
         self._open()
 

@@ -12,13 +12,13 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from sim.jit import BOUNDS_CHECKED, cache_root, compile_declared, declared_kernels, source_digest
 
-__all__ = ["MODULES", "prepare"]
+__all__ = ["CLIENTS_ONLY", "MODULES", "SIGHT", "prepare"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -42,6 +42,29 @@ LATER = frozenset(
     }
 )
 """Batches of queries that no tick asks: compiled when first called, so that nobody waits for them at a start."""
+
+CLIENTS_ONLY = frozenset(
+    {
+        "net.columns_kernels.join_planes",
+        "net.udp_kernels.group_receive",
+        "net.udp_kernels.group_send",
+        "net.udp_kernels.poll_one",
+        "net.zone_kernels.apply_sections",
+    }
+)
+"""Kernels of modules that both sides import, which a server never calls."""
+
+SIGHT = frozenset(
+    {
+        "server.sight_kernels.tell_views",
+        "sim.visibility_kernels.aim_rays",
+        "sim.visibility_kernels.cast_rays",
+        "sim.visibility_kernels.cells_at",
+        "sim.visibility_kernels.list_ways",
+        "sim.visibility_kernels.sort_views",
+    }
+)
+"""Kernels that decide about visibility: for a map that has not been baked nobody calls them."""
 
 MARKERS_MAX = 1024
 PARENT_CHECK_S = 0.5
@@ -85,19 +108,22 @@ def _weight(name: str) -> int:
     return HEAVY.index(function) if function in HEAVY else len(HEAVY)
 
 
-def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) -> int:
+def prepare(
+    progress: Progress | None = None, modules: Sequence[str] = MODULES, *, without: Collection[str] = ()
+) -> int:
     """Make every declared kernel ready to be called.
 
     Args:
         progress: Told of each kernel that is ready: (done, total, name).
         modules: What to import first.
+        without: Kernels that will not be called.
 
     Returns:
         How many kernels were compiled because the cache did not have them.
     """
     for module in modules:
         importlib.import_module(module)
-    names = [name for name in declared_kernels() if name not in LATER]
+    names = [name for name in declared_kernels() if name not in LATER and name not in without]
     cold = {home for home in (name.rpartition(".")[0] for name in names) if not _marker(home).exists()}
     missing = sorted((name for name in names if name.rpartition(".")[0] in cold), key=_weight)
     workers = len(os.sched_getaffinity(0))
@@ -113,5 +139,5 @@ def prepare(progress: Progress | None = None, modules: Sequence[str] = MODULES) 
         if progress is not None and not (missing and workers > 1):
             progress(done, len(names), name)
         compiled += compile_declared(name)
-    _mark(sorted(cold))
+    _mark(sorted(cold - {name.rpartition(".")[0] for name in without}))
     return len(missing) if workers > 1 else compiled

@@ -20,7 +20,7 @@ from net.messages import MessageCodec
 from net.party import Party
 from net.replica import OUTCOMES, ReplicaGroup
 from net.simulator import NetworkProfile, profile_named
-from net.zone import ZoneReplica
+from net.zone_replica import ZoneReplica
 from server.game import load_game
 from server.kernels import prepare
 from server.maps import load_geometry, load_map

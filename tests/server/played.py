@@ -12,7 +12,7 @@ import numpy as np
 from net.messages import MessageCodec
 from net.party import Party
 from net.replica import ReplicaGroup
-from net.zone import ZoneReplica
+from net.zone_replica import ZoneReplica
 from server.app import Server
 from server.config import ServerConfig
 from server.kernels import MODULES, prepare

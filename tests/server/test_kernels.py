@@ -54,3 +54,16 @@ def test_a_worker_lives_and_ends_with_its_parent() -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the worker outlived its parent")
+
+
+def test_kernels_that_are_left_out_are_not_taken_for_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(kernels, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(kernels, "declared_kernels", lambda: ["sim.rng.uniform", "sim.rng.other"])
+    monkeypatch.setattr(kernels, "compile_declared", lambda name: compiled.append(name) or True)
+    monkeypatch.setattr(kernels.os, "sched_getaffinity", lambda _: {0})
+    assert prepare(modules=("sim.rng",), without={"sim.rng.other"}) == 1
+    assert compiled == ["sim.rng.uniform"]
+    assert not kernels._marker("sim.rng").exists(), "whoever needs the other one still has to compile it"
+    assert prepare(modules=("sim.rng",)) == 2
+    assert kernels._marker("sim.rng").exists()

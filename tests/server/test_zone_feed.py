@@ -3,7 +3,8 @@
 import numpy as np
 
 from net.party import Party
-from net.zone import JOIN_TAG, ZoneReplica
+from net.zone import JOIN_TAG
+from net.zone_replica import ZoneReplica
 from server.app import Server
 from sim.games.arena.components import Score
 from tests.server.played import Clients, joined, play, playing

@@ -10,7 +10,8 @@ from net.congestion import CongestionLimits
 from net.dictionaries import Dictionary, PayloadClass
 from net.simulator import NetworkProfile
 from net.snapshots import PAYLOAD_BYTES
-from net.zone import JOIN_TAG, ZoneField, ZoneKind, ZoneLayout, ZoneReplica
+from net.zone import JOIN_TAG, ZoneField, ZoneKind, ZoneLayout
+from net.zone_replica import ZoneReplica
 from server.zone_join import ATTEMPTS_MAX, BLOCK_TICKS, BLOCKS_MAX, OFFERS_MAX, ZoneJoins
 from server.zone_state import ZoneState
 from sim.table import make_id

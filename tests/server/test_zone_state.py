@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from net.compression import Compressor
 from net.dictionaries import PayloadClass
-from net.zone import SECTION_BYTES_MAX, ZoneField, ZoneKind, ZoneLayout, ZoneReplica
+from net.zone import SECTION_BYTES_MAX, ZoneField, ZoneKind, ZoneLayout
+from net.zone_replica import ZoneReplica
 from server.errors import GameError, ServerError
 from server.game import load_game
 from server.zone_state import CANDIDATES_MAX, ZoneState, ZoneView, zone_layout

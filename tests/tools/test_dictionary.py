@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from net.compression import Compressor
 from net.dictionaries import PayloadClass, read_dictionary
 from net.messages import MessageCodec
-from net.zone import ZoneReplica
+from net.zone_replica import ZoneReplica
 from server.zone_state import zone_layout
 from sim.components import Motion
 from tools.capture import Payload, read_capture, write_capture

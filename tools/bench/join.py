@@ -23,7 +23,8 @@ from net.datagrams import DATAGRAM_BYTES, Datagrams, Payloads
 from net.dictionaries import PayloadClass
 from net.endpoint import Endpoint
 from net.simulator import Link, NetworkProfile
-from net.zone import JOIN_TAG, ZoneField, ZoneKind, ZoneLayout, ZoneReplica
+from net.zone import JOIN_TAG, ZoneField, ZoneKind, ZoneLayout
+from net.zone_replica import ZoneReplica
 from server.zone_join import ZoneJoins
 from server.zone_state import ZoneState
 from sim.arrays import I32, I64, U8, U64
