@@ -94,10 +94,9 @@ def _marker(module: str) -> Path:
 
 def _mark(modules: Sequence[str]) -> None:
     """Remember that the kernels of these modules are in the cache; the oldest marks go first."""
+    (cache_root() / "ready").mkdir(parents=True, exist_ok=True)
     for module in modules:
-        marker = _marker(module)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        _marker(module).touch()
     marks = sorted((cache_root() / "ready").iterdir(), key=lambda path: path.stat().st_mtime)
     for old in marks[: max(0, len(marks) - MARKERS_MAX)]:
         old.unlink(missing_ok=True)

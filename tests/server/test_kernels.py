@@ -58,10 +58,15 @@ def test_a_worker_lives_and_ends_with_its_parent() -> None:
 
 def test_kernels_that_are_left_out_are_not_taken_for_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiled: list[str] = []
+
+    def compile_one(name: str) -> bool:
+        compiled.append(name)
+        return True
+
     monkeypatch.setattr(kernels, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(kernels, "declared_kernels", lambda: ["sim.rng.uniform", "sim.rng.other"])
-    monkeypatch.setattr(kernels, "compile_declared", lambda name: compiled.append(name) or True)
-    monkeypatch.setattr(kernels.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(kernels, "compile_declared", compile_one)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert prepare(modules=("sim.rng",), without={"sim.rng.other"}) == 1
     assert compiled == ["sim.rng.uniform"]
     assert not kernels._marker("sim.rng").exists(), "whoever needs the other one still has to compile it"
