@@ -45,7 +45,7 @@ class HandClock:
 def _apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Cards go to the test's directory; kernels stay open to the other tests of this process."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr("server.app.prepare", lambda *_: 0)
+    monkeypatch.setattr("server.app.prepare", lambda *_, **__: 0)
     monkeypatch.setattr("server.app.seal", lambda: None)
     yield
 
