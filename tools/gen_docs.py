@@ -7,6 +7,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -43,6 +44,8 @@ def _limits(field: FieldInfo) -> str:
         if getattr(entry, name, None) is not None
     ]
     told += [f"`{entry.pattern}`" for entry in field.metadata if getattr(entry, "pattern", None)]
+    if get_origin(field.annotation) is Literal:
+        told += [f"`{choice}`" for choice in get_args(field.annotation)]
     return ", ".join(told) or "any"
 
 

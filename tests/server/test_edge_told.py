@@ -84,7 +84,7 @@ def page(running: Running) -> Iterator[Page]:
 def entity(page: Page, running: Running) -> int:
     """A player that is chosen on the page."""
     page.get_by_role("button", name="Player 2", exact=True).click()
-    until(page, "hitreg.told.latest !== null && hitreg.told.inStep")
+    until(page, "hitreg.told.latest !== null && hitreg.told.inStep && hitreg.told.parts !== null")
     return int(running.server.sessions.entity[2])
 
 

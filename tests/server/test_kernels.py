@@ -1,5 +1,6 @@
 """Preparing kernels: a marker spares the compiling, and workers never outlive who started them."""
 
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from server import kernels
-from server.kernels import prepare
+from server.kernels import CLIENTS_ONLY, LATER, MODULES, SIGHT, prepare
+from sim.jit import declared_kernels
 
 
 def test_with_the_marker_in_place_nothing_is_compiled_in_other_processes(
@@ -72,3 +74,9 @@ def test_kernels_that_are_left_out_are_not_taken_for_compiled(monkeypatch: pytes
     assert not kernels._marker("sim.rng").exists(), "whoever needs the other one still has to compile it"
     assert prepare(modules=("sim.rng",)) == 2
     assert kernels._marker("sim.rng").exists()
+
+
+def test_whatever_is_left_out_of_a_start_exists() -> None:
+    for module in MODULES:
+        importlib.import_module(module)
+    assert LATER | CLIENTS_ONLY | SIGHT <= set(declared_kernels())
