@@ -18,10 +18,11 @@ from sim.arrays import I8, I16, U8, U16, Bool
 from sim.errors import CommandError
 from sim.schema import Value
 
-__all__ = ["DISCRETE_MAX", "NAME_BYTES_MAX", "Action", "Button", "Commands", "Join", "Leave"]
+__all__ = ["DISCRETE_MAX", "NAME_BYTES_MAX", "REWIND_STEPS", "Action", "Button", "Commands", "Join", "Leave"]
 
 DISCRETE_MAX = 1024
 NAME_BYTES_MAX = 32
+REWIND_STEPS = 256  # of a tick: the unit of `Commands.rewind`
 
 
 class Button(enum.IntFlag):
@@ -72,6 +73,8 @@ class Commands:
         yaw: View direction, 65536 = one turn, shape (capacity,), uint16.
         pitch: View elevation in the same unit, up positive, shape (capacity,), int16.
         weapon: Weapon wished for, shape (capacity,), uint8.
+        rewind: How far before this tick the player saw the others, checked and capped by the caller [1/`REWIND_STEPS`
+            tick], shape (capacity,), uint16.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -83,6 +86,7 @@ class Commands:
         self.yaw: U16 = np.zeros(capacity, np.uint16)
         self.pitch: I16 = np.zeros(capacity, np.int16)
         self.weapon: U8 = np.zeros(capacity, np.uint8)
+        self.rewind: U16 = np.zeros(capacity, np.uint16)
         self.joins: list[Join] = []
         self.leaves: list[Leave] = []
         self.actions: list[Action] = []
@@ -104,6 +108,7 @@ class Commands:
         yaw: int = 0,
         pitch: int = 0,
         weapon: int = 0,
+        rewind: int = 0,
     ) -> None:
         """Set one row's input; for tests and tools, the server fills the columns at once."""
         self.has_input[slot] = True
@@ -113,6 +118,7 @@ class Commands:
         self.yaw[slot] = yaw & 0xFFFF
         self.pitch[slot] = pitch
         self.weapon[slot] = weapon
+        self.rewind[slot] = rewind
 
     def add(self, command: Join | Leave | Action) -> bool:
         """Add a discrete command.
@@ -131,7 +137,7 @@ class Commands:
         return True
 
     def _columns(self) -> list[np.ndarray[Any, Any]]:
-        return [self.buttons, self.move_forward, self.move_right, self.yaw, self.pitch, self.weapon]
+        return [self.buttons, self.move_forward, self.move_right, self.yaw, self.pitch, self.weapon, self.rewind]
 
     def encode(self) -> bytes:
         """The commands as bytes, from which `decode` makes the same commands again."""

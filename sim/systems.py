@@ -37,6 +37,7 @@ class Intent(Component, name="intent"):
     move_forward = column(np.int8)
     move_right = column(np.int8)
     weapon = column(np.uint8)
+    rewind = column(np.uint16, unit="tick/256")
 
 
 def body_heights(flags: U16, out_height: F64, parameters: MotionParameters | None = None) -> None:
@@ -60,6 +61,7 @@ def input_system() -> System:
             np.copyto(intent.move_forward, commands.move_forward, where=given)
             np.copyto(intent.move_right, commands.move_right, where=given)
             np.copyto(intent.weapon, commands.weapon, where=given)
+            np.copyto(intent.rewind, commands.rewind, where=given)
             np.copyto(look.yaw, commands.yaw, where=given)
             np.copyto(look.pitch, commands.pitch, where=given)
 

@@ -12,7 +12,7 @@ from tests.sim.arena import arena_world
 from tools.script import play_script
 
 PLAYERS, TICKS = 24, 240
-GOLDEN = {20: "0d3cc7b215a0af11", 60: "8182f75f6726eca2", 128: "b6a9ae4ac62b8085"}
+GOLDEN = {20: "87323c7a3268e600", 60: "270a6ac98dbcbc16", 128: "484d3b13cf5d5287"}
 """State hash after TICKS ticks of the scripted match, by tick rate; they change on purpose only."""
 
 
