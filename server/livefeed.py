@@ -116,7 +116,7 @@ PICKUP = np.dtype([("position", "<f4", (3,)), ("kind", "u1"), ("available", "u1"
 EVENT = np.dtype(
     [
         ("kind", "<u2"),  # LiveEvent
-        ("reserved", "<u2"),
+        ("tick", "<u2"),  # the tick in which it happened, its low 16 bits
         ("value", "<i4"),
         ("actor", "<u8"),
         ("target", "<u8"),
