@@ -3,11 +3,14 @@
 const CLASSES = 5;
 const BAKE_PIXELS_MAX = 2048;
 
-/** Fetch and take apart the mesh; null when there is none or it is damaged. */
+/** Fetch the mesh of the live match; null when there is none or it is damaged. */
 export async function loadMesh(run) {
   const response = await fetch(`/api/map.bin?run=${run}`);
-  if (!response.ok) return null;
-  const buffer = await response.arrayBuffer();
+  return response.ok ? readMesh(await response.arrayBuffer()) : null;
+}
+
+/** Take apart what `LiveMesh.to_bytes` wrote; null when it is damaged. */
+export function readMesh(buffer) {
   const view = new DataView(buffer);
   if (buffer.byteLength < 32 || view.getUint32(0, false) !== 0x48524d31) return null;
   const [vertexCount, triangleCount] = [view.getUint32(4, true), view.getUint32(8, true)];

@@ -1,6 +1,6 @@
 // The panel of the client looked at, and its marks on the map from above.
 
-import { sharpen } from "./panels.js";
+import { sharpen } from "./board.js";
 import { MODE } from "./told.js";
 
 const SILENT_MS = 2500;
