@@ -1,6 +1,6 @@
 """What can go wrong in the server package: every error it raises on purpose derives from `ServerError`."""
 
-__all__ = ["ConfigError", "GameError", "MapError", "ServerError"]
+__all__ = ["ConfigError", "GameError", "MapError", "MatchError", "ServerError"]
 
 VALUE_SHOWN_MAX = 80
 
@@ -15,6 +15,10 @@ class ConfigError(ServerError):
 
 class GameError(ServerError):
     """A game package cannot be found, raises, or declares what does not hold together."""
+
+
+class MatchError(ServerError):
+    """What a recording holds of a match cannot be used: its header, or a block of its commands."""
 
 
 class MapError(ServerError):
@@ -36,3 +40,11 @@ class MapError(ServerError):
         self.field = field
         self.value = value
         self.remedy = remedy
+
+
+class ReplayError(ServerError):
+    """A recording cannot be read, or not be played here."""
+
+
+class WrongBuildError(ReplayError):
+    """Another build recorded it than the one that is to play it; the message names both."""
