@@ -396,7 +396,7 @@ class GameClients:
             it returns 0.
         """
         self._run_clocks(now_ns)
-        self.playback.follow(self.snapshot_tick, now_ns)
+        self.playback.follow(self.snapshot_tick, now_ns, self._rates[CLOCK])
         while True:
             find_due(self._numbers, self._rates, self.counters, self.due, self._fill, self._made)
             if not self._made[1]:
@@ -441,7 +441,9 @@ class GameClients:
         self._predict(inputs, self._active, self.tick)
 
     def commands(self) -> int:
-        """Make a COMMAND for every client with an input not yet sent: the last few inputs, acknowledgements, a claim.
+        """Make a COMMAND for every client with an input not yet sent: last inputs, acknowledgements, a claim, the view.
+
+        The view is that of `playback.moment`: call this in the frame in which the inputs were made.
 
         Returns:
             How many: as many entries of `command_clients`, `command_offsets` and `command_lengths` hold, for
@@ -452,7 +454,8 @@ class GameClients:
             sequence, mask = self._replicas.sequence, self._replicas.ack_mask
         count: int = build_commands(
             sequence, mask, self._numbers, self._rates, (self._ring, self._ring_tick), self.layout.predicted_bytes,
-            self._predicted, self.predicts, self.command_clients, self._command_rows, self.command_lengths,
+            self._predicted, (self.playback.moment, self.playback.limit_ticks), self.predicts, self.command_clients,
+            self._command_rows, self.command_lengths,
         )  # fmt: skip
         return count
 

@@ -38,8 +38,10 @@ from net.inputs_kernels import (
     decode_commands,
     note_sent,
     reset_rows,
-    take_inputs,
 )
+from net.inputs_take_kernels import take_inputs
+from net.moments import EXTRAPOLATION_NS_MAX, FIRST_DELAY_NS, LAG_GAIN_NS, REWIND_MS_DEFAULT, rewind_steps
+from net.moments_kernels import BOUND, CLAIMED, ESTIMATE, GIVEN, PATH_RTT, VIEW_STEPS, VIEWS
 from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
 
 __all__ = ["FLOOD_COMMANDS_MAX", "FUTURE_TICKS_MAX", "TARGET_LEAD_MAX", "InputColumns", "InputCount", "InputQueues"]
@@ -72,6 +74,10 @@ class InputCount(enum.IntEnum):
     FLOOD = 10
     UNKNOWN_TYPE = 11
     MESSAGE_OVERFLOW = 12
+    VIEW_FUTURE = 13  # a view of a moment that the client cannot know yet: replaced
+    VIEW_PAST = 14  # one older than round trip, jitter and snapshots explain: replaced
+    VIEW_JUMP = 15  # one that does not go on from the client's last: replaced
+    VIEW_CAPPED = 16  # ticks made with a rewind cut to `max_rewind_ms`; no fault
 
 
 class InputColumns(Protocol):
@@ -84,6 +90,7 @@ class InputColumns(Protocol):
     yaw: U16
     pitch: I16
     weapon: U8
+    rewind: U16
 
 
 def _ticks(duration_ns: int, tick_hz: int) -> int:
@@ -113,10 +120,24 @@ class InputQueues:
         rtt_ns: Smoothed round trip [ns], 0 before the first sample; float64 (clients,).
         rtt_variation_ns: Mean deviation of the round trip [ns]; float64 (clients,).
         lead_ticks: Mean earliness of commands [ticks], negative when late; float64 (clients,).
+        max_rewind_ms: The cap on rewinding, for `welcome`.
+        view_claimed: How far before the newest input of its last command each client said to have shown the others
+            [ticks], −1 where it said nothing; float64 (clients,).
+        view_estimate: What the server derived for that command, float64 (clients,).
+        view_bound: The most that it thought possible, float64 (clients,).
+        view_given: By what the inputs of that command are judged, before the cap, float64 (clients,).
     """
 
-    def __init__(self, clients: int, *, tick_hz: int, batch_max: int = 16_384) -> None:
+    def __init__(
+        self, clients: int, *, tick_hz: int, batch_max: int = 16_384, max_rewind_ms: int = REWIND_MS_DEFAULT
+    ) -> None:
         """Makes room for `clients` clients and batches of `batch_max` payloads.
+
+        Args:
+            clients: How many.
+            tick_hz: Ticks a second.
+            batch_max: Payloads in one `receive`.
+            max_rewind_ms: Cap on how far before a tick its shots are judged.
 
         Raises:
             NetError: A size is out of range.
@@ -125,22 +146,28 @@ class InputQueues:
             raise NetError(f"inputs: {clients} clients, batches of {batch_max}, {tick_hz} Hz: each must be at least 1")
         self.clients = clients
         self.tick_ns = 1e9 / tick_hz
+        self.max_rewind_ms = max_rewind_ms
         self._batch_max = batch_max
         self._patience = (
             _ticks(BUTTONS_REPEAT_NS, tick_hz),
             _ticks(MOVEMENT_STILL_NS, tick_hz),
             _ticks(ABSENT_NS, tick_hz),
+            rewind_steps(max_rewind_ms, tick_hz),
         )
+        delays = [value / self.tick_ns for value in (FIRST_DELAY_NS, LAG_GAIN_NS, EXTRAPOLATION_NS_MAX)]
+        self._view_options = (delays[0], delays[1], delays[2], self._patience[3] / VIEW_STEPS)
         self._windows = (_ticks(TARGET_DOWN_NS, tick_hz), _ticks(TARGET_SETTLE_NS, tick_hz), TARGET_LEAD_MAX)
-        self._inputs: tuple[I32, I64, I32] = (
+        self._inputs: tuple[I32, I64, I32, I32] = (
             np.zeros((clients, RING_TICKS, FIELDS), np.int32),
             np.zeros((clients, RING_TICKS), np.int64),
             np.zeros((clients, RING_TICKS), np.int32),
+            np.zeros((clients, RING_TICKS), np.int32),
         )
-        self._last: I32 = np.zeros((clients, FIELDS), np.int32)
+        self._last: I32 = np.zeros((clients, FIELDS + 1), np.int32)
         self._sent: I64 = np.zeros((clients, SENT_RING, 3), np.int64)
         self._numbers: I64 = np.zeros((NUMBERS, clients), np.int64)
         self._rates: F64 = np.zeros((RATES, clients), np.float64)
+        self._views: F64 = np.zeros((VIEWS, clients), np.float64)
         self.counters: I64 = np.zeros((COUNTERS, clients), np.int64)
         self.ack_client: I32 = np.zeros(batch_max, np.int32)
         self.ack_sequence: I32 = np.zeros(batch_max, np.int32)
@@ -159,6 +186,10 @@ class InputQueues:
         self.rtt_ns: F64 = self._rates[RTT]
         self.rtt_variation_ns: F64 = self._rates[RTT_VARIATION]
         self.lead_ticks: F64 = self._rates[LEAD_MEAN]
+        self.view_claimed: F64 = self._views[CLAIMED]
+        self.view_estimate: F64 = self._views[ESTIMATE]
+        self.view_bound: F64 = self._views[BOUND]
+        self.view_given: F64 = self._views[GIVEN]
         self._made: I64 = np.zeros(2, np.int64)
         self.reset(np.arange(clients, dtype=np.int32), tick=0)
 
@@ -170,11 +201,13 @@ class InputQueues:
             tick: The tick made last.
         """
         reset_rows(
-            clients, tick, TARGET_LEAD_FIRST, self._inputs[1], self._last, self._sent, self._numbers, self._rates,
-            self.counters,
+            clients, tick, TARGET_LEAD_FIRST, self._inputs[1], self._last, self._sent, self._numbers,
+            (self._rates, self._views), self.counters,
         )  # fmt: skip
 
-    def receive(self, payloads: Payloads, *, tick: int, early_ns: int, now_ns: int) -> None:
+    def receive(
+        self, payloads: Payloads, *, tick: int, early_ns: int, now_ns: int, path_rtt_ns: F64 | I64 | None = None
+    ) -> None:
         """Take in a batch of application payloads of authenticated clients; malformed ones are counted and dropped.
 
         Args:
@@ -183,17 +216,24 @@ class InputQueues:
             early_ns: How long after `now_ns` it is made. What a payload waited before this call counts as well
                 (`Payloads.received_ns`), so that a server that reads once per tick tells arrivals apart too.
             now_ns: The present, monotonic.
+            path_rtt_ns: Each client's round trip as it was measured without its commands (`net.endpoint`) [ns], 0 for
+                not yet, (clients,): who withholds acknowledgements in its commands then gains nothing.
 
         Raises:
             NetError: The batch is larger than `batch_max`.
         """
         if payloads.count > self._batch_max:
             raise NetError(f"inputs: {payloads.count} payloads, room for {self._batch_max}: raise batch_max")
-        moment = (tick, float(early_ns), self.tick_ns, now_ns, FUTURE_TICKS_MAX, FLOOD_COMMANDS_MAX)
+        if path_rtt_ns is not None:
+            self._views[PATH_RTT] = path_rtt_ns
+        moment = (
+            tick, float(early_ns), self.tick_ns, now_ns, FUTURE_TICKS_MAX, FLOOD_COMMANDS_MAX, self._view_options,
+        )  # fmt: skip
         places = (payloads.client, payloads.offset, payloads.length, payloads.received_ns)
         decode_commands(
-            payloads.buffer, places, payloads.count, moment, self._inputs, self._sent, self._numbers, self._rates,
-            self.counters, (self.ack_client, self.ack_sequence, self.ack_mask), self.messages, self._made,
+            payloads.buffer, places, payloads.count, moment, self._inputs, self._sent, self._numbers,
+            (self._rates, self._views), self.counters, (self.ack_client, self.ack_sequence, self.ack_mask),
+            self.messages, self._made,
         )  # fmt: skip
         self.ack_count = int(self._made[0])
         self.message_count = int(self._made[1])
@@ -213,7 +253,7 @@ class InputQueues:
             raise NetError(f"inputs: rows has shape {rows.shape}, expected ({self.clients},)")
         columns = (
             commands.has_input, commands.buttons, commands.move_forward, commands.move_right, commands.yaw,
-            commands.pitch, commands.weapon,
+            commands.pitch, commands.weapon, commands.rewind,
         )  # fmt: skip
         take_inputs(
             tick, rows, self._patience, self._windows, self._inputs, self._last, self._numbers, self._rates,

@@ -1,22 +1,28 @@
-"""Kernels behind `net.inputs`: COMMAND payloads into rings of inputs, and from the rings one input per tick.
+"""Kernels behind `net.inputs`: COMMAND payloads into rings of inputs. One input per tick: `net.inputs_take_kernels`.
 
-COMMAND, client → server (little endian; one netcode payload each, 21..86 bytes, the length is exact):
+COMMAND, client → server (little endian; one netcode payload each, 21..88 bytes, the length is exact):
 
 | offset | type | field |
 |---|---|---|
 | 0 | u8 | 1 (`PAYLOAD_COMMAND`) |
-| 1 | u8 | bits 0..3: number of inputs, 1..8; bit 6: there is a claim; bit 7: the two acknowledgement fields hold |
+| 1 | u8 | bits 0..3: number of inputs, 1..8; bit 5: view; bit 6: claim; bit 7: the two acknowledgement fields hold |
 | 2 | u16 | sequence of the newest snapshot received |
 | 4 | u32 | bit i: snapshot sequence − 1 − i was received as well |
 | 8 | u32 | tick of the newest input |
 | 12 | 9 × n | inputs, newest first, of consecutive ticks going back |
 | 12 + 9 n | u16 | only where bit 6 is set: the claim for the newest input's tick (`net.claims`) |
+| then | u16 | only where bit 5 is set: how far before the newest input's tick the others were shown [1/256 tick] |
 
 An input of 9 bytes: buttons u16 (JUMP 1, CROUCH 2, WALK 4, FIRE 8, ALT_FIRE 16, RELOAD 32, USE 64), move_forward i8,
 move_right i8 (−127..127), yaw u16 (65536 = one turn), pitch i16 (same unit, −16383..16383), weapon u8.
 
 Only the newest input has a claim. One for each of the (usually three) inputs of a command would cost 4 bytes more at
 every tick, and would spare one owner section where a command was lost and its input came in time all the same.
+
+The view (`net.moments_kernels`; 65535: nothing is shown) holds for the older inputs of a command as well: what is shown
+moves on by a tick per tick, within the 3 % of the client's clock and the 4 % (12 % where no snapshots come) of its
+playback. For an input that comes only as a copy, usually one tick back, that is less than 1/6 tick. One view for each
+of three inputs would cost 4 bytes more.
 
 The input of tick T is what the step that makes tick T reads; so the state a snapshot of tick T carries is the state
 after the input of tick T, and a client compares it with what it predicted for T.
@@ -25,11 +31,23 @@ A ring holds, per client, the inputs of 64 consecutive ticks at most: tick T sta
 """
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
 from net.claims_kernels import NO_CLAIM
-from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
+from net.moments_kernels import (
+    CLAIMED,
+    FINE,
+    NO_VIEW,
+    OTHER,
+    PATH_RTT,
+    RECENT,
+    VIEWS,
+    judge_view,
+    note_need,
+)
+from sim.arrays import F64, I32, I64, U8, U16, U32
 from sim.jit import kernel
 
 __all__ = [
@@ -44,25 +62,37 @@ __all__ = [
     "COMMAND_BYTES_MAX",
     "COMMAND_HEADER_BYTES",
     "COUNTERS",
+    "COUNT_ABSENT",
+    "COUNT_EXTRAPOLATED",
+    "COUNT_VIEW_CAPPED",
     "FIELDS",
     "INPUTS_MAX",
+    "INPUTS_TYPE",
     "INPUT_BYTES",
     "JITTER",
     "LATE_RATE",
     "LEAD_MEAN",
     "LEAD_NONE",
     "LEAD_Q4",
+    "MISSING",
     "NEWEST",
     "NUMBERS",
     "PAYLOAD_COMMAND",
     "PAYLOAD_MESSAGE",
     "PITCH_MAX",
+    "RAISED",
     "RATES",
+    "RECEIVED",
     "RING_TICKS",
     "RTT",
     "RTT_VARIATION",
     "SENT_RING",
+    "SURPLUS",
     "TARGET",
+    "VIEW_BYTES",
+    "VIEW_FLAG",
+    "WINDOW",
+    "Inputs",
     "decode_commands",
     "get_i8",
     "get_i16",
@@ -71,7 +101,6 @@ __all__ = [
     "note_sent",
     "read_input",
     "reset_rows",
-    "take_inputs",
 ]
 
 PAYLOAD_COMMAND = 1
@@ -80,19 +109,28 @@ COMMAND_HEADER_BYTES = 12
 INPUT_BYTES = 9
 INPUTS_MAX = 8
 CLAIM_BYTES = 2
-COMMAND_BYTES_MAX = COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES + CLAIM_BYTES
+VIEW_BYTES = 2
+COMMAND_BYTES_MAX = COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES + CLAIM_BYTES + VIEW_BYTES
 ACK_FLAG = 0x80
 CLAIM_FLAG = 0x40
+VIEW_FLAG = 0x20
 PITCH_MAX = 16383
 MOVE_MAX = 127
 BUTTONS_KNOWN = 0x7F
-BUTTONS_HELD = 0x06  # CROUCH and WALK: how a player stands, kept for as long as its inputs are missing
 
 RING_TICKS = 64
 SENT_RING = 64
 FIELDS = 6  # of an input in a ring: buttons, move_forward, move_right, yaw, pitch, weapon
 LEAD_NONE = -32768  # lead_q4 of a client from which no command came since its last snapshot
 LEAD_CLIP = 2000.0  # ticks, so that lead_q4 fits 16 bits
+
+# The rings of inputs; moment of a batch; rows of numbers that are measured: see `decode_commands`.
+INPUTS_TYPE = "Tuple((i4[:,:,::1], i8[:,::1], i4[:,::1], i4[:,::1]))"
+Inputs: TypeAlias = tuple[I32, I64, I32, I32]
+MOMENT_TYPE = "Tuple((i8, f8, f8, i8, i8, i8, UniTuple(f8, 4)))"
+Moment: TypeAlias = tuple[int, float, float, int, int, int, tuple[float, float, float, float]]
+RATES_TYPE = "UniTuple(f8[:,::1], 2)"
+Rates: TypeAlias = tuple[F64, F64]
 
 # Rows of `numbers`, int64 (NUMBERS, clients).
 NEWEST = 0  # tick of the newest input received, −1 before the first
@@ -134,15 +172,14 @@ COUNT_BAD_HEADER = 9
 COUNT_FLOOD = 10
 COUNT_UNKNOWN_TYPE = 11
 COUNT_MESSAGE_OVERFLOW = 12
-COUNTERS = 13
+COUNT_VIEW_FUTURE = 13
+COUNT_VIEW_PAST = 14
+COUNT_VIEW_JUMP = 15
+COUNT_VIEW_CAPPED = 16
+COUNTERS = 17
 
 JITTER_GAIN = 1.0 / 256.0  # with 1/64 the target changed every 8 s at a steady 25 ms of jitter
 LEAD_GAIN = 1.0 / 32.0
-LATE_GAIN = 1.0 / 128.0
-LATE_LIMIT = 0.01  # two late inputs within about 90 ticks, or one in a bad spell, raise the target
-RAISE_MARGIN = 0.75  # ticks by which the need must differ from the target before it counts
-SURPLUS_MIN = 1.25  # ticks every input of a whole window must have been early before the target goes down
-SAFETY_TICKS = 1.0  # one lost packet, or the dead band of the client's clock
 
 
 @kernel
@@ -209,7 +246,29 @@ def _note_lead(client: int, lead: float, numbers: I64, rates: F64) -> None:
 
 
 @kernel
-def _note_ack(client: int, sequence: int, now: int, sent: I64, numbers: I64, rates: F64) -> None:
+def _early(arrival: int, when: Moment) -> float:
+    """How long before the step of the next tick something came [ticks]."""
+    return (when[1] + float(when[3] - arrival)) / when[2]
+
+
+@kernel
+def _note_age(
+    client: int, sequence: int, before: int, arrival: int, when: Moment, sent: I64, rates: F64, views: F64
+) -> None:
+    """Learn how late a client has its snapshots, as one after that of tick `before` is acknowledged."""
+    trip, path = rates[RTT, client], views[PATH_RTT, client]
+    trip = min(trip, path) if path > 0.0 else trip
+    earlier = (sequence - 1) & (SENT_RING - 1)
+    interval = 1.0
+    if sent[client, earlier, 0] == (sequence - 1) & 0xFFFF:
+        interval = max(1.0, float(sent[client, sequence & (SENT_RING - 1), 2] - sent[client, earlier, 2]))
+    # The last command before this one, which did without that snapshot, was made a tick earlier.
+    need = when[0] - _early(arrival, when) - 1.0 - before
+    note_need(client, need, (trip + 4.0 * rates[RTT_VARIATION, client]) / when[2], interval, when[6], views)
+
+
+@kernel
+def _note_ack(client: int, sequence: int, arrival: int, when: Moment, sent: I64, numbers: I64, rates: Rates) -> None:
     """Measure the round trip from the first acknowledgement of a snapshot, smoothed as in RFC 6298, section 2."""
     newest = numbers[ACK_NEWEST, client]
     if newest >= 0 and not 0 < ((sequence - newest) & 0xFFFF) < 0x8000:
@@ -217,29 +276,33 @@ def _note_ack(client: int, sequence: int, now: int, sent: I64, numbers: I64, rat
     slot = sequence & (SENT_RING - 1)
     if sent[client, slot, 0] != sequence:
         return  # never sent, or too long ago: replication counts false acknowledgements
+    before = numbers[ACK_TICK, client] if newest >= 0 else sent[client, slot, 2]
     numbers[ACK_NEWEST, client] = sequence
     numbers[ACK_TICK, client] = sent[client, slot, 2]
-    sample = float(now - sent[client, slot, 1])
-    if sample < 0.0:
-        return
-    if rates[RTT, client] == 0.0:
-        rates[RTT, client] = sample
-        rates[RTT_VARIATION, client] = 0.5 * sample
-        return
-    rates[RTT_VARIATION, client] += 0.25 * (abs(rates[RTT, client] - sample) - rates[RTT_VARIATION, client])
-    rates[RTT, client] += 0.125 * (sample - rates[RTT, client])
+    trips = rates[0]
+    sample = float(arrival - sent[client, slot, 1])
+    if sample >= 0.0:
+        if trips[RTT, client] == 0.0:
+            trips[RTT, client] = sample
+            trips[RTT_VARIATION, client] = 0.5 * sample
+        else:
+            trips[RTT_VARIATION, client] += 0.25 * (abs(trips[RTT, client] - sample) - trips[RTT_VARIATION, client])
+            trips[RTT, client] += 0.125 * (sample - trips[RTT, client])
+    _note_age(client, sequence, before, arrival, when, sent, trips, rates[1])
 
 
 @kernel
 def _store_inputs(
-    arena: U8, at: int, count: int, claim: int, client: int, newest: int, tick: int, early: float, future_max: int,
-    inputs: tuple[I32, I64, I32], rates: F64, counters: I64,
+    arena: U8, at: int, count: int, told: tuple[int, int], client: int, newest: int, when: Moment, early: float,
+    inputs: Inputs, rates: F64, counters: I64,
 ) -> None:  # fmt: skip
     """Put the inputs of one command into the client's ring, those that are neither late, far ahead nor known.
 
-    The claim joins the newest input even where a later command, overtaking, has brought that already.
+    What is `told` with them, claim and age, joins the newest even where a later command, overtaking, has brought that.
     """
-    ring, ring_tick, claims = inputs
+    ring, ring_tick, claims, ages = inputs
+    tick, future_max = when[0], when[4]
+    claim, age = told
     for index in range(count):
         wanted = newest - index
         slot = wanted & (RING_TICKS - 1)
@@ -256,10 +319,12 @@ def _store_inputs(
             counters[COUNT_FUTURE, client] += 1
         elif ring_tick[client, slot] == wanted:
             counters[COUNT_DUPLICATE, client] += 1
-            if index == 0 and claim != NO_CLAIM:
-                claims[client, slot] = claim
+            if index == 0:
+                claims[client, slot] = claim if claim != NO_CLAIM else claims[client, slot]
+                ages[client, slot] = age
         else:
             ring_tick[client, slot] = wanted
+            ages[client, slot] = age
             claims[client, slot] = claim if index == 0 else NO_CLAIM
             counters[COUNT_CLAMPED, client] += read_input(arena, at + index * INPUT_BYTES, ring[client, slot])
             counters[COUNT_INPUTS, client] += 1
@@ -273,24 +338,65 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
         return COUNT_BAD_LENGTH
     header = int(arena[at + 1])
     count = header & 0x0F
-    if header & 0x30 or count < 1 or count > INPUTS_MAX:
+    if header & 0x10 or count < 1 or count > INPUTS_MAX:
         return COUNT_BAD_HEADER
-    if length != COMMAND_HEADER_BYTES + count * INPUT_BYTES + (CLAIM_BYTES if header & CLAIM_FLAG else 0):
+    told = (CLAIM_BYTES if header & CLAIM_FLAG else 0) + (VIEW_BYTES if header & VIEW_FLAG else 0)
+    if length != COMMAND_HEADER_BYTES + count * INPUT_BYTES + told:
         return COUNT_BAD_LENGTH
     if numbers[RECEIVED, client] >= flood_max:
         return COUNT_FLOOD
     return -1
 
 
+@kernel
+def _judge(
+    client: int, view: int, newest: int, early: float, when: Moment, numbers: I64, rates: Rates, counters: I64
+) -> int:
+    """The age at which the inputs of a command are judged [1/256 tick]; what is wrong with its claim is counted."""
+    lead = newest - when[0] + early
+    if newest < when[0] or newest > when[0] + when[4]:
+        return 0  # none of its inputs will be taken
+    age, verdict = judge_view(
+        client, newest, view, lead, rates[0][LEAD_MEAN, client], numbers[ACK_TICK, client], when[6], rates[1]
+    )  # fmt: skip
+    if verdict != FINE:
+        counters[COUNT_VIEW_FUTURE + verdict, client] += 1
+    return age
+
+
+@kernel
+def _take_command(
+    arena: U8, at: int, length: int, client: int, arrival: int, when: Moment, inputs: Inputs, sent: I64, numbers: I64,
+    rates: Rates, counters: I64,
+) -> None:  # fmt: skip
+    """Take in one well-formed command: lead, acknowledgement, view, inputs."""
+    header, newest, early = int(arena[at + 1]), get_u32(arena, at + 8), _early(arrival, when)
+    _note_lead(client, newest - when[0] + early, numbers, rates[0])
+    if newest <= when[0] + when[4]:
+        numbers[NEWEST, client] = max(numbers[NEWEST, client], newest)
+    # Before the view is judged: a client shows what it acknowledges.
+    if header & ACK_FLAG:
+        _note_ack(client, get_u16(arena, at + 2), arrival, when, sent, numbers, rates)
+    end = at + length
+    view = NO_VIEW
+    if header & VIEW_FLAG:
+        end -= VIEW_BYTES
+        view = get_u16(arena, end)
+    claim = get_u16(arena, end - CLAIM_BYTES) if header & CLAIM_FLAG else NO_CLAIM
+    age = _judge(client, view, newest, early, when, numbers, rates, counters)
+    _store_inputs(
+        arena, at + COMMAND_HEADER_BYTES, header & 0x0F, (claim, age), client, newest, when, early, inputs, rates[0],
+        counters,
+    )  # fmt: skip
+
+
 @kernel(
-    "(u1[::1], Tuple((i4[::1], i8[::1], i4[::1], i8[::1])), i8, Tuple((i8, f8, f8, i8, i8, i8)),"
-    " Tuple((i4[:,:,::1], i8[:,::1], i4[:,::1])),"
-    " i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])"
+    f"(u1[::1], Tuple((i4[::1], i8[::1], i4[::1], i8[::1])), i8, {MOMENT_TYPE}, {INPUTS_TYPE}, i8[:,:,::1],"
+    f" i8[:,::1], {RATES_TYPE}, i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])"
 )
 def decode_commands(
-    arena: U8, payloads: tuple[I32, I64, I32, I64], count: int, moment: tuple[int, float, float, int, int, int],
-    inputs: tuple[I32, I64, I32], sent: I64, numbers: I64, rates: F64, counters: I64,
-    acks: tuple[I32, I32, U32], messages: I32, made: I64,
+    arena: U8, payloads: tuple[I32, I64, I32, I64], count: int, moment: Moment, inputs: Inputs, sent: I64,
+    numbers: I64, rates: Rates, counters: I64, acks: tuple[I32, I32, U32], messages: I32, made: I64,
 ) -> None:  # fmt: skip
     """Sort payloads: commands into the rings, acknowledgements and messages into lists.
 
@@ -299,18 +405,18 @@ def decode_commands(
         payloads: Client, offset, length and arrival [ns] of each; an arrival of 0 or later than now is now.
         count: How many.
         moment: Tick to be made next; how long before its step this is [ns]; a tick's length [ns]; now [ns]; how far
-            ahead an input may be [ticks]; commands a client may send in a tick.
-        inputs: `ring`, int32 (clients, 64, 6); the tick at each place, int64 (clients, 64); its claim or `NO_CLAIM`,
-            int32 (clients, 64).
+            ahead an input may be [ticks]; commands a client may send in a tick; options of `net.moments_kernels`.
+        inputs: `ring`, int32 (clients, 64, 6); the tick at each place, int64 (clients, 64); its claim or `NO_CLAIM`
+            and the age of what its player saw [1/256 tick], int32 (clients, 64).
         sent: Sequence, time [ns] and tick of the last snapshots sent, int64 (clients, 64, 3).
         numbers: Rows as named above.
-        rates: Rows as named above.
+        rates: Rows as named above; rows of `net.moments_kernels`.
         counters: Rows as named above.
         acks: Client, sequence and mask of each acknowledgement; as long as the payloads can be many.
         messages: Indices of the payloads that are messages; what does not fit is dropped and counted.
         made: Number of acknowledgements, number of messages.
     """
-    tick, early_ns, tick_ns, now, future_max, flood_max = moment
+    now = moment[3]
     clients, offsets, lengths, received = payloads
     ring = inputs[0]
     ack_client, ack_sequence, ack_mask = acks
@@ -328,7 +434,7 @@ def decode_commands(
             else:
                 counters[COUNT_MESSAGE_OVERFLOW, client] += 1
             continue
-        reason = _refusal(arena, at, length, client, flood_max, numbers)
+        reason = _refusal(arena, at, length, client, moment[5], numbers)
         if kind != PAYLOAD_COMMAND:
             reason = COUNT_UNKNOWN_TYPE
         if reason >= 0:
@@ -337,141 +443,12 @@ def decode_commands(
         numbers[RECEIVED, client] += 1
         counters[COUNT_COMMANDS, client] += 1
         arrival = min(received[index], now) if received[index] != 0 else now
-        early = (early_ns + float(now - arrival)) / tick_ns
-        newest = get_u32(arena, at + 8)
-        _note_lead(client, newest - tick + early, numbers, rates)
-        if newest <= tick + future_max:
-            numbers[NEWEST, client] = max(numbers[NEWEST, client], newest)
-        claim = get_u16(arena, at + length - CLAIM_BYTES) if int(arena[at + 1]) & CLAIM_FLAG else NO_CLAIM
-        _store_inputs(
-            arena, at + COMMAND_HEADER_BYTES, int(arena[at + 1]) & 0x0F, claim, client, newest, tick, early,
-            future_max, inputs, rates, counters,
-        )  # fmt: skip
+        _take_command(arena, at, length, client, arrival, moment, inputs, sent, numbers, rates, counters)
         if int(arena[at + 1]) & ACK_FLAG and made[0] < ack_client.shape[0]:
-            sequence = get_u16(arena, at + 2)
             ack_client[made[0]] = client
-            ack_sequence[made[0]] = sequence
+            ack_sequence[made[0]] = get_u16(arena, at + 2)
             ack_mask[made[0]] = get_u32(arena, at + 4)
             made[0] += 1
-            _note_ack(client, sequence, arrival, sent, numbers, rates)
-
-
-@kernel
-def _set_target(client: int, target: int, tick: int, target_max: int, numbers: I64, rates: F64) -> None:
-    """Change a client's target and begin a new surplus window."""
-    target = min(max(target, 1), target_max)
-    if target != numbers[TARGET, client]:
-        numbers[TARGET, client] = target
-        numbers[CHANGES, client] += 1
-    numbers[WINDOW, client] = tick
-    rates[SURPLUS, client] = math.inf
-
-
-@kernel
-def _steer(client: int, tick: int, windows: tuple[int, int, int], numbers: I64, rates: F64) -> None:
-    """Decide how early a client's commands should come: 3σ of its jitter and a tick of safety, changed rarely.
-
-    Up at once, when the jitter has grown or inputs are late; down by one tick only after a whole window in which every
-    input was early by more than `SURPLUS_MIN`. RTT/2 is not part of it: earliness is measured at arrival, so the way
-    there is already in it, however lopsided the path (docs/adr/0004-run-ahead.md).
-    """
-    down_ticks, settle_ticks, target_max = windows
-    if tick - numbers[RAISED, client] <= settle_ticks:
-        # A raise takes a round trip and the slewing of the client's clock to show: until then, late inputs are the same
-        # trouble still.
-        rates[LATE_RATE, client] = 0.0
-    need = 3.0 * math.sqrt(rates[JITTER, client]) + SAFETY_TICKS
-    target = numbers[TARGET, client]
-    if need > target + RAISE_MARGIN:
-        _set_target(client, math.floor(need + 0.5), tick, target_max, numbers, rates)
-    elif rates[LATE_RATE, client] > LATE_LIMIT:
-        numbers[RAISED, client] = tick
-        _set_target(client, target + 1, tick, target_max, numbers, rates)
-    elif tick - numbers[WINDOW, client] >= down_ticks:
-        surplus = rates[SURPLUS, client] > SURPLUS_MIN and need < target - RAISE_MARGIN
-        _set_target(client, target - 1 if surplus else target, tick, target_max, numbers, rates)
-
-
-@kernel
-def _extrapolate(fields: I32, run: int, hold_ticks: int, still_ticks: int) -> None:
-    """Make the `run`-th missing input from the last one that came, in place.
-
-    Buttons are repeated as levels: a repeated level is never an edge, whereas letting go and pressing again when the
-    next input comes would be a second jump. After `hold_ticks` all are let go but those that say how the player
-    stands. Movement goes down in equal parts to nothing at `still_ticks`.
-    """
-    if run > hold_ticks:
-        fields[0] &= BUTTONS_HELD
-    if run >= still_ticks:
-        fields[1] = 0
-        fields[2] = 0
-        return
-    left = still_ticks - run
-    for field in range(1, 3):
-        fields[field] = (
-            fields[field] * left // (left + 1) if fields[field] > 0 else -(-fields[field] * left // (left + 1))
-        )
-
-
-@kernel(
-    "(i8, i4[::1], Tuple((i8, i8, i8)), Tuple((i8, i8, i8)), Tuple((i4[:,:,::1], i8[:,::1], i4[:,::1])), i4[:,::1],"
-    " i8[:,::1], f8[:,::1], i8[:,::1],"
-    " Tuple((b1[::1], u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1])))"
-)
-def take_inputs(
-    tick: int, rows: I32, patience: tuple[int, int, int], windows: tuple[int, int, int], inputs: tuple[I32, I64, I32],
-    last: I32, numbers: I64, rates: F64, counters: I64,
-    columns: tuple[Bool, U16, I8, I8, U16, I16, U8],
-) -> None:  # fmt: skip
-    """Give each client's player its input for one tick, received or extrapolated.
-
-    Args:
-        tick: The tick about to be made; called once for each, in order.
-        rows: Row of each client's player in `columns`, −1 for none; int32 (clients,).
-        patience: Ticks buttons are repeated, ticks until movement is nothing, ticks until a client counts as absent.
-        windows: Ticks of surplus before a target goes down, ticks between raises, greatest target.
-        inputs: The rings, as for `decode_commands`.
-        last: The input each client's player had last, int32 (clients, 6).
-        numbers: As for `decode_commands`.
-        rates: As for `decode_commands`.
-        counters: As for `decode_commands`.
-        columns: has_input, buttons, move_forward, move_right, yaw, pitch and weapon by player row, written only where
-            a client has ever sent an input.
-    """
-    ring, ring_tick, claims = inputs
-    has_input, buttons, forward, right, yaw, pitch, weapon = columns
-    hold_ticks, still_ticks, absent_ticks = patience
-    for client in range(rows.shape[0]):
-        numbers[RECEIVED, client] = 0
-        numbers[CLAIM, client] = NO_CLAIM
-        row = rows[client]
-        if row < 0 or row >= has_input.shape[0] or numbers[NEWEST, client] < 0:
-            continue
-        slot = tick & (RING_TICKS - 1)
-        if ring_tick[client, slot] == tick:
-            for field in range(FIELDS):
-                last[client, field] = ring[client, slot, field]
-            numbers[CLAIM, client] = claims[client, slot]
-            numbers[APPLIED, client] = tick
-            numbers[MISSING, client] = 0
-            rates[LATE_RATE, client] -= LATE_GAIN * rates[LATE_RATE, client]
-        else:
-            numbers[MISSING, client] += 1
-            run = numbers[MISSING, client]
-            _extrapolate(last[client], run, hold_ticks, still_ticks)
-            if run <= absent_ticks and numbers[APPLIED, client] > 0:
-                counters[COUNT_EXTRAPOLATED, client] += 1
-                rates[LATE_RATE, client] += LATE_GAIN * (1.0 - rates[LATE_RATE, client])
-            else:
-                counters[COUNT_ABSENT, client] += 1
-        _steer(client, tick, windows, numbers, rates)
-        has_input[row] = True
-        buttons[row] = last[client, 0]
-        forward[row] = last[client, 1]
-        right[row] = last[client, 2]
-        yaw[row] = last[client, 3]
-        pitch[row] = last[client, 4]
-        weapon[row] = last[client, 5]
 
 
 @kernel("(i4[::1], u2[::1], i8, i8, i8, i8[:,:,::1], i8[:,::1])")
@@ -498,22 +475,27 @@ def note_sent(clients: I32, sequences: U16, count: int, now: int, tick: int, sen
         numbers[LEAD_Q4, client] = LEAD_NONE
 
 
-@kernel("(i4[::1], i8, i8, i8[:,::1], i4[:,::1], i8[:,:,::1], i8[:,::1], f8[:,::1], i8[:,::1])")
+@kernel(f"(i4[::1], i8, i8, i8[:,::1], i4[:,::1], i8[:,:,::1], i8[:,::1], {RATES_TYPE}, i8[:,::1])")
 def reset_rows(
-    clients: I32, tick: int, target: int, ring_tick: I64, last: I32, sent: I64, numbers: I64, rates: F64, counters: I64
-) -> None:
+    clients: I32, tick: int, target: int, ring_tick: I64, last: I32, sent: I64, numbers: I64, rates: Rates,
+    counters: I64,
+) -> None:  # fmt: skip
     """Make the rows of clients as new: nothing received, nothing sent, the first target."""
     for client in clients:
         for place in range(RING_TICKS):
             ring_tick[client, place] = -1
-        for field in range(FIELDS):
+        for field in range(FIELDS + 1):
             last[client, field] = 0
         for place in range(SENT_RING):
             sent[client, place, 0] = -1
         for row in range(NUMBERS):
             numbers[row, client] = 0
         for row in range(RATES):
-            rates[row, client] = 0.0
+            rates[0][row, client] = 0.0
+        for row in range(VIEWS):
+            rates[1][row, client] = 0.0
+        for row in (RECENT, OTHER, CLAIMED):
+            rates[1][row, client] = -1.0
         for row in range(COUNTERS):
             counters[row, client] = 0
         numbers[NEWEST, client] = -1
@@ -524,5 +506,5 @@ def reset_rows(
         numbers[WINDOW, client] = tick
         numbers[RAISED, client] = tick
         numbers[LEAD_Q4, client] = LEAD_NONE
-        rates[JITTER, client] = 0.25
-        rates[SURPLUS, client] = np.inf
+        rates[0][JITTER, client] = 0.25
+        rates[0][SURPLUS, client] = np.inf

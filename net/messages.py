@@ -25,6 +25,7 @@ import msgpack
 from net.dictionaries import DICTIONARIES_MAX
 from net.errors import NetError
 from net.inputs_kernels import PAYLOAD_MESSAGE
+from net.moments import REWIND_MS_MAX
 from sim.schema import (
     MESSAGE_BYTES,
     ActionSpec,
@@ -51,6 +52,13 @@ CORE_MESSAGES = (
             Field("resumed", FieldType.INTEGER, 0, 1, doc="1 where a session goes on that was there before"),
             Field("entity", FieldType.ENTITY, doc="the client's own player"),
             Field("tick", FieldType.INTEGER, 0, 2**31 - 1, doc="the tick in which it entered the world"),
+            Field(
+                "max_rewind_ms",
+                FieldType.INTEGER,
+                0,
+                REWIND_MS_MAX,
+                doc="how far in the past shots are judged at most: show nothing older",
+            ),
         ),
         direction=Direction.TO_CLIENT,
         doc="the client plays from now on",

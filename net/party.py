@@ -234,10 +234,18 @@ class Party:
             message = self._to_client.decode(payload)
             if message is None:
                 continue
+            if message.name == "welcome":
+                self._welcome(client, message)
             if len(self._messages) >= MESSAGES_MAX:
                 self.messages_dropped += 1
                 continue
             self._messages.append((client, message))
+
+    def _welcome(self, client: int, message: Message) -> None:
+        """Show no moment older than the server looks back."""
+        *_, max_rewind_ms = message.values
+        if isinstance(max_rewind_ms, int):
+            self.clients.playback.cap_ticks[client] = max_rewind_ms * 1e6 / self.clients.tick_ns
 
     def _take_joins(self, zone: ZoneReplica) -> None:
         """Take in the blocks that have arrived; those that are no joins are kept for nobody, and counted."""

@@ -23,6 +23,7 @@ from sim.arrays import F64, I64
 from sim.jit import kernel
 
 __all__ = [
+    "CAPPED",
     "EXTRAPOLATED",
     "FRAMES",
     "JITTER",
@@ -33,6 +34,7 @@ __all__ = [
     "NUMBERS",
     "PATH",
     "RATES",
+    "SHOWN",
     "follow_snapshots",
 ]
 
@@ -43,16 +45,18 @@ FRAMES = 2  # shown since the first snapshot
 EXTRAPOLATED = 3  # of these, later than the newest snapshot
 JUMPS = 4
 HEARD = 5  # snapshots learned from, up to FIRST_SNAPSHOTS
-NUMBERS = 6
+CAPPED = 6  # frames that showed a later moment, for the cap
+NUMBERS = 7
 
 # Rows of `rates`, float64 (RATES, clients).
-MOMENT = 0  # what is shown [ticks of the server]
+MOMENT = 0  # what is to be shown [ticks of the server]
 LAG = 1  # how far behind the client's clock it is to be [ticks]
 PATH = 2  # mean of t − T [ticks]
 JITTER = 3  # its variance, by differences of neighbours [ticks²]
 LAST_PATH = 4
 FRESH_PATH = 5  # as PATH, over a shorter time
-RATES = 6
+SHOWN = 6  # what is shown: MOMENT, or as much later as the cap demands
+RATES = 7
 
 QUANTILE = 0.98
 PATH_TICKS = 128.0  # over which the mean path is taken
@@ -116,10 +120,20 @@ def _hear(
     numbers[NEWEST, client] = tick
 
 
-@kernel("(f8, f8, UniTuple(f8, 5), i8[::1], i8[:,::1], f8[:,::1])")
+@kernel(counted=False)
+def _show(client: int, tick: int, caps: tuple[F64, F64], numbers: I64, rates: F64) -> None:
+    """Show the moment, or a later one that is not more than the cap before the client's clock."""
+    earliest = caps[0][client] - caps[1][client]
+    numbers[CAPPED, client] += 1 if earliest > rates[MOMENT, client] else 0
+    rates[SHOWN, client] = max(rates[MOMENT, client], earliest)
+    numbers[FRAMES, client] += 1
+    numbers[EXTRAPOLATED, client] += 1 if rates[SHOWN, client] > tick else 0
+
+
+@kernel("(f8, f8, UniTuple(f8, 5), i8[::1], UniTuple(f8[::1], 2), i8[:,::1], f8[:,::1])")
 def follow_snapshots(
-    time: float, elapsed: float, options: tuple[float, float, float, float, float], snapshot_tick: I64, numbers: I64,
-    rates: F64,
+    time: float, elapsed: float, options: tuple[float, float, float, float, float], snapshot_tick: I64,
+    caps: tuple[F64, F64], numbers: I64, rates: F64,
 ) -> None:  # fmt: skip
     """Take note of the snapshots that have come since the last frame, and move on what is shown.
 
@@ -129,6 +143,7 @@ def follow_snapshots(
         options: Delay before anything is known; gain of the quantile; error from which the moment jumps; longest delay
             [ticks each]; greatest stretch of time [share].
         snapshot_tick: Tick of each client's newest snapshot, −1 for none.
+        caps: Each client's clock; how far before it a moment may be [ticks each].
         numbers: Rows as named above.
         rates: Rows as named above.
     """
@@ -140,6 +155,7 @@ def follow_snapshots(
             continue
         if numbers[NEWEST, client] < 0 or tick < numbers[NEWEST, client]:
             _begin(client, time, tick, first_delay, numbers, rates)
+            rates[SHOWN, client] = max(rates[MOMENT, client], caps[0][client] - caps[1][client])
             continue
         if tick > numbers[NEWEST, client]:
             _hear(client, time, time - elapsed, tick, gain, delay_max, numbers, rates)
@@ -154,5 +170,4 @@ def follow_snapshots(
             slower = stretch * (LOST_FACTOR if rates[MOMENT, client] > tick + LOST_TICKS else 1.0)
             follow = min(max(FOLLOW * error, -slower), stretch)
             rates[MOMENT, client] += elapsed * speed * (1.0 + follow)
-        numbers[FRAMES, client] += 1
-        numbers[EXTRAPOLATED, client] += 1 if rates[MOMENT, client] > tick else 0
+        _show(client, tick, caps, numbers, rates)

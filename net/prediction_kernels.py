@@ -21,6 +21,7 @@ from net.client_kernels import (
     PLACE,
     SENT,
     SHIFT,
+    SNAPSHOT_TICK,
     TICK,
     UNSURE,
 )
@@ -33,7 +34,10 @@ from net.inputs_kernels import (
     INPUT_BYTES,
     INPUTS_MAX,
     PAYLOAD_COMMAND,
+    VIEW_BYTES,
+    VIEW_FLAG,
 )
+from net.moments_kernels import NO_VIEW, VIEW_STEPS
 from sim.arrays import F64, I8, I16, I32, I64, U8, U16, U32, Bool
 from sim.jit import kernel
 
@@ -288,13 +292,29 @@ def _put_claim(
     return at + CLAIM_BYTES
 
 
+@kernel(counted=False)
+def _put_view(client: int, shown: tuple[F64, float], numbers: I64, row: U8, at: int) -> int:
+    """Write how far before the newest tick the others are shown; the byte after it.
+
+    What is shown later than the longest extrapolation stands still: of no moment.
+    """
+    moment, limit = shown
+    tick = numbers[TICK, client]
+    age = NO_VIEW
+    if moment[client] <= numbers[SNAPSHOT_TICK, client] + limit:
+        age = min(max(math.floor((tick - moment[client]) * VIEW_STEPS), 0), NO_VIEW)
+    _put(row, at, VIEW_BYTES, age)
+    row[1] |= VIEW_FLAG
+    return at + VIEW_BYTES
+
+
 @kernel(
     "(i4[::1], u4[::1], i8[:,::1], f8[:,::1], Tuple((i4[:,:,::1], i8[:,::1])), i8,"
-    " Tuple((u1[:,:,::1], i8[:,::1], i8[:,::1])), u1[::1], i4[::1], u1[:,::1], i4[::1])"
+    " Tuple((u1[:,:,::1], i8[:,::1], i8[:,::1])), Tuple((f8[::1], f8)), u1[::1], i4[::1], u1[:,::1], i4[::1])"
 )
 def build_commands(
     ack_sequence: I32, ack_mask: U32, numbers: I64, rates: F64, inputs: tuple[I32, I64], predicted_bytes: int,
-    predicted: tuple[U8, I64, I64], predicts: U8, clients: I32, out: U8, lengths: I32,
+    predicted: tuple[U8, I64, I64], shown: tuple[F64, float], predicts: U8, clients: I32, out: U8, lengths: I32,
 ) -> int:  # fmt: skip
     """Write a COMMAND for every client that has an input not yet sent.
 
@@ -306,9 +326,10 @@ def build_commands(
         inputs: Inputs made; the tick at each place.
         predicted_bytes: How much of an owner section is predicted; 0: nobody claims anything.
         predicted: As for `compare_owners`; the claims are noted.
+        shown: The moment of the others that each client shows; the longest extrapolation [ticks].
         predicts: Which clients predict, and so claim.
         clients: Client of each command.
-        out: Commands, one a row, uint8 (clients, ≥ 86).
+        out: Commands, one a row, uint8 (clients, ≥ 88).
         lengths: Their lengths.
 
     Returns:
@@ -342,6 +363,8 @@ def build_commands(
         _put(row, 8, 4, newest)
         if predicts[client]:
             at = _put_claim(client, predicted_bytes, predicted, numbers, row, at)
+        if numbers[SNAPSHOT_TICK, client] >= 0:
+            at = _put_view(client, shown, numbers, row, at)
         clients[count] = client
         lengths[count] = at
         numbers[SENT, client] = newest

@@ -352,13 +352,20 @@ PAYLOADS = Group(
                 _F(
                     "count",
                     "u8",
-                    "bits 0–3: inputs, 1 to 8; bit 6: there is a claim; bit 7: the acknowledgement holds; others 0",
+                    "bits 0–3: inputs, 1 to 8; bit 5: there is a view; bit 6: a claim; bit 7: the acknowledgement "
+                    "holds; bit 4 is 0",
                 ),
                 _F("snapshot", "u16", "sequence of the newest snapshot decoded"),
                 _F("snapshot_mask", "u32", "bit i: snapshot sequence − 1 − i was decoded as well"),
                 _F("tick", "u32", "of the newest input"),
                 _F("inputs", "bytes", "newest first, of consecutive ticks", Size("count", mask=15, times=9)),
                 _F("claim", "u16", "hash of what was predicted for `tick`", optional="bit 6 of count is clear"),
+                _F(
+                    "view",
+                    "u16",
+                    "how far before `tick` the others are shown [1/256 tick]; 65,535: nothing is",
+                    optional="bit 5 of count is clear",
+                ),
             ),
         ),
         Layout(

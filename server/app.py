@@ -197,7 +197,9 @@ class Server:
         config, world = self.config, self.world
         clients = config.clients_max
         batch = max(256, DATAGRAMS_PER_CLIENT * clients)
-        self.inputs = InputQueues(clients, tick_hz=config.tick_hz, batch_max=batch)
+        self.inputs = InputQueues(
+            clients, tick_hz=config.tick_hz, batch_max=batch, max_rewind_ms=config.max_rewind_ms
+        )  # fmt: skip
         limits = ReplicationLimits(
             relevant=config.relevant_max,
             interval_ticks=max(1, round(config.tick_hz / config.snapshot_hz)),

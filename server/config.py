@@ -73,6 +73,13 @@ class ServerConfig(BaseModel):
         le=30.0,
         description="seconds that the dead see through their killer's eyes, if they do not live again before; 0: none",
     )
+    max_rewind_ms: int = Field(
+        default=200,
+        ge=0,
+        le=1000,
+        description="how far in the past shots are judged at most, so that they hit what their player saw; 0: in the "
+        "present",
+    )
     snapshot_bytes_max: int = Field(default=1150, ge=768, le=1190, description="bytes of one snapshot")
     token_seconds: int = Field(default=3600, ge=10, le=86_400, description="how long a connect token can be used")
     client_timeout_s: int = Field(default=10, ge=1, le=3600, description="silence after which a client is gone")

@@ -133,7 +133,10 @@ class Frame:
         """Take in one batch: commands and messages that came unreliably, and whole reliable messages."""
         parts = self._parts
         inputs = parts.inputs
-        inputs.receive(payloads, tick=parts.world.tick + 1, early_ns=0, now_ns=self._now_ns)
+        inputs.receive(
+            payloads, tick=parts.world.tick + 1, early_ns=0, now_ns=self._now_ns,
+            path_rtt_ns=parts.transport.endpoint.rtt_ns,
+        )  # fmt: skip
         count = inputs.ack_count
         self._acked[:count] = inputs.ack_sequence[:count]
         parts.replication.acknowledge(inputs.ack_client[:count], self._acked[:count], inputs.ack_mask[:count])
@@ -216,7 +219,9 @@ class Frame:
         if parts.sight is not None:
             parts.sight.forget(client)
         parts.replication.owner[parts.world.players.slot_base + int(sessions.row[client])] = client
-        parts.transport.say(client, "welcome", sessions.number[client], resumed, entity, parts.world.tick)
+        parts.transport.say(
+            client, "welcome", sessions.number[client], resumed, entity, parts.world.tick, parts.inputs.max_rewind_ms
+        )  # fmt: skip
 
     def _select(self) -> None:
         """Quantise the world, hand over its events and choose what each client is told of."""

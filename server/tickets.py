@@ -44,7 +44,7 @@ __all__ = [
 
 CARD_BYTES_MAX = 1 << 16
 CARD_VARIABLE = "HITREG_CARD"
-WIRE_VERSION = 3  # of what no layout shows: raise it where bytes stay the same and their meaning changes
+WIRE_VERSION = 4  # of what no layout shows: raise it where bytes stay the same and their meaning changes
 REMEDY = "run the same version of hitreg on both sides"
 REMEDIES = {
     "wire format": REMEDY,

@@ -163,7 +163,7 @@ class BotSwarm:
         party.receive(now_ns)
         for bot, message in party.take_messages():
             if message.name == "welcome":
-                _, resumed, entity, _ = message.values
+                _, resumed, entity, *_ = message.values
                 assert isinstance(entity, int)
                 self.brain.meet(bot, entity)
                 if bot == 0 and not self.welcomed and self._talks:

@@ -15,6 +15,7 @@ import numpy as np
 
 from net.dictionaries import PayloadClass
 from net.messages import MessageCodec
+from net.moments import REWIND_MS_DEFAULT
 from net.replica import ReplicaGroup
 from server.app import build_world
 from server.config import ServerConfig
@@ -188,7 +189,7 @@ class ScriptedMatch:
                 self._rows[slot] = slot
                 entity = int(table.ids[slot])
                 self.replication.join(slot, own_id=entity)
-                yield self._codec.encode("welcome", slot + 1, 0, entity, self.world.tick)
+                yield self._codec.encode("welcome", slot + 1, 0, entity, self.world.tick, REWIND_MS_DEFAULT)
 
     def _chat(self) -> Iterator[bytes]:
         """What players say in this tick, as everyone is told."""

@@ -9,6 +9,8 @@ from net.endpoint_kernels import ITEMS_PER_MESSAGE_MAX, PACKET_BYTES_MAX, WINDOW
 from net.inputs import FLOOD_COMMANDS_MAX, FUTURE_TICKS_MAX
 from net.limits import ADDRESS_CONNECTIONS_MAX, ADDRESS_CONNECTS_PER_S
 from net.messages import GAME_NUMBERS, MessageForm, message_forms
+from net.moments import EXTRAPOLATION_NS_MAX
+from net.moments_kernels import SETTLE_CLAIMS
 from net.packets import Kind, request_packet, seal_packet
 from net.records import build_lengths
 from net.schema import LAYOUTS, Layout, layout
@@ -156,12 +158,14 @@ The content of a PLAIN or SEQUENCED section, or a whole message of the reliable 
 | 6, 7 | – | a packed MESSAGE (reliable only), a packed SNAPSHOT; to those alone who sent `abilities` |
 """
 
+EXTRAPOLATION_MS = EXTRAPOLATION_NS_MAX // 1_000_000
+
 COMMANDS = f"""\
 A client sends one COMMAND per tick in a PLAIN section, with its newest input and, in case packets are lost, the two
 or more before it (up to 8 in all). Each input belongs to the tick it is numbered with: the step of the server that
 makes tick T reads the input of T, or, if it has not come, repeats the last one for 50 ms and lets it fade within
 250 ms. What comes later is of no use. Inputs more than {FUTURE_TICKS_MAX} ticks ahead are refused, and so are more
-than {FLOOD_COMMANDS_MAX} commands between two ticks. The length is exact: 12 + 9 × inputs, and 2 for a claim.
+than {FLOOD_COMMANDS_MAX} commands between two ticks. The length is exact: 12 + 9 × inputs, 2 for a claim, 2 for a view.
 
 `snapshot` and `snapshot_mask` say which snapshots were **decoded** and are good as baselines; bit 7 of `count` says
 that they hold (it is clear before the first). This is not the packet's acknowledgement, which only says that bytes
@@ -177,6 +181,22 @@ of `tick` (the newest of the command): FNV-1a of 32 bits, its halves combined.
 
 Bit 6 of `count` is set where there is one; a client that does not predict sends none, and gets every section. What
 the server does with it: see the owner section. A claim changes nothing but what this one client is sent.
+
+**Views.** Shots are judged by what their player saw. So a client says which moment of the others it showed when it
+made the newest input: bit 5 of `count` is set, and `view` is how far before `tick` that moment was, in 1/256 tick.
+Who shows the others between snapshots 1000 and 1002, in the middle, as it makes the input of tick 1011, sends 2,560.
+65,535 says that nothing is shown that is known: before the first snapshot, or {EXTRAPOLATION_MS} ms after the last. For
+the older inputs of a command the same holds.
+
+The server takes a view as it is where it agrees with what it has measured itself; else it judges by what it thinks
+likely, as it does for a client that sends none. Not taken is a moment that is later than the present, or later than
+the newest snapshot acknowledged and {EXTRAPOLATION_MS} ms; one that is earlier than round trip, jitter and the time
+between snapshots explain; and one that jumps: compared with `tick` the moment may move by a fifth of the time that
+passes, and by two ticks at once. A jump that lasts is believed after {SETTLE_CLAIMS:.0f} commands.
+
+No shot is judged by a moment further back than `max_rewind_ms`, which `welcome` says. A client that is further away
+shows moments that are not older than that before the tick of its input, by letting the others move on for so long as
+they did last: what its player aims at is then what the server judges by.
 
 **Which tick to send.** The client runs ahead of the server, by half a round trip and a margin that the server sets
 ([ADR 4](adr/0004-run-ahead.md)). Simplest: with a snapshot of tick T, aim at tick T + 6 for the next command and

@@ -78,14 +78,14 @@ def corpora() -> dict[str, dict[str, bytes]]:
     address = layout("address IPv4").pack(type=1, ip=bytes([203, 0, 113, 7]), port=40000)
     inner = layout("private token").pack(client_id=7, timeout_s=5, address_count=1, addresses=address)
     run = [(9, 120, -127, 40_000, -300, 2)] * 3
-    commands = encode_command(1001, run, (5, 7)), encode_command(1003, run[:1])
+    commands = encode_command(1001, run, (5, 7), claim=3, view=1500), encode_command(1003, run[:1], view=65535)
     texts = {
         "say": [17, "hello"],
         "say-to-client": [17, 77, "hello"],
         "aim": [18, 77, 0.5, [1, 2, 300]],
         "blob": [19, b"abc", 2**64 - 1],
         "spend": [16, 5],
-        "welcome": [0, 2**63, 0, 50331665, 12],
+        "welcome": [0, 2**63, 0, 50331665, 12, 200],
         "notice": [1, "the server stops in a minute"],
     }
     return {

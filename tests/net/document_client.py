@@ -510,8 +510,15 @@ class DocumentClient:
         flag = 128 if snapshots.sequence >= 0 else 0
         acknowledged = (max(0, snapshots.sequence), snapshots.mask)
         claim = self._claim()
-        flag |= 64 if claim else 0
-        return struct.pack("<BBHII", 1, flag | len(sent), *acknowledged, self.tick) + b"".join(sent) + claim
+        view = self._view()
+        flag |= (64 if claim else 0) | (32 if view else 0)
+        return struct.pack("<BBHII", 1, flag | len(sent), *acknowledged, self.tick) + b"".join(sent) + claim + view
+
+    def _view(self) -> bytes:
+        """What is shown is the newest snapshot, as it came."""
+        if self.snapshots.sequence < 0:
+            return b""
+        return struct.pack("<H", min(max(self.tick - self.snapshots.tick, 0) * 256, 65535))
 
     def _claim(self) -> bytes:
         """That nothing has changed: the prediction of a client that knows no motion. Right for who stands still."""

@@ -14,7 +14,7 @@ from net.client import GameClients, InputSet
 from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.owner import OwnerField, OwnerLayout
-from sim.arrays import I32, I64, U8, AnyArray
+from sim.arrays import I32, I64, U8, U16, AnyArray
 from tests.reference.snapshots import snapshot_bytes
 
 TICK_HZ = 60
@@ -102,6 +102,14 @@ def snapshot(sequence: int, tick: int, input_tick: int, lead_q4: int, target: in
     )
 
 
+class Taken(InputSet):
+    """What the server takes of inputs: how far before the tick their players saw the others, too."""
+
+    def __init__(self, clients: int) -> None:
+        super().__init__(clients)
+        self.rewind: U16 = np.zeros(clients, np.uint16)
+
+
 class Match:
     """`count` clients on one server; `run` plays for a while, in steps of a quarter tick."""
 
@@ -124,7 +132,7 @@ class Match:
         self.state = LAYOUT.allocate(count)
         self.owner = LAYOUT.bind(self.state)
         self.claims = OwnerClaims(count, LAYOUT)
-        self.commands = InputSet(count)
+        self.commands = Taken(count)
         self.rows: I32 = np.arange(count, dtype=np.int32)
         self.now = 7_000_000_000
         self.tick = 1000

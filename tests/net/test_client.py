@@ -316,8 +316,28 @@ def test_commands_are_the_bytes_of_the_protocol() -> None:
         assert clients.advance(now) == 0
     assert clients.commands() == 1
     payload = clients.command_bytes[: clients.command_lengths[0]].tobytes()
-    assert payload == encode_command(int(clients.tick[0]), made, (9, 0))
+    tick = int(clients.tick[0])
+    age = tick - float(clients.playback.moment[0])
+    assert 12.9 < age < 13.9  # 100 ms behind the snapshot, and as much ahead of it, at first
+    assert payload == encode_command(tick, made, (9, 0), view=int(age * 256))
     assert clients.commands() == 0  # nothing new
+
+
+def test_what_stands_still_for_want_of_snapshots_is_of_no_moment_and_a_cap_is_kept() -> None:
+    clients = client()
+    clients.playback.cap_ticks[0] = 7.5
+    clients.receive(batch([(0, snapshot(9, 500, 0, -32768, 2, owner()))]), SECOND)
+    views: list[int] = []
+    for step in range(60):
+        while clients.advance(SECOND + step * TICK_NS + 1000):
+            clients.set_inputs(**STILL)
+        assert clients.commands() == 1
+        views.append(int.from_bytes(clients.command_bytes[clients.command_lengths[0] - 2 :][:2].tobytes(), "little"))
+        assert clients.tick[0] - clients.playback.moment[0] <= 7.5
+    known = views.index(65535)
+    assert 7 * 256 <= min(views[:known]) <= max(views[:known]) <= 7.5 * 256
+    assert set(views[known:]) == {65535} and 15 <= known <= 18
+    assert clients.playback.capped[0] > 40
 
 
 @pytest.mark.parametrize(("loss", "inputs"), [(0.0, 3), (0.03, 4), (0.1, 5), (0.18, 6), (0.5, 8)])
@@ -328,7 +348,7 @@ def test_redundancy_grows_with_loss(loss: float, inputs: int) -> None:
     match.clients.advance(match.now + 2 * TICK_NS)
     match.clients.set_inputs(**STILL)
     match.clients.commands()
-    assert match.clients.command_lengths[0] == 12 + 9 * inputs + 2  # the claim
+    assert match.clients.command_lengths[0] == 12 + 9 * inputs + 2 + 2  # claim and view
 
 
 @settings(max_examples=40, deadline=None)

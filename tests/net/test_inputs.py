@@ -62,8 +62,10 @@ FIELDS = st.tuples(
 )
 ACK = st.none() | st.tuples(st.integers(0, 65535), st.integers(0, 2**32 - 1))
 CLAIM = st.none() | st.integers(0, 65535)
-Good = tuple[int, list[Fields], tuple[int, int] | None, int | None]
-GOOD = st.tuples(st.integers(-90, 90) | st.integers(-2, 4), st.lists(FIELDS, min_size=1, max_size=8), ACK, CLAIM)
+Good = tuple[int, list[Fields], tuple[int, int] | None, int | None, int | None]
+GOOD = st.tuples(
+    st.integers(-90, 90) | st.integers(-2, 4), st.lists(FIELDS, min_size=1, max_size=8), ACK, CLAIM, CLAIM
+)  # fmt: skip
 STEP = st.tuples(st.lists(GOOD | st.binary(max_size=90), max_size=4), st.booleans())
 
 
@@ -80,8 +82,8 @@ def test_any_traffic_gives_what_the_naive_twin_gives(steps: list[tuple[list[Good
                 # A message is none of the queue's business.
                 payloads.append(b"\x01" + entry[1:] if entry[:1] == b"\x02" else entry)
             else:
-                offset, inputs, ack, claim = entry
-                payloads.append(encode_command(max(0, tick + offset), inputs, ack, claim))
+                offset, inputs, ack, claim, view = entry
+                payloads.append(encode_command(max(0, tick + offset), inputs, ack, claim, view))
         twin.acks.clear()
         payloads = [entry for entry in payloads if entry]  # netcode has no empty payloads
         receive(setup, *payloads, tick=tick)

@@ -94,8 +94,8 @@ def test_it_connects_is_welcomed_moves_and_knows_where_it_is() -> None:
         run(server, seat, clients, 90)
         client, world = seat.client, server.world
         assert client.state == "connected" and client.index >= 0
-        name, (_, resumed, entity, tick) = client.messages[0]
-        assert (name, resumed) == ("welcome", 0) and 0 < tick <= world.tick
+        name, (_, resumed, entity, tick, max_rewind_ms) = client.messages[0]
+        assert (name, resumed, max_rewind_ms) == ("welcome", 0, 200) and 0 < tick <= world.tick
         row = world.players.slot_of(entity)
         before = world.players[Motion].position[row].copy()
         client.wish = (0, 127, 0, int(client.own("yaw")[0]), 0, 0)

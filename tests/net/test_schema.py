@@ -17,7 +17,14 @@ from net.endpoint import Endpoint
 from net.endpoint_kernels import CHUNK, CLOSE, PACKET_HEADER_BYTES, PLAIN, RELIABLE, SEQUENCED
 from net.errors import NetError
 from net.inputs import InputCount, InputQueues
-from net.inputs_kernels import CLAIM_BYTES, COMMAND_BYTES_MAX, COMMAND_HEADER_BYTES, INPUT_BYTES, INPUTS_MAX
+from net.inputs_kernels import (
+    CLAIM_BYTES,
+    COMMAND_BYTES_MAX,
+    COMMAND_HEADER_BYTES,
+    INPUT_BYTES,
+    INPUTS_MAX,
+    VIEW_BYTES,
+)
 from net.packets import CHALLENGE_BODY_BYTES, REQUEST_BYTES, Kind, open_packet, request_packet, seal_packet
 from net.replica import ReplicaGroup
 from net.schema import LAYOUTS, Layout, Rest, Size, WireField, describe_layouts, layout
@@ -58,7 +65,7 @@ def test_the_sizes_that_kernels_hold_are_those_of_the_layouts() -> None:
     assert {name: layout(name).size for name in sizes} == sizes
     assert layout("COMMAND").offsets["inputs"] == COMMAND_HEADER_BYTES
     assert layout("SNAPSHOT header").size == HEADER_BYTES
-    assert COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES + CLAIM_BYTES == COMMAND_BYTES_MAX
+    assert COMMAND_HEADER_BYTES + INPUTS_MAX * INPUT_BYTES + CLAIM_BYTES + VIEW_BYTES == COMMAND_BYTES_MAX
 
 
 def test_a_connect_token_is_read_as_its_layout_says() -> None:
@@ -113,7 +120,7 @@ def test_requests_and_sealed_packets_are_read_as_their_layouts_say() -> None:
 def test_a_command_made_by_its_layout_is_taken() -> None:
     inputs = layout("input").pack(buttons=1, move_forward=-5, move_right=6, yaw=7, pitch=-8, weapon=9) * 2
     command = layout("COMMAND").pack(
-        type=1, count=0xC2, snapshot=5, snapshot_mask=1, tick=12, inputs=inputs, claim=0xABCD
+        type=1, count=0xE2, snapshot=5, snapshot_mask=1, tick=12, inputs=inputs, claim=0xABCD, view=900
     )
     queues, payloads = InputQueues(1, tick_hz=60), Payloads(1)
     payloads.buffer = np.frombuffer(command, np.uint8)

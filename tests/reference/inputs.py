@@ -13,13 +13,17 @@ def encode_input(fields: Fields) -> bytes:
 
 
 def encode_command(
-    newest: int, inputs: list[Fields], ack: tuple[int, int] | None = None, claim: int | None = None
+    newest: int,
+    inputs: list[Fields],
+    ack: tuple[int, int] | None = None,
+    claim: int | None = None,
+    view: int | None = None,
 ) -> bytes:
     """A COMMAND payload; inputs newest first."""
     sequence, mask = ack if ack is not None else (0, 0)
-    flag = (0x80 if ack is not None else 0) | (0x40 if claim is not None else 0)
+    flag = (0x80 if ack is not None else 0) | (0x40 if claim is not None else 0) | (0x20 if view is not None else 0)
     header = struct.pack("<BBHII", 1, flag | len(inputs), sequence, mask, newest)
-    last = struct.pack("<H", claim) if claim is not None else b""
+    last = b"".join(struct.pack("<H", value) for value in (claim, view) if value is not None)
     return header + b"".join(encode_input(fields) for fields in inputs) + last
 
 
@@ -60,11 +64,11 @@ class ReferenceQueue:
             self.counts[InputCount.BAD_LENGTH] += 1
             return
         count = payload[1] & 15
-        if payload[1] & 0x30 or not 1 <= count <= 8:
+        if payload[1] & 0x10 or not 1 <= count <= 8:
             self.counts[InputCount.BAD_HEADER] += 1
             return
         size = 12 + 9 * count
-        if len(payload) != size + (2 if payload[1] & 0x40 else 0):
+        if len(payload) != size + 2 * (payload[1] >> 6 & 1) + 2 * (payload[1] >> 5 & 1):
             self.counts[InputCount.BAD_LENGTH] += 1
             return
         if self.commands >= FLOOD_COMMANDS_MAX:
