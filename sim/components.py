@@ -35,13 +35,17 @@ class Stance(Component, name="stance"):
 
 
 class Vitals(Component, name="vitals"):
-    """Life. Amounts are points; fractions are kept so that damage over time does not depend on the tick rate."""
+    """Life. Amounts are points; fractions are kept so that damage over time does not depend on the tick rate.
+
+    `born` is the first tick of the present life: before it, nobody can be hit.
+    """
 
     health = column(np.float64, unit="points", default=0.0, wire=Wire(bits=9, audience=Audience.TEAM), persist=True)
     armour = column(np.float64, unit="points", default=0.0, wire=Wire(bits=9, audience=Audience.TEAM))
     alive = column(np.bool_, wire=Wire(bits=1))
     team = column(np.uint8, wire=Wire(bits=3))
     respawn_s = column(np.float64, unit="s")
+    born = column(np.int64, unit="tick")
 
 
 class Projectile(Component, name="projectile"):

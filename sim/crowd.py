@@ -1,18 +1,16 @@
-"""The players whom shots can hit, sorted once a tick so that a ray looks only at those near its way.
-
-A crowd belongs to the poses it was gathered from: a rewind gathers another from the poses of the past.
-"""
+"""The players whom shots can hit, sorted once a tick so that a ray looks only at those near its way, at its moment."""
 
 import numpy as np
 
-from sim.arrays import F64, Bool
-from sim.crowd_kernels import CELLS_MAX, ENTRIES_PER_PLAYER, CrowdArrays, gather_crowd
+from sim.arrays import I32
+from sim.crowd_kernels import CELLS_PER_PLAYER, ENTRIES_PER_PLAYER, CrowdArrays, gather_crowd
+from sim.rewind import PoseHistory
 
 __all__ = ["Crowd"]
 
 
 class Crowd:
-    """Cells over the players of one moment.
+    """Cells over the players of a window of time.
 
     Attributes:
         arrays: As kernels take them, of type `sim.crowd_kernels.CROWD_TYPE`.
@@ -20,14 +18,18 @@ class Crowd:
     """
 
     def __init__(self, players: int) -> None:
+        cells = 1 << (CELLS_PER_PLAYER * players - 1).bit_length()
         self.arrays: CrowdArrays = (
-            np.zeros(4),
-            np.zeros(2, np.int64),
-            np.zeros(CELLS_MAX + 1, np.int32),
+            np.zeros(cells + 1, np.int32),
             np.zeros(ENTRIES_PER_PLAYER * players, np.int32),
+            np.zeros(players, np.int32),
+            np.zeros(players, np.int64),
+            np.zeros(4),
+            np.zeros(3, np.int64),
         )
+        self._lines: I32 = np.zeros((players, 4), np.int32)
         self.count = 0
 
-    def gather(self, feet: F64, height: F64, targets: Bool) -> None:
-        """Hold the players of `targets`, shape (players,), at `feet` [m] (players, 3) with bodies of `height` [m]."""
-        self.count = int(gather_crowd(feet, height, targets, self.arrays))
+    def gather(self, history: PoseHistory, ticks: int = 0) -> None:
+        """Hold who can be hit at the last tick of a history, for rays of moments up to so many ticks before it."""
+        self.count = int(gather_crowd(history.arrays, history.tick, ticks, self._lines, self.arrays))

@@ -14,10 +14,11 @@ what it had declared as read or not at all: slow, for tests and `hitreg doctor`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from sim.arrays import AnyArray
 from sim.commands import Commands
 from sim.errors import PipelineError
 from sim.events import Events
@@ -28,7 +29,7 @@ from sim.table import Table
 if TYPE_CHECKING:
     from sim.world import World
 
-__all__ = ["Access", "Pipeline", "Probe", "Step", "System", "chain", "order_systems"]
+__all__ = ["Access", "Memory", "Pipeline", "Probe", "Step", "System", "chain", "order_systems"]
 
 ComponentT = TypeVar("ComponentT", bound=Component)
 
@@ -94,6 +95,30 @@ class System:
         return frozenset(self.reads), frozenset(self.writes) | events
 
 
+class Memory(Protocol):
+    """What systems remember of former ticks, such as poses: captured and restored with the world, but not hashed.
+
+    It must follow from the states of the last ticks alone, and be zero where nothing has been remembered.
+    """
+
+    def views(self, tick: int, rows: int) -> list[AnyArray]:
+        """Views of all that a capture after `tick` keeps, in a fixed order and of sizes that follow from the arguments.
+
+        Args:
+            tick: Last tick made.
+            rows: High-water mark of the controlled table.
+        """
+
+    def clear(self) -> None:
+        """Forget everything; a restore then fills the views."""
+
+    def restored(self, tick: int) -> None:
+        """Take what now is in the views as what was remembered at `tick`."""
+
+
+MemoryT = TypeVar("MemoryT", bound=Memory)
+
+
 class Access:
     """What one system may reach. Anything undeclared is refused, at start."""
 
@@ -135,6 +160,15 @@ class Access:
         if kind not in services:
             services[kind] = make()
         found = services[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def memory(self, kind: type[MemoryT], make: Callable[[], MemoryT]) -> MemoryT:
+        """What systems remember from tick to tick, shared like a service and captured with the world; see `Memory`."""
+        memories = self.world.memories
+        if kind not in memories:
+            memories[kind] = make()
+        found = memories[kind]
         assert isinstance(found, kind)
         return found
 

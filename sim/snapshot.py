@@ -1,8 +1,8 @@
 """Capture, restore and hash a whole world, and tell whether two builds have the same layout.
 
-A capture is msgpack: format, layout hash, tick, seed, and per table its occupied range, generations, queue of free
-slots and the columns' bytes up to the high-water mark. Rows above it hold defaults, as do freed rows, so equal
-worlds give equal captures and hashes.
+A capture is msgpack: format, layout hash, tick, seed, per table its occupied range, generations, queue of free
+slots and the columns' bytes up to the high-water mark, and what the memories keep of former ticks. Rows above it hold
+defaults, as do freed rows, so equal worlds give equal captures and hashes.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from sim.world import World
 
 __all__ = ["CAPTURE_BYTES_MAX", "capture", "layout_hash", "restore", "state_hash"]
 
-CAPTURE_FORMAT = 1
+CAPTURE_FORMAT = 2
 CAPTURE_BYTES_MAX = 1 << 30
 
 
@@ -29,6 +29,7 @@ def layout_hash(world: World) -> str:
     game = world.game
     lines += [f"{game.name} {game.version} {world.tick_hz} Hz", repr(game.events), repr(game.actions)]
     lines += [",".join(system.name for system in game.systems)]
+    lines += [f"{kind.__name__} for {world.max_rewind_ms} ms" for kind in world.memories]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
@@ -58,7 +59,9 @@ def capture(world: World) -> bytes:
         ]
         numbers = (table.high_water, table.free_head, table.live_count)
         tables.append((numbers, [array.tobytes() for array in _bookkeeping(table, table.high_water)], columns))
-    packed: bytes = msgpack.packb([CAPTURE_FORMAT, layout_hash(world), world.tick, world.seed, tables])
+    rows = world.players.high_water
+    memories = [[view.tobytes() for view in memory.views(world.tick, rows)] for memory in world.memories.values()]
+    packed: bytes = msgpack.packb([CAPTURE_FORMAT, layout_hash(world), world.tick, world.seed, tables, memories])
     return packed
 
 
@@ -71,7 +74,7 @@ def restore(world: World, data: bytes) -> None:
     if len(data) > CAPTURE_BYTES_MAX:
         raise SnapshotError(f"a captured state of {len(data)} bytes is beyond the maximum of {CAPTURE_BYTES_MAX}")
     try:
-        kind, layout, tick, seed, tables = msgpack.unpackb(data)
+        kind, layout, tick, seed, tables, memories = msgpack.unpackb(data)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise SnapshotError(f"these {len(data)} bytes are no captured state: {error}") from error
     if kind != CAPTURE_FORMAT or layout != layout_hash(world) or seed != world.seed:
@@ -80,8 +83,15 @@ def restore(world: World, data: bytes) -> None:
             f"{layout_hash(world)}, {world.seed}: restore it with the build and game that made it"
         )
     checked = [_checked(table, content) for table, content in zip(world.tables.values(), tables, strict=True)]
+    rows = checked[list(world.tables.values()).index(world.players)][0][0]
+    _check_memories(world, tick, rows, memories)
     for table, (numbers, arrays) in zip(world.tables.values(), checked, strict=True):
         _put(table, numbers, arrays)
+    for memory, contents in zip(world.memories.values(), memories, strict=True):
+        memory.clear()
+        for view, content in zip(memory.views(tick, rows), contents, strict=True):
+            view[...] = np.frombuffer(content, view.dtype).reshape(view.shape)
+        memory.restored(tick)
     world.tick = tick
     world.events.clear()
 
@@ -105,6 +115,18 @@ def _checked(table: Table, content: Any) -> tuple[tuple[int, int, int], list[byt
     except (ValueError, TypeError) as error:
         raise SnapshotError(f"table {table.name!r}: the captured content is malformed: {error}") from error
     return (high_water, free_head, live_count), arrays
+
+
+def _check_memories(world: World, tick: Any, rows: int, memories: Any) -> None:
+    """Refuse memories of other sizes than this world's, before anything is written."""
+    if not isinstance(tick, int) or not 0 <= tick < 1 << 62:
+        raise SnapshotError(f"the captured tick {tick!r} is out of range")
+    try:
+        found = [[len(content) for content in contents] for contents in memories]
+    except TypeError as error:
+        raise SnapshotError(f"the captured memories are malformed: {error}") from error
+    if found != [[view.nbytes for view in memory.views(tick, rows)] for memory in world.memories.values()]:
+        raise SnapshotError("the captured memories do not have the sizes of this layout")
 
 
 def _put(table: Table, numbers: tuple[int, int, int], arrays: list[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The core's own systems, from which a game makes its list: inputs, motion, contacts.
+"""The core's own systems, from which a game makes its list: inputs, motion, contacts, poses to rewind to.
 
 Each function returns a `System` for the controlled table `player`; a game puts them in order with `sim.pipeline.chain`
 among its own.
@@ -15,10 +15,11 @@ from sim.motion import Motion as MotionKernel
 from sim.motion import MotionParameters
 from sim.motion_kernels import CROUCHING
 from sim.pipeline import Access, Step, System
+from sim.rewind import PoseHistory
 from sim.schema import Component, column
 from sim.separation import Separation
 
-__all__ = ["Intent", "body_heights", "contact_systems", "input_system", "motion_system"]
+__all__ = ["Intent", "body_heights", "contact_systems", "input_system", "motion_system", "pose_history", "pose_system"]
 
 STANDARD = MotionParameters()  # made once: checking them leaves garbage behind, which a tick must not
 
@@ -133,3 +134,32 @@ def contact_systems(radii: Mapping[str, float], parameters: MotionParameters | N
         System("contacts", bind_contacts, reads=(Motion, Vitals)),
         System("separation", bind_separation, reads=(Vitals,), writes=(Motion, Look, Stance)),
     )
+
+
+def pose_history(access: Access) -> PoseHistory:
+    """The history that `pose_system` writes; whoever judges shots reads it."""
+    world = access.world
+    return access.memory(
+        PoseHistory,
+        lambda: PoseHistory(world.players.capacity, tick_hz=world.tick_hz, kept_ticks=world.rewind_ticks_max + 1),
+    )
+
+
+def pose_system(parameters: MotionParameters | None = None) -> System:
+    """Keeps where everyone is, for shots to be judged by in this tick and later; after motion, before any shot."""
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        players = access.slots("player")
+        history = pose_history(access)
+        vitals, motion = access.read("player", Vitals), access.read("player", Motion)
+        look, stance = access.read("player", Look), access.read("player", Stance)
+        height: F64 = np.zeros(access.world.players.capacity)
+        poses = (motion.position, height, look.yaw, look.pitch, stance.flags)
+
+        def run(step: Step) -> None:
+            body_heights(stance.flags, height, parameters)
+            history.record(step.tick, players.ids, vitals.alive, vitals.born, poses)
+
+        return run
+
+    return System("poses", bind, reads=(Vitals, Motion, Look, Stance))

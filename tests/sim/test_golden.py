@@ -12,7 +12,7 @@ from tests.sim.arena import arena_world
 from tools.script import play_script
 
 PLAYERS, TICKS = 24, 240
-GOLDEN = {20: "87323c7a3268e600", 60: "270a6ac98dbcbc16", 128: "484d3b13cf5d5287"}
+GOLDEN = {20: "eb4af3e8fd1499cf", 60: "d0f972477a4a0949", 128: "13234ad8e07d046e"}
 """State hash after TICKS ticks of the scripted match, by tick rate; they change on purpose only."""
 
 

@@ -7,14 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.arrays import F64, I32
+from sim.arrays import F64, I32, Bool
 from sim.crowd import Crowd
 from sim.errors import DeclarationError
+from sim.flight_kernels import blast_batch, projectiles_fly
 from sim.geometry import Geometry
 from sim.hitbox_kernels import PART_HEAD, PART_LEGS, PART_NONE, PART_TORSO, body_hit
+from sim.hitscan import Judgement
+from sim.hitscan_kernels import hitscan_batch
+from sim.rewind import PoseHistory
 from sim.trig import SINE_TABLE, view_direction
 from sim.weapons import Armoury, WeaponSpec
-from sim.weapons_kernels import blast_batch, hitscan_batch, projectiles_fly, triggers
+from sim.weapons_kernels import triggers
 from sim.worldmap import SpawnPoint, WorldMap
 from tests.reference.weapons import damage_falloff, march
 
@@ -36,6 +40,16 @@ FLOOR = quad((-500, -500, 0), (500, -500, 0), (500, 500, 0), (-500, 500, 0))
 WALL_AT_5 = quad((5, -20, 0), (5, 20, 0), (5, 20, 10), (5, -20, 10))
 OPEN = geometry_of(FLOOR)
 WALLED = geometry_of(FLOOR, WALL_AT_5)
+
+
+def standing(tick: int, feet: F64, targets: Bool) -> PoseHistory:
+    """A history of one tick: players who stand, of whom some can be hit."""
+    count = len(feet)
+    history = PoseHistory(count, tick_hz=60, kept_ticks=13)
+    looks = (np.zeros(count, np.uint16), np.zeros(count, np.int16), np.zeros(count, np.uint16))
+    ids = np.arange(1, count + 1, dtype=np.uint64)
+    history.record(tick, ids, targets, np.zeros(count, np.int64), (feet, np.full(count, HEIGHT), *looks))
+    return history
 
 
 @settings(max_examples=300)
@@ -83,17 +97,22 @@ class Range:
         self.yaw, self.pitch = np.zeros(2, np.uint16), np.zeros(2, np.int16)
         self.targets = np.ones(2, np.bool_)
         self.weapon = np.ones(2, np.uint8)
-        self.hits, self.rays = np.zeros((512, 4), np.int32), np.zeros((512, 7))
+        self.judged = Judgement(512)
 
     def fire(self, *, tick: int = 1, shots: int = 1) -> int:
         fired = np.array([[0, shots]], np.int32)
         poses = (self.feet, self.height, self.yaw, self.pitch)
-        crowd = Crowd(2)
-        crowd.gather(self.feet, self.height, self.targets)
+        history, crowd = standing(tick, self.feet, self.targets), Crowd(2)
+        crowd.gather(history)
+        scene = (self.geometry.arrays, history.arrays, crowd.arrays)
         return hitscan_batch(
-            self.geometry.arrays, self.armoury.table, SINE_TABLE, fired, 1, self.weapon, poses, crowd.arrays,
-            (1, tick), self.hits, self.rays,
+            scene, self.armoury.table, SINE_TABLE, fired, 1, (self.weapon, np.zeros(2, np.uint16)), poses,
+            (1, tick, 0), self.judged.arrays,
         )  # fmt: skip
+
+    @property
+    def victims(self) -> list[int]:
+        return [int(row) for row in self.judged.strikes[:, 1]]
 
 
 def test_a_wall_stops_a_ray_and_an_open_line_does_not() -> None:
@@ -102,16 +121,17 @@ def test_a_wall_stops_a_ray_and_an_open_line_does_not() -> None:
     open_range, walled = Range(spec, distance=8.0), Range(spec, distance=8.0, geometry=WALLED)
     open_range.fire()
     walled.fire()
-    assert open_range.hits[0, 1] == 1
-    assert walled.hits[0, 1] == -1
-    assert walled.rays[0, 3] == pytest.approx(5.0)
+    assert open_range.victims == [1]
+    assert walled.victims == []
+    assert walled.judged.ways[0, 6:].tolist() == pytest.approx([5.0, 5.0])
 
 
 def test_the_dead_and_oneself_are_not_hit() -> None:
     spot = Range(WeaponSpec("rail", 100, 1.5))
     spot.targets[1] = False
     spot.fire()
-    assert spot.hits[0, 1] == -2
+    assert spot.victims == []
+    assert spot.judged.ways[0, 7] == 200.0
 
 
 @pytest.mark.parametrize("distance", [2.0, 10.0, 17.5, 25.0, 60.0])
@@ -119,9 +139,9 @@ def test_damage_falls_off_with_distance_and_counts_the_part(distance: float) -> 
     spec = WeaponSpec("gun", 10, 0.1, falloff_from_m=10, falloff_to_m=25, falloff_least=0.4, head=3.0)
     spot = Range(spec, distance=distance)
     spot.fire()
-    assert spot.hits[0, 2] == PART_HEAD  # eye level is the head's
-    gone = spot.rays[0, 3]
-    assert spot.rays[0, 6] == pytest.approx(10 * 3.0 * damage_falloff(gone, 10, 25, 0.4))
+    assert spot.judged.strikes[0, 2] == PART_HEAD  # eye level is the head's
+    gone, damage = spot.judged.blows[0]
+    assert damage == pytest.approx(10 * 3.0 * damage_falloff(gone, 10, 25, 0.4))
 
 
 def test_pellets_fill_the_cone_evenly_and_differ_by_tick() -> None:
@@ -129,7 +149,7 @@ def test_pellets_fill_the_cone_evenly_and_differ_by_tick() -> None:
     points = []
     for tick in range(60):
         assert spot.fire(tick=tick) == 32
-        way = spot.rays[:32, 3:6] - spot.rays[:32, 0:3]
+        way = spot.judged.ways[:, 3:6]
         points.append(way[:, 1:] / way[:, :1])
     radius = np.linalg.norm(np.concatenate(points), axis=1)
     assert radius.max() <= 0.1 + 1e-9
@@ -193,12 +213,12 @@ class Flight:
         self.ends = np.zeros((1, 3), np.int32)
 
     def fly(self, dt: float) -> int:
-        poses = (self.feet, np.full(2, HEIGHT))
-        crowd = Crowd(2)
-        crowd.gather(*poses, np.ones(2, np.bool_))
+        history, crowd = standing(1, self.feet, np.ones(2, np.bool_)), Crowd(2)
+        crowd.gather(history)
+        scene = (self.geometry.arrays, history.arrays, crowd.arrays)
         return projectiles_fly(
-            self.geometry.arrays, self.table, np.zeros(1, np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32),
-            self.position, self.velocity, self.left, dt, poses, crowd.arrays, self.ends,
+            scene, self.table, np.zeros(1, np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32),
+            self.position, self.velocity, self.left, dt, 1, self.ends,
         )  # fmt: skip
 
 
@@ -232,7 +252,7 @@ def test_a_fast_projectile_does_not_pass_through_a_player() -> None:
 def blast(geometry: Geometry, centre: tuple[float, float, float], feet: F64) -> dict[int, F64]:
     hits, amounts = np.zeros((16, 2), np.int32), np.zeros((16, 4))
     poses = (feet, np.full(len(feet), HEIGHT), np.ones(len(feet), np.bool_))
-    count = blast_batch(geometry.arrays, np.array([centre]), np.array([[3.0, 100.0]]), 1, poses, hits, amounts)
+    count = blast_batch(geometry.arrays, np.array([centre]), np.array([[3.0, 100.0]]), 1, poses, 1, hits, amounts)
     return {int(hits[n, 1]): amounts[n].copy() for n in range(count)}
 
 

@@ -14,7 +14,7 @@ from sim.motion_kernels import ON_GROUND
 from sim.pipeline import chain
 from sim.plugin import EVERYWHERE_M, Falls, Registration
 from sim.schema import ActionSpec, Field, FieldType, MessageSpec
-from sim.systems import Intent, contact_systems, input_system, motion_system
+from sim.systems import Intent, contact_systems, input_system, motion_system, pose_system
 
 __all__ = ["declare", "free_for_all", "game"]
 
@@ -61,6 +61,7 @@ def declare(registration: Registration, rules: ArenaRules) -> None:
             motion_system(),
             *contact_systems({"player": 0.75, "pickup": 0.5}),
             step_system(),
+            pose_system(),
             pickup_system(rules),
             fire_system(),
             projectile_system(),

@@ -8,6 +8,7 @@ from sim.arrays import F64, I32, I64
 from sim.components import Look, Motion, Projectile, Stance, Vitals
 from sim.crowd import Crowd
 from sim.events import Events
+from sim.flight_kernels import blast_batch, projectiles_fly
 from sim.games.arena.arms_kernels import change_weapons, launch, list_launches
 from sim.games.arena.combat_kernels import (
     RULES_COUNT,
@@ -21,10 +22,13 @@ from sim.games.arena.combat_kernels import (
 )
 from sim.games.arena.components import Arms, Match, Powers, Score
 from sim.games.arena.rules import ARMOURY, ArenaRules
+from sim.hitscan import Judgement
+from sim.hitscan_kernels import hitscan_batch
 from sim.pipeline import Access, Step, System
-from sim.systems import Intent, body_heights
+from sim.rewind_kernels import ticks_back
+from sim.systems import Intent, body_heights, pose_history
 from sim.trig import SINE_TABLE
-from sim.weapons_kernels import SHOTS_PER_TICK_MAX, blast_batch, hitscan_batch, projectiles_fly, triggers
+from sim.weapons_kernels import SHOTS_PER_TICK_MAX, triggers
 from sim.worldmap import TriggerKind
 
 __all__ = ["Combat", "damage_system", "fire_system", "projectile_system"]
@@ -40,9 +44,9 @@ class Combat:
     Attributes:
         damage: See `sim.games.arena.combat_kernels`.
         height: Heights of the players' bodies [m], shape (players,).
-        crowd: The living, where they stand when shots are judged.
+        crowd: The living, where they were in the window of time that the shots of this tick ask for.
         gathered: Whether the crowd is that of this tick.
-        pellets_dropped: Pellets beyond `PELLETS_MAX`, since the world began.
+        judged: The pellets of this tick and whom they met.
         projectiles_dropped: Projectiles for which the table had no room.
     """
 
@@ -58,8 +62,7 @@ class Combat:
         self.launched: I32 = np.zeros(players * SHOTS_PER_TICK_MAX, np.int32)
         self.crowd = Crowd(players)
         self.gathered = False
-        self.hits: I32 = np.zeros((PELLETS_MAX, 4), np.int32)
-        self.rays: F64 = np.zeros((PELLETS_MAX, 7))
+        self.judged = Judgement(PELLETS_MAX)
         self.ends: I32 = np.zeros((projectiles, 3), np.int32)
         self.owner_rows: I32 = np.zeros(projectiles, np.int32)
         self.centres: F64 = np.zeros((BLASTS_MAX, 3))
@@ -67,7 +70,6 @@ class Combat:
         self.owners: I32 = np.zeros((BLASTS_MAX, 3), np.int32)
         self.blast_hits: I32 = np.zeros((DAMAGE_MAX, 2), np.int32)
         self.blast_amounts: F64 = np.zeros((DAMAGE_MAX, 4))
-        self.pellets_dropped = 0
         self.projectiles_dropped = 0
 
     @property
@@ -86,13 +88,14 @@ def fire_system() -> System:
 
     def bind(access: Access) -> Callable[[Step], None]:
         world = access.world
-        geometry = world.geometry.arrays
         players, projectiles = access.slots("player"), access.spawner("projectile")
         vitals, motion = access.read("player", Vitals), access.read("player", Motion)
         look, stance = access.read("player", Look), access.read("player", Stance)
         intent, arms = access.read("player", Intent), access.write("player", Arms)
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, shot = _combat(access), access.event("shot")
+        history = pose_history(access)
+        scene = (world.geometry.arrays, history.arrays, combat.crowd.arrays)
         table = ARMOURY.table
         poses = (motion.position, combat.height, look.yaw, look.pitch)
         shooters = (players.ids, arms.weapon, vitals.team)
@@ -110,6 +113,7 @@ def fire_system() -> System:
                 vitals.alive, intent.weapon, arms.owned, len(ARMOURY), arms.weapon, arms.reloading_s, arms.cooldown_s
             )
             combat.gathered = False
+            combat.judged.clear()
             body_heights(stance.flags, combat.height)
             combat.shot_count = triggers(
                 table, vitals.alive, intent.buttons, arms.weapon, step.dt, arms.cooldown_s, arms.reloading_s,
@@ -117,15 +121,14 @@ def fire_system() -> System:
             )  # fmt: skip
             if combat.shot_count == 0:
                 return
-            combat.crowd.gather(motion.position, combat.height, vitals.alive)
+            farthest = min(int(intent.rewind[combat.shots[: combat.shot_count, 0]].max()), world.rewind_max)
+            combat.crowd.gather(history, int(ticks_back(farthest)))
             combat.gathered = True
-            fired = hitscan_batch(
-                geometry, table, SINE_TABLE, combat.shots, combat.shot_count, arms.weapon, poses,
-                combat.crowd.arrays, (step.seed, step.tick), combat.hits, combat.rays,
+            hitscan_batch(
+                scene, table, SINE_TABLE, combat.shots, combat.shot_count, (arms.weapon, intent.rewind), poses,
+                (step.seed, step.tick, world.rewind_max), combat.judged.arrays,
             )  # fmt: skip
-            judged = min(fired, PELLETS_MAX)
-            combat.pellets_dropped += fired - judged
-            queue_hits(table, combat.hits, combat.rays, judged, players.ids, combat.damage, step.events.arrays, shot)
+            queue_hits(table, combat.judged.arrays, players.ids, combat.damage, step.events.arrays, shot)
             let_fly()
 
         return run
@@ -148,17 +151,19 @@ def projectile_system() -> System:
         vitals, motion = access.read("player", Vitals), access.read("player", Motion)
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, blast = _combat(access), access.event("blast")
+        history = pose_history(access)
+        scene = (geometry, history.arrays, combat.crowd.arrays)
         table = ARMOURY.table
         flights = (flying.weapon, flying.team, combat.owner_rows, flight.position, flight.velocity)
 
-        def end(events: Events, count: int) -> None:
+        def end(events: Events, tick: int, count: int) -> None:
             poses = (motion.position, combat.height, vitals.alive)
             blasts = collect_ends(
                 combat.ends, count, table, flights, players.ids, combat.damage, events.arrays, blast, combat.centres,
                 combat.figures, combat.owners,
             )  # fmt: skip
             hits = blast_batch(
-                geometry, combat.centres, combat.figures, blasts, poses, combat.blast_hits, combat.blast_amounts
+                geometry, combat.centres, combat.figures, blasts, poses, tick, combat.blast_hits, combat.blast_amounts
             )
             kept = min(hits, DAMAGE_MAX)
             combat.counters[1] += hits - kept
@@ -170,15 +175,14 @@ def projectile_system() -> System:
             if len(slots) == 0:
                 return
             combat.owner_rows[slots] = players.resolve(flying.owner[slots])
-            poses = (motion.position, combat.height)
             if not combat.gathered:
-                combat.crowd.gather(*poses, vitals.alive)
+                combat.crowd.gather(history)
             count = projectiles_fly(
-                geometry, table, slots.copy(), flying.weapon, combat.owner_rows, flight.position, flight.velocity,
-                flying.left_s, step.dt, poses, combat.crowd.arrays, combat.ends,
+                scene, table, slots.copy(), flying.weapon, combat.owner_rows, flight.position, flight.velocity,
+                flying.left_s, step.dt, step.tick, combat.ends,
             )  # fmt: skip
             if count:
-                end(step.events, count)
+                end(step.events, step.tick, count)
 
         return run
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from sim.arrays import F64, I32, I64, U8, U16, U64, Bool
 from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
-from sim.hitbox_kernels import PART_HEAD, PART_LEGS
+from sim.hitscan_kernels import JUDGED_TYPE, JudgedArrays, part_factor
 from sim.jit import kernel
 from sim.motion_kernels import ON_GROUND
-from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_HEAD, W_KNOCKBACK, W_LEGS, W_PELLETS
+from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_KNOCKBACK, W_PELLETS
 
 __all__ = [
     "DAMAGE_TYPE",
@@ -82,30 +82,32 @@ def _push(
     counters[0] = index + 1
 
 
-@kernel(f"(f8[:,::1], i4[:,::1], f8[:,::1], i8, u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8)")
+@kernel(f"(f8[:,::1], {JUDGED_TYPE}, u8[::1], {DAMAGE_TYPE}, {EVENTS_TYPE}, i8)", counted=False)
 def queue_hits(
-    table: F64, hits: I32, rays: F64, count: int, ids: U64, damage: DamageArrays, events: EventArrays, shot_event: int
+    table: F64, judged: JudgedArrays, ids: U64, damage: DamageArrays, events: EventArrays, shot_event: int
 ) -> None:
-    """Queue the damage of hitscan pellets, and tell of every shot: position = muzzle, vector = end, value = weapon.
+    """Queue the damage of judged pellets, and tell of every shot: position = muzzle, vector = end, value = weapon.
 
     Of a shot of many pellets the first one's end is told: who hears of a shotgun needs one event, not eleven.
     """
+    pellets, ways, strikes, blows, counts = judged
     left = 0
-    for index in range(count):
-        shooter, victim = hits[index, 0], hits[index, 1]
-        start = (rays[index, 0], rays[index, 1], rays[index, 2])
-        end = (rays[index, 3], rays[index, 4], rays[index, 5])
-        target = ids[victim] if victim >= 0 else np.uint64(0)
-        if left == 0 or hits[index - 1, 0] != shooter:
-            left = int(table[hits[index, 3], W_PELLETS])
-            emit(events, shot_event, ids[shooter], target, start, end, int(hits[index, 3]))
+    for index in range(counts[0]):
+        shooter, weapon, first = int(pellets[index, 0]), int(pellets[index, 1]), int(pellets[index, 3])
+        start = (ways[index, 0], ways[index, 1], ways[index, 2])
+        ray = (ways[index, 3], ways[index, 4], ways[index, 5])
+        if left == 0 or pellets[index - 1, 0] != shooter:
+            left = int(table[weapon, W_PELLETS])
+            far = ways[index, 7]
+            end = (start[0] + ray[0] * far, start[1] + ray[1] * far, start[2] + ray[2] * far)
+            target = ids[strikes[first, 1]] if pellets[index, 4] > 0 else np.uint64(0)
+            emit(events, shot_event, ids[shooter], target, start, end, weapon)
         left -= 1
-        if victim < 0:
-            continue
-        x, y, z = end[0] - start[0], end[1] - start[1], end[2] - start[2]
-        length = max(np.sqrt(x * x + y * y + z * z), 1e-9)
-        ray = (x / length, y / length, z / length)
-        _push(damage, shooter, victim, int(hits[index, 3]), int(hits[index, 2]), rays[index, 6], ray, end)
+        for strike in range(first, first + pellets[index, 4]):
+            t = blows[strike, 0]
+            at = (start[0] + ray[0] * t, start[1] + ray[1] * t, start[2] + ray[2] * t)
+            victim, part = int(strikes[strike, 1]), int(strikes[strike, 2])
+            _push(damage, shooter, victim, weapon, part, blows[strike, 1], ray, at)
 
 
 @kernel(
@@ -141,12 +143,10 @@ def collect_ends(
         owner = int(owner_rows[slot])
         attacker = owner if owner >= 0 else FROM_GONE - int(team[slot])
         if victim >= 0:
-            factor = figures[W_HEAD] if part == PART_HEAD else 1.0
-            factor = figures[W_LEGS] if part == PART_LEGS else factor
             vx, vy, vz = velocity[slot, 0], velocity[slot, 1], velocity[slot, 2]
             speed = max(np.sqrt(vx * vx + vy * vy + vz * vz), 1e-9)
             ray = (vx / speed, vy / speed, vz / speed)
-            _push(damage, attacker, victim, number, part, figures[W_DAMAGE] * factor, ray, at)
+            _push(damage, attacker, victim, number, part, figures[W_DAMAGE] * part_factor(figures, part), ray, at)
         if figures[W_BLAST] > 0.0 and blasts == out_centres.shape[0]:
             damage[2][2] += 1
         elif figures[W_BLAST] > 0.0:

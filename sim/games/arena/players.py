@@ -122,7 +122,7 @@ def spawn_system(rules: ArenaRules) -> System:
             motion.velocity[slot] = 0.0
             look.yaw[slot], look.pitch[slot] = spawn_yaw[point], 0
             stance.flags[slot], stance.ground_normal[slot] = 0, 0.0
-            vitals.alive[slot] = True
+            vitals.alive[slot], vitals.born[slot] = True, step.tick
             vitals.health[slot], vitals.armour[slot] = rules.spawn_health, 0.0
             arms.owned[slot], arms.loaded[slot], arms.reserve[slot] = 0, 0, 0
             arms.cooldown_s[slot], arms.reloading_s[slot] = 0.0, 0.0
