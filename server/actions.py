@@ -18,6 +18,7 @@ from sim.schema import Value
 __all__ = ["ActionGate"]
 
 MESSAGES_PER_SECOND_MAX = 5
+BEYOND, MALFORMED = range(2)  # rows of `ActionGate.counts`
 TOLD_MAX = 64  # messages passed on per tick; more are dropped and counted
 
 
@@ -27,6 +28,8 @@ class ActionGate:
     Attributes:
         refused: Messages beyond a limit.
         malformed: Messages that are not as declared.
+        counts: Of each client since it connected: messages beyond a limit, messages that are not as declared; int64
+            (2, clients).
     """
 
     def __init__(self, game: GameSpec, *, clients: int, tick_hz: int) -> None:
@@ -43,6 +46,7 @@ class ActionGate:
         self._watches: dict[int, int] = {}  # likewise
         self._has_said: Bool = np.zeros(clients, np.bool_)
         self.refused = 0
+        self.counts: I64 = np.zeros((2, clients), np.int64)
 
     @property
     def malformed(self) -> int:
@@ -57,23 +61,29 @@ class ActionGate:
         self._able = [entry for entry in self._able if entry[0] != client]
         self._used[client] = 0
         self._window[client] = -1
+        self.counts[:, client] = 0
+
+    def _refuse(self, client: int) -> None:
+        self.refused += 1
+        self.counts[BEYOND, client] += 1
 
     def hear(self, client: int, payload: bytes, tick: int, sessions: Sessions) -> None:
         """Take one MESSAGE payload of a client."""
         message = self._codec.decode(payload)
         if message is None:
+            self.counts[MALFORMED, client] += 1
             return
         if message.kind < GAME_NUMBERS:
             self._hear_core(client, message, tick)
             return
         if self._is_over(client, message.kind - GAME_NUMBERS, tick):
-            self.refused += 1
+            self._refuse(client)
         elif message.kind - GAME_NUMBERS < self._actions:
             sessions.act(client, message.kind - GAME_NUMBERS, message.values)
         elif sessions.row[client] >= 0 and len(self._told) < TOLD_MAX:
             self._told.append((message.name, (int(sessions.entity[client]), *message.values)))
         else:
-            self.refused += 1
+            self._refuse(client)
 
     def _is_over(self, client: int, number: int, tick: int) -> bool:
         """Count one message of a number; whether it is beyond what a second allows."""
@@ -97,13 +107,13 @@ class ActionGate:
             assert isinstance(entity, int)
             self._watches[client] = entity
         else:
-            self.refused += 1
+            self._refuse(client)
 
     def _hear_abilities(self, client: int, message: Message) -> None:
         """What it can take; once."""
         ids = message.values[0]
         if self._has_said[client] or not isinstance(ids, tuple):
-            self.refused += 1
+            self._refuse(client)
             return
         self._has_said[client] = True
         self._able.append((client, tuple(number for number in ids if isinstance(number, int))))

@@ -230,6 +230,7 @@ class Server:
             clock_ns=self.clock.now_ns,
             killcam_s=config.killcam_s,
             sight=self.sight,
+            turn_max_deg_per_s=config.turn_max_deg_per_s,
         )
         self.frame = Frame(parts)
         self._last_stage_ns: I64 = np.zeros(len(self.frame.stages), np.int64)

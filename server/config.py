@@ -73,6 +73,12 @@ class ServerConfig(BaseModel):
         le=30.0,
         description="seconds that the dead see through their killer's eyes, if they do not live again before; 0: none",
     )
+    turn_max_deg_per_s: float = Field(
+        default=7200.0,
+        ge=0.0,
+        le=1e6,
+        description="fastest turn of a view; one that turns faster lags behind, and is counted; 0: any",
+    )
     max_rewind_ms: int = Field(
         default=200,
         ge=0,

@@ -17,6 +17,7 @@ from net.inputs import InputQueues
 from net.snapshots import PAYLOAD_BYTES
 from server.actions import ActionGate
 from server.rates import SnapshotRates
+from server.refusals import Refusals
 from server.replication import Replication
 from server.sessions import Sessions
 from server.sight import Sight
@@ -49,6 +50,7 @@ class FrameParts:
     clock_ns: Callable[[], int]
     killcam_s: float = 0.0
     sight: Sight | None = None
+    turn_max_deg_per_s: float = 0.0
 
 
 class Frame:
@@ -60,6 +62,7 @@ class Frame:
         commands: What entered the last tick.
         claims: Whose owner section could be left out; its counts.
         rates: How often each client gets snapshots.
+        refusals: What was refused of whom.
         views: From where each client sees.
         zone: What everyone in the zone knows.
     """
@@ -82,6 +85,7 @@ class Frame:
         self._payload: U8 = parts.replication.payload.reshape(-1)
         self._sequences: U16 = parts.replication.payload.view(np.uint16)[:, 1]
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
+        self.refusals = Refusals(world, clients=clients, turn_max_deg_per_s=parts.turn_max_deg_per_s)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
         self.zone = ZoneFeed(world, parts.transport, parts.transport.compressor, clients=clients)
         self.views = Views(
@@ -163,6 +167,7 @@ class Frame:
             newcomers = np.array([come.client for come in arrivals], np.int32)
             parts.inputs.reset(newcomers, tick=tick)
             self.rates.reset(newcomers)
+            self.refusals.reset(newcomers)
         for come in arrivals:
             self._gate.reset(come.client)
             self.zone.leave(come.client)
@@ -191,10 +196,14 @@ class Frame:
             self.views.watch(client, entity)
         self.commands.clear()
         parts.inputs.take(parts.world.tick + 1, parts.sessions.row, self.commands)
+        self.refusals.guard(
+            parts.world.tick + 1, self.commands, client_of_row=parts.sessions.client_of_row,
+            input_tick=parts.inputs.input_tick,
+        )  # fmt: skip
         parts.sessions.fill(self.commands)
 
     def _account(self) -> None:
-        """Follow who joined, was refused or left."""
+        """Follow who joined, was refused or left, and what was refused of whom."""
         parts = self._parts
         events = parts.world.events
         kinds = events.kind[: events.count]
@@ -203,6 +212,10 @@ class Frame:
                 self._joined(int(events.value[index]), int(events.actor[index]))
             elif kinds[index] == self._kinds["refused"]:
                 parts.sessions.refuse(int(events.value[index]))
+        self.refusals.gather(
+            parts.world.tick, inputs=parts.inputs, gate=self._gate.counts, entity=parts.sessions.entity,
+            client_of_row=parts.sessions.client_of_row,
+        )  # fmt: skip
 
     def _joined(self, ticket: int, entity: int) -> None:
         parts = self._parts
