@@ -90,19 +90,20 @@ class Reason(enum.IntEnum):
 HONEST = frozenset({Reason.FIRE_RATE, Reason.AMMUNITION, Reason.RELOAD})
 """What players without any ill intent do every minute."""
 
-INPUT_REASONS: dict[str, tuple[Reason, float, float]] = {
-    # Counter: reason, what is allowed, how far beyond that each counted one is.
-    "FUTURE": (Reason.FUTURE, FUTURE_TICKS_MAX, 0.0),
-    "CLAMPED": (Reason.OUT_OF_RANGE, 0.0, 1.0),
-    "BAD_LENGTH": (Reason.MALFORMED, 0.0, 1.0),
-    "BAD_HEADER": (Reason.MALFORMED, 0.0, 1.0),
-    "UNKNOWN_TYPE": (Reason.MALFORMED, 0.0, 1.0),
-    "FLOOD": (Reason.FLOOD, FLOOD_COMMANDS_MAX, 1.0),
-    "VIEW_FUTURE": (Reason.VIEW_FUTURE, 0.0, 0.0),
-    "VIEW_PAST": (Reason.VIEW_PAST, 0.0, 0.0),
-    "VIEW_JUMP": (Reason.VIEW_JUMP, 0.0, 0.0),
+DERIVED, POSSIBLE, GIVEN = 1, 2, 3
+INPUT_REASONS: dict[InputCount, tuple[Reason, float, float, int]] = {
+    # Counter: reason, what is allowed, how far beyond that each counted one is, or which figure of the view is allowed.
+    InputCount.FUTURE: (Reason.FUTURE, FUTURE_TICKS_MAX, 0.0, 0),
+    InputCount.CLAMPED: (Reason.OUT_OF_RANGE, 0.0, 1.0, 0),
+    InputCount.BAD_LENGTH: (Reason.MALFORMED, 0.0, 1.0, 0),
+    InputCount.BAD_HEADER: (Reason.MALFORMED, 0.0, 1.0, 0),
+    InputCount.UNKNOWN_TYPE: (Reason.MALFORMED, 0.0, 1.0, 0),
+    InputCount.FLOOD: (Reason.FLOOD, FLOOD_COMMANDS_MAX, 1.0, 0),
+    InputCount.VIEW_FUTURE: (Reason.VIEW_FUTURE, 0.0, 0.0, DERIVED),
+    InputCount.VIEW_PAST: (Reason.VIEW_PAST, 0.0, 0.0, POSSIBLE),
+    InputCount.VIEW_JUMP: (Reason.VIEW_JUMP, 0.0, 0.0, GIVEN),
 }
-GATE_REASONS = ((Reason.MESSAGES, 0.0, 1.0), (Reason.MALFORMED, 0.0, 1.0))
+GATE_REASONS = ((Reason.MESSAGES, 0.0, 1.0, 0), (Reason.MALFORMED, 0.0, 1.0, 0))
 """Rows of `ActionGate.counts`."""
 
 NO_SHOT = (Reason.FIRE_RATE, Reason.AMMUNITION, Reason.RELOAD)
@@ -118,9 +119,13 @@ class ViewColumns(Protocol):
 
 
 class InputCounters(Protocol):
-    """The part of `net.inputs.InputQueues` that is read: its `counters`."""
+    """The part of `net.inputs.InputQueues` that is read."""
 
     counters: I64
+    view_claimed: F64
+    view_estimate: F64
+    view_bound: F64
+    view_given: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +165,15 @@ class Evidence:
         }
 
 
-def _figures(entries: list[tuple[int, float, float]]) -> F64:
+def _figures(entries: list[tuple[int, float, float, int]]) -> F64:
     """Rows as `gather_counts` takes them."""
-    return np.array(entries, np.float64).reshape(len(entries), 3)
+    return np.array(entries, np.float64).reshape(len(entries), 4)
 
 
 def _input_figures() -> F64:
-    rows: list[tuple[int, float, float]] = [(-1, 0.0, 0.0)] * len(InputCount)
-    for name, (reason, allowed, each) in INPUT_REASONS.items():
-        if name in InputCount.__members__:
-            rows[InputCount[name]] = (reason, allowed, each)
+    rows: list[tuple[int, float, float, int]] = [(-1, 0.0, 0.0, 0)] * len(InputCount)
+    for counter, row in INPUT_REASONS.items():
+        rows[counter] = row
     return _figures(rows)
 
 
@@ -217,7 +221,7 @@ class Refusals:
         self._no_shot_reasons: I64 = np.array(NO_SHOT, np.int64)
         self._inputs: tuple[F64, I64] = (_input_figures(), np.zeros((len(InputCount), clients), np.int64))
         self._gate: tuple[F64, I64] = (_figures(list(GATE_REASONS)), np.zeros((len(GATE_REASONS), clients), np.int64))
-        clock = _figures([(Reason.CLOCK, CLOCK_SHARE * self._hz, 0.0)])
+        clock = _figures([(Reason.CLOCK, CLOCK_SHARE * self._hz, 0.0, 0)])
         self._clock: tuple[F64, I64] = (clock, np.zeros((1, clients), np.int64))
         self._clock_count: I64 = np.zeros((1, clients), np.int64)
         self._fast: I64 = np.zeros(clients, np.int64)
@@ -287,11 +291,12 @@ class Refusals:
         """
         second = tick // self._hz
         when = (tick, second)
+        views = (inputs.view_claimed, inputs.view_estimate, inputs.view_bound, inputs.view_given)
         if tick % self._hz == 0:
             self._watch_clocks(inputs.counters[InputCount.INPUTS])
-            gather_counts(when, self._clock_count, self._clock[1], self._clock[0], entity, self._books)
-        gather_counts(when, inputs.counters, self._inputs[1], self._inputs[0], entity, self._books)
-        gather_counts(when, gate, self._gate[1], self._gate[0], entity, self._books)
+            gather_counts(when, self._clock_count, self._clock[1], self._clock[0], views, entity, self._books)
+        gather_counts(when, inputs.counters, self._inputs[1], self._inputs[0], views, entity, self._books)
+        gather_counts(when, gate, self._gate[1], self._gate[0], views, entity, self._books)
         if self._no_shot >= 0:
             places = (tick, second, self._no_shot, self._world.players.slot_base)
             hear_refusals(places, self._world.events.arrays, self._no_shot_reasons, client_of_row, self._books)

@@ -169,18 +169,20 @@ def limit_turns(
     return held
 
 
-@kernel(f"(UniTuple(i8, 2), i8[:,::1], i8[:,::1], f8[:,::1], u8[::1], {BOOKS_TYPE})")
+@kernel(f"(UniTuple(i8, 2), i8[:,::1], i8[:,::1], f8[:,::1], UniTuple(f8[::1], 4), u8[::1], {BOOKS_TYPE})")
 def gather_counts(
-    when: tuple[int, int], counters: I64, before: I64, figures: F64, entity: U64, books: BookArrays
-) -> None:
+    when: tuple[int, int], counters: I64, before: I64, figures: F64, views: tuple[F64, F64, F64, F64], entity: U64,
+    books: BookArrays,
+) -> None:  # fmt: skip
     """Take over what counters of clients have grown by since the last call.
 
     Args:
         when: Tick, number of the second.
         counters: By kind and client.
         before: What they were, of the same shape; updated. A counter that fell was made new.
-        figures: By kind: number of the reason or −1, what is allowed, and what each counted thing is beyond that (0:
-            only known to be more).
+        figures: By kind: number of the reason or −1, what is allowed, what each counted thing is beyond that (0: only
+            known to be more), and 1 to 3 where `views` say what is claimed, and in that place what is allowed; else 0.
+        views: By client: what its last command claimed, and what was derived, possible and given [ticks].
         entity: Entity of each client, 0 for none.
         books: See above; updated.
     """
@@ -195,8 +197,12 @@ def gather_counts(
             before[kind, client] = counters[kind, client]
             count = counters[kind, client] if count < 0 else count
             if count > 0:
-                claimed = figures[kind, 1] + figures[kind, 2] * count
-                _refuse(books, when, client, np.int64(entity[client]), reason, count, claimed, figures[kind, 1])
+                allowed = figures[kind, 1]
+                claimed = allowed + figures[kind, 2] * count
+                from_view = int(figures[kind, 3])
+                if from_view > 0:
+                    claimed, allowed = views[0][client], views[from_view][client]
+                _refuse(books, when, client, np.int64(entity[client]), reason, count, claimed, allowed)
 
 
 @kernel(f"(UniTuple(i8, 4), {EVENTS_TYPE}, i8[::1], i4[::1], {BOOKS_TYPE})")

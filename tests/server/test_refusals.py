@@ -24,7 +24,7 @@ from server.refusals import (
 )
 from server.refusals_kernels import EVIDENCE_PER_SECOND
 from server.sessions import Sessions
-from sim.arrays import I32, I64, U64
+from sim.arrays import F64, I32, I64, U64
 from sim.commands import Commands
 from sim.components import Motion, Stance, Vitals
 from sim.motion_kernels import TELEPORTED
@@ -43,6 +43,10 @@ class Counters:
 
     def __init__(self) -> None:
         self.counters: I64 = np.zeros((len(InputCount), CLIENTS), np.int64)
+        self.view_claimed: F64 = np.full(CLIENTS, 11.0)
+        self.view_estimate: F64 = np.full(CLIENTS, 12.0)
+        self.view_bound: F64 = np.full(CLIENTS, 13.0)
+        self.view_given: F64 = np.full(CLIENTS, 14.0)
 
 
 class Zone:
@@ -227,9 +231,27 @@ def test_what_inputs_refuse_is_counted_by_player_and_kept(counter: InputCount, r
     assert zone.refusals.take() == []
 
 
+@pytest.mark.parametrize(
+    ("counter", "reason", "allowed"),
+    [
+        (InputCount.VIEW_FUTURE, Reason.VIEW_FUTURE, 12.0),
+        (InputCount.VIEW_PAST, Reason.VIEW_PAST, 13.0),
+        (InputCount.VIEW_JUMP, Reason.VIEW_JUMP, 14.0),
+    ],
+)
+def test_refused_moments_are_kept_with_what_was_claimed_and_what_is_possible(
+    counter: InputCount, reason: Reason, allowed: float
+) -> None:
+    zone = Zone()
+    zone.inputs.counters[counter, 1] += 1
+    zone.gather()
+    (entry,) = zone.refusals.take()
+    assert (entry.client, entry.reason, entry.claimed, entry.allowed) == (1, reason, 11.0, allowed)
+
+
 def test_normal_counters_are_no_refusals() -> None:
     zone = Zone()
-    for counter in ("COMMANDS", "INPUTS", "DUPLICATE", "LATE", "EXTRAPOLATED", "ABSENT"):
+    for counter in ("COMMANDS", "INPUTS", "DUPLICATE", "LATE", "EXTRAPOLATED", "ABSENT", "VIEW_CAPPED"):
         zone.inputs.counters[InputCount[counter]] += 5
     zone.gather()
     assert zone.refusals.totals.sum() == 0
