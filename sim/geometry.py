@@ -7,7 +7,7 @@ Kernels take `geometry.arrays` (declared as `GEOMETRY_TYPE`) and call `closest_h
 `sim.geometry_kernels` themselves. To save: `to_arrays()` gives plain numpy arrays, which `from_arrays()` checks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +29,9 @@ from sim.geometry_wide_kernels import (
 from sim.jit import LANES
 from sim.worldmap import TRIANGLES_MAX, WorldMap
 
-__all__ = ["COORDINATE_MAX", "FORMAT", "Geometry", "GeometryError"]
+__all__ = ["COORDINATE_MAX", "FORMAT", "Geometry", "GeometryError", "build_forest"]
 
-FORMAT = 4  # raised whenever the saved arrays change their meaning
+FORMAT = 5  # raised whenever the saved arrays change their meaning
 COORDINATE_MAX = 1e6  # [m]
 EXTENT_WORD = 56  # of the first node: the largest coordinate
 LINE_BYTES = 64
@@ -55,7 +55,10 @@ class Geometry:
 
     @classmethod
     def build(cls, world: WorldMap) -> "Geometry":
-        """The hierarchy of a map; the same map gives the same arrays on every machine.
+        """The hierarchy of all that never moves on a map; the same map gives the same arrays on every machine.
+
+        `corners` and `contents` hold every triangle, the movers' in their resting place, which no query finds: those
+        are `sim.movers`.
 
         Raises:
             GeometryError: The map has no triangles, too many, or coordinates that are not finite or too large.
@@ -67,8 +70,12 @@ class Geometry:
         count = len(triangles)
         corners, boxes = np.empty((count, 9)), np.empty((count, 6))
         triangle_boxes(vertices, triangles, corners, boxes)
-        nodes, leaves, leaf_triangles = _hierarchy(corners, boxes)
-        return cls(world.content_hash(), _assemble(corners, contents, nodes, leaves, leaf_triangles))
+        resting = np.flatnonzero(world.resting).astype(np.int32)
+        if len(resting) == 0:
+            raise GeometryError(
+                f"map {world.name}: all of its {count} triangles move; a map needs something that rests"
+            )
+        return cls(world.content_hash(), _assemble(corners, contents, *_hierarchy(corners, boxes, resting)))
 
     @property
     def corners(self) -> F64:
@@ -160,9 +167,11 @@ class Geometry:
         return cls(map_hash, _assemble(corners, contents, nodes, leaves, leaf_triangles))
 
 
-def _hierarchy(corners: F64, boxes: F64) -> tuple[F32, F64, I32]:
-    """Nodes, leaves and leaf triangles over triangles, as `sim.geometry_kernels` lays them out."""
-    count = len(corners)
+def _hierarchy(corners: F64, boxes: F64, chosen: I32) -> tuple[F32, F64, I32]:
+    """Nodes, leaves and leaf triangles over the chosen triangles, as `sim.geometry_kernels` lays them out."""
+    count = len(chosen)
+    if count < len(corners):
+        corners, boxes = np.ascontiguousarray(corners[chosen]), np.ascontiguousarray(boxes[chosen])
     order, spare, children = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(2 * count, np.int32)
     bounds, ranges = np.empty((2 * count, 6)), np.empty((2 * count, 2), np.int32)
     made = build_binary(boxes, order, bounds, ranges, children, spare)
@@ -178,7 +187,38 @@ def _hierarchy(corners: F64, boxes: F64) -> tuple[F32, F64, I32]:
     fill_leaves(corners, order, ranges, leaf_nodes, leaf_count, leaves, leaf_triangles)
     nodes = nodes[: wide * NODE_WORDS]
     nodes[EXTENT_WORD] = np.abs(boxes).max() * (1.0 + ROUND_OUT)
-    return nodes, leaves, leaf_triangles
+    return nodes, leaves, np.where(leaf_triangles >= 0, chosen[leaf_triangles], np.int32(-1)).astype(np.int32)
+
+
+def build_forest(geometry: Geometry, runs: Sequence[tuple[int, int]]) -> tuple[GeometryArrays, list[int]]:
+    """A hierarchy for each run of triangles of a geometry, all in one, for `sim.geometry_kernels.closest_hit_below`.
+
+    Args:
+        geometry: Whose triangles; they keep their numbers.
+        runs: First triangle and how many, at least one.
+
+    Returns:
+        The arrays, and the root of each run's hierarchy.
+    """
+    corners, contents = geometry.corners, geometry.contents
+    boxes = np.concatenate([corners.reshape(-1, 3, 3).min(axis=1), corners.reshape(-1, 3, 3).max(axis=1)], axis=1)
+    nodes, leaves, triangles, roots = [np.empty(0, np.float32)], [np.empty(0)], [np.empty(0, np.int32)], []
+    node_base, leaf_base, extent = 0, 0, 0.0
+    for first, count in runs:
+        tree, tree_leaves, numbers = _hierarchy(corners, boxes, np.arange(first, first + count, dtype=np.int32))
+        links = tree.view(np.int32).reshape(-1, NODE_WORDS)[:, 48:56]
+        links[...] = np.where(links >= 0, links + node_base, links - leaf_base)
+        extent = max(extent, float(tree[EXTENT_WORD]))
+        roots.append(node_base)
+        nodes.append(tree)
+        leaves.append(tree_leaves)
+        triangles.append(numbers)
+        node_base += len(tree) // NODE_WORDS
+        leaf_base += len(numbers) // LANES
+    together = np.concatenate(nodes)
+    if roots:
+        together[EXTENT_WORD] = extent
+    return _assemble(corners, contents, together, np.concatenate(leaves), np.concatenate(triangles)), roots
 
 
 def _aligned(array: AnyArray) -> AnyArray:

@@ -51,6 +51,7 @@ __all__ = [
     "blocking_leaf",
     "closest_hit",
     "closest_hit_batch",
+    "closest_hit_below",
     "corner",
     "gather_box",
     "gather_box_single",
@@ -263,9 +264,9 @@ def _closest(
     geometry: GeometryArrays,
     ox: float, oy: float, oz: float,
     dx: float, dy: float, dz: float,
-    t_max: float, mask: int,
+    t_max: float, mask: int, root: int,
 ) -> tuple[float, int]:  # fmt: skip
-    """`closest_hit`, for one caller."""
+    """`closest_hit` in the hierarchy below node `root`, for one caller."""
     best, winner = t_max, -1
     axis = _main_axis(ox, oy, oz, dx, dy, dz, t_max)
     if axis < 0:
@@ -276,7 +277,7 @@ def _closest(
     stack, keys = local_i64(STACK), local_i64(16)
     near_max = splat8(_limit(best, along))
     key_max = _key_max(near_max, keys)
-    link, depth = 0, 0
+    link, depth = root, 0
     while True:
         if link >= 0:
             base = link * 64
@@ -319,7 +320,18 @@ def closest_hit(
     Returns:
         (t, triangle); (t_max, −1) where nothing is hit, and for NaN, zero directions and origins beyond `RANGE_MAX`.
     """
-    return _closest(geometry, ox, oy, oz, dx, dy, dz, t_max, mask)
+    return _closest(geometry, ox, oy, oz, dx, dy, dz, t_max, mask, 0)
+
+
+@kernel(counted=False)
+def closest_hit_below(
+    geometry: GeometryArrays,
+    ox: float, oy: float, oz: float,
+    dx: float, dy: float, dz: float,
+    t_max: float, mask: int, root: int,
+) -> tuple[float, int]:  # fmt: skip
+    """`closest_hit` where several hierarchies lie in one geometry (`sim.movers`): in the one below node `root`."""
+    return _closest(geometry, ox, oy, oz, dx, dy, dz, t_max, mask, root)
 
 
 @kernel(counted=False, merge=True)
@@ -482,7 +494,7 @@ def closest_hit_batch(
             geometry,
             origins[ray, 0], origins[ray, 1], origins[ray, 2],
             directions[ray, 0], directions[ray, 1], directions[ray, 2],
-            t_max[ray], mask,
+            t_max[ray], mask, 0,
         )  # fmt: skip
 
 

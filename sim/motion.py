@@ -10,6 +10,7 @@ predicts it bit for bit. Players against players are `sim.separation`.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from sim.motion_kernels import (
 from sim.narrowphase import surfaces_of
 from sim.trig import SINE_TABLE
 from sim.worldmap import Trigger, TriggerKind
+
+if TYPE_CHECKING:
+    from sim.movers import MoverSet
 
 __all__ = ["CHUNKS", "TICK_SECONDS_MAX", "Motion", "MotionError", "MotionParameters", "trigger_rows"]
 
@@ -96,17 +100,25 @@ class Motion:
     Attributes:
         parameters: What the bodies can do.
         vector: The same, as kernels take it.
-        world: What kernels take besides: surfaces, triggers, sine table.
+        world: What kernels take besides: surfaces, triggers, sine table, and where movers are: at rest until a
+            `sim.movers.Movers` moves them.
         geometry: `Geometry.arrays`.
     """
 
     def __init__(
-        self, geometry: Geometry, triggers: Sequence[Trigger] = (), parameters: MotionParameters | None = None
+        self,
+        geometry: Geometry,
+        triggers: Sequence[Trigger] = (),
+        parameters: MotionParameters | None = None,
+        *,
+        movers: "MoverSet | None" = None,
     ) -> None:
         self.parameters = parameters or MotionParameters()
         self.vector = self.parameters.vector()
         self.geometry: GeometryArrays = geometry.arrays
-        self.world: WorldArrays = (surfaces_of(geometry), trigger_rows(triggers), SINE_TABLE)
+        bounds = np.zeros((0, 6)) if movers is None else movers.bounds.copy()
+        runs = np.zeros((0, 2), np.int32) if movers is None else movers.runs
+        self.world: WorldArrays = (surfaces_of(geometry), trigger_rows(triggers), SINE_TABLE, bounds, runs)
         self._candidates = np.empty((CHUNKS, CANDIDATES_MAX), np.int32)
         self._scratch = np.zeros((CHUNKS, SCRATCH_ROWS, SCRATCH_COLUMNS))
 

@@ -8,7 +8,8 @@ Columns, grouped in tuples (`STATE_TYPE`, `INPUT_TYPE`, `WORLD_TYPE`):
     state   position f8 (n,3) feet [m] · velocity f8 (n,3) [m/s] · ground_normal f8 (n,3), zero in the air ·
             yaw u2 (n,) · pitch i2 (n,) · flags u2 (n,), bits below
     inputs  buttons u2 (n,) · move_forward i1 (n,) · move_right i1 (n,) · yaw u2 (n,) · pitch i2 (n,)
-    world   surfaces f8 (t,20) · triggers f8 (m,11): kind, low, high, vector, yaw · sine table f8 (16385,)
+    world   surfaces f8 (t,20) · triggers f8 (m,11): kind, low, high, vector, yaw · sine table f8 (16385,) ·
+            movers' bounds f8 (k,6), and their runs of triangles i4 (k,2): see `sim.movers_kernels.gather_near`
 
 Flags: ON_GROUND 1 · CROUCHING 2 · JUMP_HELD 4 · ON_SLICK 8 · TELEPORTED 16 (toggles each time: nobody may interpolate
 across a change) · and, true of the last tick only: JUMPED 32 · LANDED 64 · PUSHED 128 · STUCK 256 (inside the map, or
@@ -23,8 +24,9 @@ from math import sqrt
 from typing import TypeAlias
 
 from sim.arrays import F64, I8, I16, I32, U16, Bool
-from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, gather_box
+from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays
 from sim.jit import kernel, prange
+from sim.movers_kernels import gather_near
 from sim.narrowphase_kernels import CORNERS_SIZE, HIT_SIZE, RAY_SIZE
 from sim.slide_kernels import (
     AIR_ACCELERATION,
@@ -85,10 +87,10 @@ __all__ = [
 
 STATE_TYPE = "Tuple((f8[:,::1], f8[:,::1], f8[:,::1], u2[::1], i2[::1], u2[::1]))"
 INPUT_TYPE = "Tuple((u2[::1], i1[::1], i1[::1], u2[::1], i2[::1]))"
-WORLD_TYPE = "Tuple((f8[:,::1], f8[:,::1], f8[::1]))"
+WORLD_TYPE = "Tuple((f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], i4[:,::1]))"
 StateColumns: TypeAlias = tuple[F64, F64, F64, U16, I16, U16]
 InputColumns: TypeAlias = tuple[U16, I8, I8, U16, I16]
-WorldArrays: TypeAlias = tuple[F64, F64, F64]
+WorldArrays: TypeAlias = tuple[F64, F64, F64, F64, I32]
 
 ON_GROUND, CROUCHING, JUMP_HELD, ON_SLICK, TELEPORTED = 1, 2, 4, 8, 16
 JUMPED, LANDED, PUSHED, STUCK, NUDGED = 32, 64, 128, 256, 512
@@ -218,12 +220,14 @@ def _limit(body: F64, at: int, speed_max: float) -> None:
 
 
 @kernel(counted=False)
-def _gather(geometry: GeometryArrays, body: F64, parameters: F64, way: float, candidates: I32) -> int:
+def _gather(
+    geometry: GeometryArrays, world: WorldArrays, body: F64, parameters: F64, way: float, candidates: I32
+) -> int:
     """Every triangle that a body can meet within `way` [m] in any direction, steps and standing up included."""
     flat = way + parameters[RADIUS]
     low = way + parameters[STEP]
-    return gather_box(
-        geometry,
+    return gather_near(
+        geometry, world[0], world[3], world[4],
         body[0] - flat, body[1] - flat, body[2] - low,
         body[0] + flat, body[1] + flat, body[2] + low + parameters[STANDING],
         MASK, candidates,
@@ -330,31 +334,32 @@ def _land(
 
 @kernel(counted=False)
 def _free(
-    geometry: GeometryArrays, surfaces: F64, body: F64, parameters: F64, way: float, candidates: I32,
+    geometry: GeometryArrays, world: WorldArrays, body: F64, parameters: F64, way: float, candidates: I32,
     ray: F64, corners: F64, hit: F64,
 ) -> int:  # fmt: skip
     """Push an embedded body out and gather again around its new place; −1 where that fails."""
     x, y, z = body[0], body[1], body[2]
-    count = _gather(geometry, body, parameters, PUSH_OUT_MAX, candidates)
+    count = _gather(geometry, world, body, parameters, PUSH_OUT_MAX, candidates)
     if count > len(candidates):
         return -1
-    free = depenetrate(surfaces, candidates, count, body, parameters[RADIUS], ray, corners, hit)
+    free = depenetrate(world[0], candidates, count, body, parameters[RADIUS], ray, corners, hit)
     dx, dy, dz = body[0] - x, body[1] - y, body[2] - z
     if not free or dx * dx + dy * dy + dz * dz > 0.25 * PUSH_OUT_MAX * PUSH_OUT_MAX:
         body[0], body[1], body[2] = x, y, z
         return -1
-    count = _gather(geometry, body, parameters, way, candidates)
+    count = _gather(geometry, world, body, parameters, way, candidates)
     return count if count <= len(candidates) else -1
 
 
 @kernel(counted=False)
 def _travel(
-    flags: int, buttons: int, dt: float, parameters: F64, geometry: GeometryArrays, surfaces: F64,
+    flags: int, buttons: int, dt: float, parameters: F64, geometry: GeometryArrays, world: WorldArrays,
     candidates: I32, body: F64, ray: F64, corners: F64, hit: F64, planes: F64,
 ) -> int:  # fmt: skip
     """Move a body through the world by its mean velocity; returns the flags."""
+    surfaces = world[0]
     way = sqrt(body[6] * body[6] + body[7] * body[7] + body[8] * body[8]) * dt * 1.01 + MARGIN
-    count = _gather(geometry, body, parameters, way, candidates)
+    count = _gather(geometry, world, body, parameters, way, candidates)
     if count > len(candidates):
         return flags | STUCK
     if flags & CROUCHING and buttons & BUTTON_CROUCH == 0:
@@ -367,7 +372,7 @@ def _travel(
     x, y, z = body[0], body[1], body[2]
     met = step_slide(surfaces, candidates, count, body, dt, parameters, ray, corners, hit, planes)
     if met == EMBEDDED:
-        count = _free(geometry, surfaces, body, parameters, way, candidates, ray, corners, hit)
+        count = _free(geometry, world, body, parameters, way, candidates, ray, corners, hit)
         if count < 0:
             return flags | STUCK
         met = step_slide(surfaces, candidates, count, body, dt, parameters, ray, corners, hit, planes)
@@ -389,7 +394,7 @@ def move_player(
         dt: Length of the tick [s], above 0.
         parameters: `MotionParameters.vector()`.
         geometry: `Geometry.arrays`.
-        world: Surfaces, triggers, sine table.
+        world: Surfaces, triggers, sine table, movers.
         candidates: Scratch for triangle numbers.
         scratch: Scratch, shape (SCRATCH_ROWS, SCRATCH_COLUMNS).
     """
@@ -409,7 +414,7 @@ def move_player(
     moving = abs(body[6]) + abs(body[7]) + abs(body[8]) + abs(body[3]) + abs(body[4]) + abs(body[5]) > 0.0
     rising = flags & CROUCHING != 0 and buttons & BUTTON_CROUCH == 0
     if moving or rising or nudged or flags & ON_GROUND == 0:
-        flags = _travel(flags, buttons, dt, parameters, geometry, world[0], candidates, body, ray, corners, hit, planes)
+        flags = _travel(flags, buttons, dt, parameters, geometry, world, candidates, body, ray, corners, hit, planes)
         flags, yaw = _press_triggers(world[1], world[2], body, parameters[RADIUS], flags)
         if yaw >= 0:
             state[3][slot] = yaw
@@ -446,7 +451,7 @@ def move_players(
         dt: Length of the tick [s], above 0.
         parameters: `MotionParameters.vector()`.
         geometry: `Geometry.arrays`.
-        world: Surfaces, triggers, sine table.
+        world: Surfaces, triggers, sine table, movers.
         candidates: Scratch, a row for each chunk of players that one thread does at a time.
         scratch: Scratch, shape (chunks, SCRATCH_ROWS, SCRATCH_COLUMNS).
     """

@@ -42,7 +42,7 @@ class Separation:
         """
         motion = self._motion
         met = separate_players(
-            state, previous, active, pairs, pair_count, motion.vector, motion.geometry, motion.world[0],
+            state, previous, active, pairs, pair_count, motion.vector, motion.geometry, motion.world,
             self._keys, self._candidates, self._scratch,
         )  # fmt: skip
         self.overflow += max(0, met - len(self._keys))

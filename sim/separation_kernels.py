@@ -13,9 +13,10 @@ Pairs that touch are put in ascending order first, so that the result does not d
 from math import sqrt
 
 from sim.arrays import F64, I32, I64, Bool
-from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, gather_box
+from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays
 from sim.jit import kernel
-from sim.motion_kernels import CROUCHING, MASK, NUDGED, ON_GROUND, STATE_TYPE, StateColumns
+from sim.motion_kernels import CROUCHING, MASK, NUDGED, ON_GROUND, STATE_TYPE, WORLD_TYPE, StateColumns, WorldArrays
+from sim.movers_kernels import gather_near
 from sim.slide_kernels import CROUCHED, FLAT, RADIUS, STANDING, sweep_body
 
 __all__ = ["separate_players"]
@@ -117,7 +118,7 @@ def _touch(i: int, j: int, state: StateColumns, previous: F64, parameters: F64, 
 @kernel(counted=False)
 def _push(
     slot: int, x: float, y: float, z: float, way: float, state: StateColumns, parameters: F64,
-    geometry: GeometryArrays, surfaces: F64, candidates: I32, scratch: F64,
+    geometry: GeometryArrays, world: WorldArrays, candidates: I32, scratch: F64,
 ) -> float:  # fmt: skip
     """Push one player by `way` [m] along a direction, sliding along what the map has there; how far it came."""
     body, ray, corners, hit = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -126,8 +127,9 @@ def _push(
     body[9] = _height(state, slot, parameters)
     reach = parameters[RADIUS] + way + PUSH_MARGIN
     above = body[9] + way + PUSH_MARGIN
-    count = gather_box(
-        geometry,
+    surfaces = world[0]
+    count = gather_near(
+        geometry, surfaces, world[3], world[4],
         body[0] - reach, body[1] - reach, body[2] - way - PUSH_MARGIN,
         body[0] + reach, body[1] + reach, body[2] + above,
         MASK, candidates,
@@ -166,7 +168,7 @@ def _slow(slot: int, x: float, y: float, z: float, velocity: F64) -> None:
 
 @kernel(counted=False)
 def _part(
-    i: int, j: int, state: StateColumns, parameters: F64, geometry: GeometryArrays, surfaces: F64,
+    i: int, j: int, state: StateColumns, parameters: F64, geometry: GeometryArrays, world: WorldArrays,
     candidates: I32, scratch: F64,
 ) -> None:  # fmt: skip
     """Push two players apart along the direction and by the depth in scratch."""
@@ -178,22 +180,22 @@ def _part(
         upper = j if z > 0.0 else i
         state[5][upper] |= ON_GROUND
         state[2][upper, 0], state[2][upper, 1], state[2][upper, 2] = 0.0, 0.0, 1.0
-        _push(upper, 0.0, 0.0, 1.0, depth / abs(z), state, parameters, geometry, surfaces, candidates, scratch)
+        _push(upper, 0.0, 0.0, 1.0, depth / abs(z), state, parameters, geometry, world, candidates, scratch)
         return
-    depth -= _push(i, -x, -y, -z, 0.5 * depth, state, parameters, geometry, surfaces, candidates, scratch)
-    depth -= _push(j, x, y, z, depth, state, parameters, geometry, surfaces, candidates, scratch)
+    depth -= _push(i, -x, -y, -z, 0.5 * depth, state, parameters, geometry, world, candidates, scratch)
+    depth -= _push(j, x, y, z, depth, state, parameters, geometry, world, candidates, scratch)
     if depth > SLACK:
-        _push(i, -x, -y, -z, depth, state, parameters, geometry, surfaces, candidates, scratch)
+        _push(i, -x, -y, -z, depth, state, parameters, geometry, world, candidates, scratch)
 
 
 @kernel(
-    f"({STATE_TYPE}, f8[:,::1], b1[::1], i4[:,::1], i8, f8[::1], {GEOMETRY_TYPE}, f8[:,::1], "
+    f"({STATE_TYPE}, f8[:,::1], b1[::1], i4[:,::1], i8, f8[::1], {GEOMETRY_TYPE}, {WORLD_TYPE}, "
     "i8[::1], i4[::1], f8[:,::1])",
     counted=False,
 )
 def separate_players(
     state: StateColumns, previous: F64, active: Bool, pairs: I32, pair_count: int, parameters: F64,
-    geometry: GeometryArrays, surfaces: F64, keys: I64, candidates: I32, scratch: F64,
+    geometry: GeometryArrays, world: WorldArrays, keys: I64, candidates: I32, scratch: F64,
 ) -> int:  # fmt: skip
     """Part every pair of players that met during the tick.
 
@@ -205,7 +207,7 @@ def separate_players(
         pair_count: How many of them are filled.
         parameters: `MotionParameters.vector()`.
         geometry: `Geometry.arrays`.
-        surfaces: From `prepare_surfaces`.
+        world: As motion takes it.
         keys: Scratch for the pairs that meet.
         candidates: Scratch for triangle numbers.
         scratch: Shape (SCRATCH_ROWS, SCRATCH_COLUMNS) of `sim.motion_kernels`.
@@ -226,5 +228,5 @@ def separate_players(
         for p in range(kept):
             i, j = int(keys[p] >> 32), int(keys[p] & 0xFFFFFFFF)
             if _touch(i, j, state, previous, parameters, scratch):
-                _part(i, j, state, parameters, geometry, surfaces, candidates, scratch)
+                _part(i, j, state, parameters, geometry, world, candidates, scratch)
     return met

@@ -14,12 +14,23 @@ from sim.contacts import Contacts
 from sim.motion import Motion as MotionKernel
 from sim.motion import MotionParameters
 from sim.motion_kernels import CROUCHING
+from sim.movers import Crush, Movers, Turn, mover_service
 from sim.pipeline import Access, Step, System
 from sim.rewind import PoseHistory
 from sim.schema import Component, column
 from sim.separation import Separation
 
-__all__ = ["Intent", "body_heights", "contact_systems", "input_system", "motion_system", "pose_history", "pose_system"]
+__all__ = [
+    "Intent",
+    "body_heights",
+    "contact_systems",
+    "input_system",
+    "motion_service",
+    "motion_system",
+    "mover_system",
+    "pose_history",
+    "pose_system",
+]
 
 STANDARD = MotionParameters()  # made once: checking them leaves garbage behind, which a tick must not
 
@@ -71,12 +82,53 @@ def input_system() -> System:
     return System("input", bind, writes=(Intent, Look))
 
 
+def motion_service(access: Access, parameters: MotionParameters | None = None) -> MotionKernel:
+    """The one motion of a world, with its movers; whichever system asks first gives the parameters."""
+    world = access.world
+    movers = mover_service(access)
+    return access.service(
+        MotionKernel, lambda: MotionKernel(world.geometry, world.map.triggers, parameters, movers=movers)
+    )
+
+
+def mover_system(parameters: MotionParameters | None = None) -> System:
+    """Moves doors and lifts, and players with them; goes between `input_system` and `motion_system`.
+
+    The game needs a kind `mover` of `sim.movers.Turn`, with a capacity of `MOVING_MAX`. Who was in a mover's way stands
+    in `sim.movers.Crush`, for the game to hurt.
+    """
+
+    def bind(access: Access) -> Callable[[Step], None]:
+        world = access.world
+        table, turn = access.spawner("mover"), access.write("mover", Turn)
+        motion, look = access.write("player", Motion), access.write("player", Look)
+        stance, vitals = access.write("player", Stance), access.read("player", Vitals)
+        state = (motion.position, motion.velocity, stance.ground_normal, look.yaw, look.pitch, stance.flags)
+        turns = (turn.opens, turn.since, turn.until)
+        movers, kernel = mover_service(access), motion_service(access, parameters)
+        live = access.service(Movers, lambda: Movers(movers, kernel, players=world.players.capacity))
+        crush = access.service(Crush, lambda: Crush(world.players.capacity))
+
+        def run(step: Step) -> None:
+            if movers.count == 0:
+                return
+            if step.tick == 1:
+                table.allocate_many(movers.count)
+                movers.begin(turns)
+            crush.amount[:] = 0.0
+            live.step(turns, step.tick, state, active=vitals.alive, dt=step.dt, out_crush=crush.amount)
+
+        return run
+
+    return System("movers", bind, reads=(Vitals,), writes=("mover", Turn, Motion, Look, Stance))
+
+
 def motion_system(parameters: MotionParameters | None = None) -> System:
     """Moves all players that live by what they want."""
 
     def bind(access: Access) -> Callable[[Step], None]:
         world = access.world
-        kernel = access.service(MotionKernel, lambda: MotionKernel(world.geometry, world.map.triggers, parameters))
+        kernel = motion_service(access, parameters)
         motion, look = access.write("player", Motion), access.write("player", Look)
         stance, intent = access.write("player", Stance), access.read("player", Intent)
         vitals = access.read("player", Vitals)
@@ -117,7 +169,7 @@ def contact_systems(radii: Mapping[str, float], parameters: MotionParameters | N
     def bind_separation(access: Access) -> Callable[[Step], None]:
         world = access.world
         contacts = access.service(Contacts, lambda: Contacts(world))
-        kernel = access.service(MotionKernel, lambda: MotionKernel(world.geometry, world.map.triggers, parameters))
+        kernel = motion_service(access, parameters)
         separation = access.service(Separation, lambda: Separation(kernel))
         before = access.service(Before, lambda: Before(world.players.capacity))
         motion, look = access.write("player", Motion), access.write("player", Look)

@@ -14,6 +14,7 @@ from server.maps.brush_kernels import brush_windings
 from server.maps.bsp_file import FACE_PATCH, BspFile, Records, read_bsp
 from server.maps.builder import MeshBuilder
 from server.maps.entities import brush_entities, parse_entities, place_entities
+from server.maps.motions import motions
 from server.maps.movers import rest_offset, travel
 from server.maps.patches import tessellate
 from server.maps.units import METRES_PER_UNIT, metres, slug
@@ -149,6 +150,29 @@ def _add_model(builder: MeshBuilder, bsp: BspFile, number: int, offset: F64, ext
         builder.add(metres(part.vertices + offset), part.triangles[keep], part.contents[keep] | np.uint16(extra))
 
 
+def _add_movers(builder: MeshBuilder, bsp: BspFile, entities: list[dict[str, str]]) -> None:
+    """Add all solid brush models in their resting places, and how they move."""
+    models, runs = [], []
+    for entity, number, origin in brush_entities(entities, bsp, solid=True):
+        first = builder.triangle_count
+        low, high = bsp.models["low"][number].astype(np.float64), bsp.models["high"][number].astype(np.float64)
+        offset = origin + rest_offset(entity, entities, low, high)
+        _add_model(builder, bsp, number, offset, int(Contents.MOVER), BLOCKING)
+        way = travel(entity, low, high)
+        moved = way * METRES_PER_UNIT + 0.0  # no negative zeros
+        properties = dict(entity)
+        if moved.any():
+            properties["travel"] = " ".join(f"{value:.6g}" for value in moved)
+        models.append((entity, low + offset, high + offset, way))
+        runs.append((entity["classname"], first, builder.triangle_count - first, properties))
+    touched = [
+        (entity, bsp.models["low"][number] + origin, bsp.models["high"][number] + origin)
+        for entity, number, origin in brush_entities(entities, bsp, solid=False)
+    ]
+    for run, motion in zip(runs, motions(models, touched, entities), strict=True):
+        builder.mark_mover(*run, motion)
+
+
 def import_bsp(data: bytes, *, name: str, source: str) -> WorldMap:
     """The map in a Quake III BSP file, scaled to metres.
 
@@ -164,16 +188,7 @@ def import_bsp(data: bytes, *, name: str, source: str) -> WorldMap:
     entities = parse_entities(bsp.entities, source)
     builder = MeshBuilder(source)
     _add_model(builder, bsp, 0, np.zeros(3), 0, 0xFFFF)
-    for entity, number, origin in brush_entities(entities, bsp, solid=True):
-        first = builder.triangle_count
-        low, high = bsp.models["low"][number].astype(np.float64), bsp.models["high"][number].astype(np.float64)
-        offset = origin + rest_offset(entity, entities, low, high)
-        _add_model(builder, bsp, number, offset, int(Contents.MOVER), BLOCKING)
-        properties = dict(entity)
-        moved = travel(entity, low, high) * METRES_PER_UNIT + 0.0  # no negative zeros
-        if moved.any():
-            properties["travel"] = " ".join(f"{value:.6g}" for value in moved)
-        builder.mark_mover(entity["classname"], first, properties)
+    _add_movers(builder, bsp, entities)
     vertices, triangles, contents, movers = builder.mesh()
     spawns, items, triggers = place_entities(entities, bsp, vertices, triangles, contents)
     return WorldMap(

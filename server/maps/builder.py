@@ -5,7 +5,7 @@ import numpy as np
 from server.errors import MapError
 from server.maps.limits import COORDINATE_M_MAX, VERTICES_MAX
 from sim.arrays import F64, I32, I64, U16
-from sim.worldmap import TRIANGLES_MAX, Mover
+from sim.worldmap import TRIANGLES_MAX, Mover, MoverMotion
 
 __all__ = ["MeshBuilder"]
 
@@ -25,7 +25,7 @@ class MeshBuilder:
         self._contents: list[U16] = []
         self._vertex_count = 0
         self._triangle_count = 0
-        self._runs: list[tuple[str, int, int, dict[str, str]]] = []
+        self._runs: list[tuple[str, int, int, dict[str, str], MoverMotion | None]] = []
 
     @property
     def vertices_left(self) -> int:
@@ -62,9 +62,11 @@ class MeshBuilder:
         self._vertex_count += len(vertices)
         self._triangle_count += len(triangles)
 
-    def mark_mover(self, classname: str, first: int, properties: dict[str, str]) -> None:
-        """Declare the triangles added since there were `first` of them to be one mover."""
-        self._runs.append((classname, first, self._triangle_count - first, properties))
+    def mark_mover(
+        self, classname: str, first: int, count: int, properties: dict[str, str], motion: MoverMotion | None
+    ) -> None:
+        """Declare `count` of the triangles added, from `first` on, to be one mover."""
+        self._runs.append((classname, first, count, properties, motion))
 
     @property
     def triangle_count(self) -> int:
@@ -89,8 +91,8 @@ class MeshBuilder:
         contents = np.ascontiguousarray(np.concatenate(self._contents)[good])
         before = np.concatenate([[0], np.cumsum(good)])
         movers = tuple(
-            Mover(name, int(before[first]), int(before[first + count] - before[first]), properties)
-            for name, first, count, properties in self._runs
+            Mover(name, int(before[first]), int(before[first + count] - before[first]), properties, motion)
+            for name, first, count, properties, motion in self._runs
             if before[first + count] > before[first]
         )
         used, index = np.unique(triangles[good], return_inverse=True)

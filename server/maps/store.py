@@ -33,7 +33,17 @@ from server.maps.units import slug
 from sim.arrays import AnyArray
 from sim.geometry import Geometry, GeometryError
 from sim.jit import cache_root, source_digest
-from sim.worldmap import TRIANGLES_MAX, ItemPoint, Mover, SpawnPoint, Trigger, TriggerKind, WorldMap
+from sim.worldmap import (
+    TRIANGLES_MAX,
+    ItemPoint,
+    Mover,
+    MoverKind,
+    MoverMotion,
+    SpawnPoint,
+    Trigger,
+    TriggerKind,
+    WorldMap,
+)
 
 __all__ = [
     "ARRAYS_BYTES_MAX",
@@ -50,6 +60,8 @@ FORMAT = 1
 META_BYTES_MAX = 32 << 20
 MAP_BYTES_MAX = VERTICES_MAX * 24 + TRIANGLES_MAX * 14 + META_BYTES_MAX
 ARRAYS_BYTES_MAX = 4 << 30  # a geometry of TRIANGLES_MAX triangles, with its nodes
+NUMBER_MAX = 1e7
+TOUCH_MAX, PATH_MAX = 64, 1024  # boxes and points of one mover
 CACHE_FILES_MAX = 256  # the oldest go first
 
 
@@ -111,6 +123,31 @@ def _strings(value: Any) -> dict[str, str]:
     return {str(key): str(entry) for key, entry in dict(value).items()}
 
 
+def _finite(value: Any) -> float:
+    """A finite number; ValueError otherwise."""
+    number = float(value)
+    if not abs(number) <= NUMBER_MAX:
+        raise ValueError(f"{value} is out of range")
+    return number
+
+
+def _motion(entry: Any) -> MoverMotion | None:
+    """How a mover moves; ValueError, TypeError or KeyError where that is malformed."""
+    if entry is None:
+        return None
+    touch = [tuple(_finite(number) for number in box) for box in _limited(entry, "touch", TOUCH_MAX)]
+    path = [tuple(_finite(number) for number in point) for point in _limited(entry, "path", PATH_MAX)]
+    motion = MoverMotion(
+        MoverKind(entry["kind"]), _point(entry["travel"]), _finite(entry["seconds"]), _finite(entry["wait_s"]),
+        _finite(entry["phase"]), _finite(entry["damage"]), bool(entry["crushes"]), bool(entry["holds"]),
+        int(entry["group"]), tuple((a, b, c, d, e, f) for a, b, c, d, e, f in touch),
+        tuple((a, b, c, d, e) for a, b, c, d, e in path),
+    )  # fmt: skip
+    if not motion.seconds > 0.0 or (motion.kind is MoverKind.PATH) != bool(path):
+        raise ValueError(f"a mover takes {motion.seconds} s and has {len(path)} points on its path")
+    return motion
+
+
 def _from_meta(meta: dict[str, Any], triangle_count: int) -> dict[str, Any]:
     """The parts of a map that are not arrays; KeyError, TypeError or ValueError where they are malformed."""
     if meta["format"] != FORMAT:
@@ -140,6 +177,7 @@ def _from_meta(meta: dict[str, Any], triangle_count: int) -> dict[str, Any]:
             int(entry["triangle_first"]),
             int(entry["triangle_count"]),
             _strings(entry["properties"]),
+            _motion(entry.get("motion")),
         )
         for entry in _limited(meta, "movers", MOVERS_MAX)
     )

@@ -12,7 +12,7 @@ from tests.sim.arena import arena_world
 from tools.script import play_script
 
 PLAYERS, TICKS = 24, 240
-GOLDEN = {20: "eb4af3e8fd1499cf", 60: "d0f972477a4a0949", 128: "13234ad8e07d046e"}
+GOLDEN = {20: "77e4ce99e94f1675", 60: "634ab0a8ff368f36", 128: "f420e158d1df4aeb"}
 """State hash after TICKS ticks of the scripted match, by tick rate; they change on purpose only."""
 
 

@@ -11,10 +11,12 @@ from sim.games.arena.players import population_system, spawn_system
 from sim.games.arena.rules import ARMOURY, ITEMS, ArenaRules
 from sim.games.arena.steps import step_system
 from sim.motion_kernels import ON_GROUND
+from sim.movers import Turn
 from sim.pipeline import chain
 from sim.plugin import EVERYWHERE_M, Falls, Registration
 from sim.schema import ActionSpec, Field, FieldType, MessageSpec
-from sim.systems import Intent, contact_systems, input_system, motion_system, pose_system
+from sim.systems import Intent, contact_systems, input_system, motion_system, mover_system, pose_system
+from sim.worldmap import MOVING_MAX
 
 __all__ = ["declare", "free_for_all", "game"]
 
@@ -44,6 +46,7 @@ def declare(registration: Registration, rules: ArenaRules) -> None:
     registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX, falls=grenades)
     registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX)
     registration.kind("match", Match, capacity=1, replicated=False)
+    registration.kind("mover", Turn, capacity=MOVING_MAX)
     declare_events(registration)
     team = Field("team", FieldType.INTEGER, 0, 4, doc="1 red, 2 blue, 3 green, 4 gold; 0: none, to watch")
     registration.action(ActionSpec("choose_team", (team,), per_second_max=1, doc="play for another team"))
@@ -58,6 +61,7 @@ def declare(registration: Registration, rules: ArenaRules) -> None:
             population_system(rules),
             spawn_system(rules),
             input_system(),
+            mover_system(),
             motion_system(),
             *contact_systems({"player": 0.75, "pickup": 0.5}),
             step_system(),

@@ -24,6 +24,7 @@ from sim.games.arena.components import Arms, Match, Powers, Score
 from sim.games.arena.rules import ARMOURY, ArenaRules
 from sim.hitscan import Judgement
 from sim.hitscan_kernels import hitscan_batch
+from sim.movers import Crush
 from sim.pipeline import Access, Step, System
 from sim.rewind_kernels import ticks_back
 from sim.systems import Intent, body_heights, pose_history
@@ -211,6 +212,7 @@ def damage_system(rules: ArenaRules) -> System:
         stance = access.write("player", Stance)
         match = access.write("match", Match)
         combat = _combat(access)
+        crush = access.service(Crush, lambda: Crush(players.capacity))
         kinds = (access.event("hit"), access.event("kill"))
         hurts = [trigger for trigger in world_map.triggers if trigger.kind is TriggerKind.HURT]
         boxes = np.array([(*entry.low, *entry.high) for entry in hurts], np.float64).reshape(-1, 6)
@@ -223,7 +225,7 @@ def damage_system(rules: ArenaRules) -> System:
         )  # fmt: skip
 
         def run(step: Step) -> None:
-            queue_world(vitals.alive, motion.position, void_z, boxes, rates, step.dt, combat.damage)
+            queue_world(vitals.alive, motion.position, void_z, boxes, rates, crush.amount, step.dt, combat.damage)
             apply_damage(
                 combat.damage, ARMOURY.table, figures, columns, match.team_points[0], step.events.arrays, kinds
             )

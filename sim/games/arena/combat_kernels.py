@@ -172,11 +172,14 @@ def queue_blasts(hits: I32, amounts: F64, count: int, owners: I32, centres: F64,
         _push(damage, owners[blast, 0], victim, int(owners[blast, 1]), 0, amounts[index, 0], ray, at)
 
 
-@kernel(f"(b1[::1], f8[:,::1], f8, f8[:,::1], f8[::1], f8, {DAMAGE_TYPE})")
+@kernel(f"(b1[::1], f8[:,::1], f8, f8[:,::1], f8[::1], f8[::1], f8, {DAMAGE_TYPE})")
 def queue_world(
-    alive: Bool, position: F64, void_z: float, boxes: F64, rates: F64, dt: float, damage: DamageArrays
+    alive: Bool, position: F64, void_z: float, boxes: F64, rates: F64, crush: F64, dt: float, damage: DamageArrays
 ) -> None:
-    """Queue what the world does: damage per second in hurt boxes (low x y z, high x y z), death below the map."""
+    """Queue what the world does: death below the map, what movers did, damage per second in hurt boxes.
+
+    Boxes are low x y z, high x y z; `crush` is by row [points].
+    """
     up = (0.0, 0.0, 0.0)
     for row in range(alive.shape[0]):
         if not alive[row]:
@@ -185,6 +188,8 @@ def queue_world(
         if at[2] < void_z:
             _push(damage, FROM_WORLD, row, 0, 0, 1e6, up, at)
             continue
+        if crush[row] > 0.0:
+            _push(damage, FROM_WORLD, row, 0, 0, crush[row], up, at)
         for box in range(boxes.shape[0]):
             inside = boxes[box, 0] <= at[0] <= boxes[box, 3] and boxes[box, 1] <= at[1] <= boxes[box, 4]
             if inside and boxes[box, 2] - 1.0 <= at[2] <= boxes[box, 5]:
