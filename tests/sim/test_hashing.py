@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.hashing import hash_bytes
+from sim.arrays import I64
+from sim.hashing import hash_bytes, hash_columns, hash_spans
 
 
 @given(st.binary(min_size=1, max_size=100), st.data())
@@ -30,3 +31,24 @@ def test_swapped_lanes_change_the_hash() -> None:
     other = words.copy()
     other[[0, 1]] = other[[1, 0]]
     assert len({hash_bytes(array.view(np.uint8)) for array in (words, swapped, other)}) == 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 7), st.integers(0, 3)), max_size=5), st.integers(0, 2**63))
+def test_spans_anywhere_in_memory_hash_as_their_bytes_do(pieces: list[tuple[int, int, int]], seed: int) -> None:
+    memory = np.arange(1000, dtype=np.uint32).astype(np.uint8)
+    rows = np.array([1, 0, 3, 5], np.int64)
+    spans: I64 = np.array(
+        [(memory.ctypes.data + 100 * n + shift, size, place) for n, (size, shift, place) in enumerate(pieces)], np.int64
+    ).reshape(-1, 3)
+    expected = seed
+    for number, (size, shift, place) in enumerate(pieces):
+        begin = 100 * number + shift
+        expected = hash_bytes(memory[begin : begin + size * int(rows[place])].copy(), expected)
+    assert int(hash_spans(spans, rows, np.uint64(seed))) == expected
+
+
+def test_columns_hash_in_order() -> None:
+    one, other = np.arange(9.0), np.arange(5, dtype=np.int8)
+    assert hash_columns([one, other]) == hash_bytes(other.view(np.uint8), hash_bytes(one.view(np.uint8)))
+    assert hash_columns([other, one]) != hash_columns([one, other])
+    assert hash_columns([], 7) == 7

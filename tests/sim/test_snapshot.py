@@ -4,8 +4,10 @@ import msgpack
 import numpy as np
 import pytest
 
+from sim.arrays import AnyArray
 from sim.commands import Action, Commands, Join, Leave
 from sim.errors import CommandError, SnapshotError
+from sim.hashing import hash_columns
 from sim.plugin import Registration
 from sim.snapshot import capture, layout_hash, restore, state_hash
 from sim.world import World
@@ -62,6 +64,20 @@ def test_every_bit_of_state_changes_the_hash() -> None:
     world.players.generation[0] += 1
     seen.add(state_hash(world))
     assert len(seen) == 5
+
+
+def test_the_hash_is_that_of_all_columns_one_after_another() -> None:
+    world = toy_world()
+    for ticks in (0, 5, 12):
+        play(world, ticks)
+        expected = hash_columns([np.array([world.tick, world.seed], np.int64)])
+        for table in world.tables.values():
+            rows = table.high_water
+            columns: list[AnyArray] = [np.array([rows, table.free_head, table.live_count], np.int64)]
+            columns += [table.ids[:rows], table.generation[:rows], table.free_queue]
+            columns += [getattr(held, name)[:rows] for kind, held in table.components.items() for name in kind.columns]
+            expected = hash_columns(columns, expected)
+        assert state_hash(world) == expected
 
 
 def test_layout_hash_tells_another_game_or_rate() -> None:
