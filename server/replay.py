@@ -8,57 +8,34 @@
 `tick` T means the world at the end of tick T; `step` makes T + 1 from the recorded commands. A key frame of tick K is
 the state at the end of K, so a recording can be played from its first key frame to its last block of commands. Where
 blocks are missing (a damaged file) it falls into spans, each from a key frame to the gap; `step` goes on to the next.
-Chunks are read when they are needed, so damage may be found on the way: what is damaged is then left out of `spans` and
-`key_frames`, with a line in `problems`.
 """
 
 import bisect
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import msgpack
 import numpy as np
 
-from persistence.errors import PersistenceError
-from persistence.recording import Chunk, ChunkKind, RecordingReader
-from server.errors import MapError, ReplayError, ServerError, WrongBuildError
+from persistence.recording import RecordingReader
+from server.errors import MapError, ReplayError, WrongBuildError
 from server.game import load_game
 from server.maps import load_geometry, load_map
-from server.match import CommandBlock, MatchHeader, kernel_digest
+from server.match import MatchHeader, kernel_digest
+from server.replay_tape import DamagedError, Note, Span, Tape, read_header
 from sim.commands import Commands
 from sim.errors import SimError
 from sim.jit import cache_root
 from sim.pipeline import Probe
-from sim.snapshot import layout_hash, restore, state_hash
+from sim.snapshot import capture, layout_hash, restore, state_hash
 from sim.world import World
 from sim.worldmap import WorldMap
 
-__all__ = ["Event", "MapLoader", "Note", "Replay", "Span", "find_map"]
+__all__ = ["Event", "MapLoader", "Note", "Replay", "Span", "check_build", "find_map", "make_world"]
 
 MapLoader = Callable[[str], WorldMap]
-BLOCKS_KEPT = 4  # decoded blocks of commands, a few seconds each
-NOTES_MAX = 1 << 20  # of one recording; more are left out, with a line in `problems`
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Ticks that can be played one after the other: the state is known from `first` on, commands up to `last`."""
-
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What the recorder wrote down beside the commands."""
-
-    tick: int
-    kind: str
-    values: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,36 +78,30 @@ def find_map(header: MatchHeader, load: MapLoader = load_map) -> WorldMap:
     raise MapError(header.map_source, "map", header.map_name, remedy)
 
 
-class _DamagedError(ReplayError):
-    """A chunk that had to be left out while it was needed."""
-
-
-class Replay:
-    """One recording and a world that plays it.
+class Replay(Tape):
+    """One recording and a world that plays it; what it holds is `Tape`'s.
 
     Attributes:
-        path: The file.
-        header: What was played: game, map, seed, build.
         world: The world at the end of `tick`.
         tick: The tick last made, or that of the key frame last restored.
         made: Whether it was made here, so that its events and commands are at hand.
         commands: What entered that tick; empty right after a key frame was restored.
-        spans: What can be played, in order; at least one.
-        key_frames: Ticks of the key frames that can be read, ascending.
-        problems: What is wrong with the file, a line each; empty where it is whole.
-        complete: Whether the recording was closed in order.
     """
 
-    def __init__(self, path: Path, reader: RecordingReader, header: MatchHeader, world: World) -> None:
-        self.path, self.header, self.world = path, header, world
-        self._reader = reader
-        self.problems: list[str] = list(reader.problems)
-        self.complete = reader.complete
+    def __init__(
+        self, path: Path, reader: RecordingReader, header: MatchHeader, world: World, *, blank: bool = False
+    ) -> None:
+        super().__init__(path, reader, header)
+        self.world = world
+        if world.players.capacity != header.players_capacity:
+            raise WrongBuildError(
+                f"{path}: commands of {header.players_capacity} players, this build's game has room for "
+                f"{world.players.capacity}"
+            )
+        self._blank = b""
+        if blank:
+            self._begin_blank()
         self.commands = Commands(world.players.capacity)
-        self._blocks = sorted(self._chunks(ChunkKind.COMMANDS), key=lambda chunk: chunk.first_tick)
-        self._frames = {chunk.first_tick: chunk for chunk in self._chunks(ChunkKind.KEYFRAME)}
-        self._settle()
-        self._decoded: dict[int, CommandBlock] = {}
         self._hash: int | None = None
         self._expected: int | None = None
         self.tick, self.made = -1, False
@@ -138,13 +109,21 @@ class Replay:
 
     @classmethod
     def open(
-        cls, path: Path, *, any_build: bool = False, load: MapLoader = load_map, world: World | None = None
+        cls,
+        path: Path,
+        *,
+        any_build: bool = False,
+        blank: bool = False,
+        load: MapLoader = load_map,
+        world: World | None = None,
     ) -> Self:
         """The recording of a file, ready to be played from its first tick.
 
         Args:
             path: The file.
             any_build: Whether a build may play it that differs from the one that recorded it.
+            blank: Begin with an empty world in place of the first key frame, and use no other: for a recording from
+                tick 0 on, in a build whose state has another layout.
             load: Loads maps from their sources.
             world: A world to play it in, in place of a new one: of another replay of the same match.
 
@@ -154,26 +133,20 @@ class Replay:
             GameError, MapError: Its game or map is not to be had here.
         """
         reader, header = read_header(path)
-        if not any_build:
-            check_build(path, header)
-        if world is None:
-            world = make_world(header, load)
-        if layout_hash(world) != header.layout_hash:
-            raise WrongBuildError(
-                f"{path}: its state has the layout {header.layout_hash}, this build's is {layout_hash(world)}: "
-                "play it with the build that recorded it"
-            )
-        return cls(path, reader, header, world)
-
-    @property
-    def first_tick(self) -> int:
-        """The first tick whose state is known."""
-        return self.spans[0].first
-
-    @property
-    def last_tick(self) -> int:
-        """The last tick that can be played."""
-        return self.spans[-1].last
+        try:
+            if not any_build:
+                check_build(path, header)
+            if world is None:
+                world = make_world(header, load)
+            if not blank and layout_hash(world) != header.layout_hash:
+                raise WrongBuildError(
+                    f"{path}: its state has the layout {header.layout_hash}, this build's is {layout_hash(world)}: "
+                    "play it with the build that recorded it"
+                )
+            return cls(path, reader, header, world, blank=blank)
+        except BaseException:
+            reader.close()
+            raise
 
     @property
     def expected_hash(self) -> int | None:
@@ -203,7 +176,7 @@ class Replay:
                     self._restore(start)
                 while self.tick < tick:
                     self._advance(None)
-            except _DamagedError:
+            except DamagedError:
                 continue  # what is damaged is left out now; try from what remains
             return
 
@@ -232,7 +205,7 @@ class Replay:
             if self.tick < end:
                 self._advance(probe)
                 return True
-        except _DamagedError:
+        except DamagedError:
             pass  # the rest of the span is left out now
         return self._next_span()
 
@@ -245,33 +218,8 @@ class Replay:
         self._restore(tick)
 
     def key_frame(self, tick: int) -> bytes:
-        """The key frame of `tick` as `sim.snapshot.capture` made it.
-
-        Raises:
-            ReplayError: There is none, or it cannot be read.
-        """
-        if tick not in self._frames:
-            raise ReplayError(f"{self.path}: has no key frame of tick {tick}; it has {_listed(self.key_frames)}")
-        try:
-            return self._read(self._frames[tick])
-        except ReplayError as error:
-            raise self._left_out(self._frames.pop(tick), error) from error
-
-    def commands_of(self, tick: int, commands: Commands) -> None:
-        """Fill in what entered `tick`.
-
-        Raises:
-            ReplayError: The recording does not hold it, or it cannot be read.
-        """
-        self._block(tick).fill(tick, commands)
-
-    def hash_of(self, tick: int) -> int | None:
-        """The state hash recorded for a tick, or None where there is none.
-
-        Raises:
-            ReplayError: It cannot be read.
-        """
-        return None if self._block_of(tick) is None else self._block(tick).state_hash(tick)
+        """As `Tape.key_frame`; of tick 0 the empty world's where the replay begins blank."""
+        return self._blank if tick == 0 and self._blank else super().key_frame(tick)
 
     def events(self) -> list[Event]:
         """The events of `tick`, in order; none where it was not made here but restored from a key frame."""
@@ -289,98 +237,24 @@ class Replay:
             for index in range(events.count)
         ]
 
-    def notes(self, first: int | None = None, last: int | None = None) -> list[Note]:
-        """What the recorder noted from tick `first` to `last`, both included, in the order of ticks."""
-        low = bisect.bisect_left(self._note_ticks, first) if first is not None else 0
-        high = bisect.bisect_right(self._note_ticks, last) if last is not None else len(self._notes)
-        return self._notes[low:high]
-
-    @cached_property
-    def _notes(self) -> list[Note]:
-        found: list[Note] = []
-        for chunk in self._chunks(ChunkKind.NOTES):
-            try:
-                entries = msgpack.unpackb(self._read(chunk), strict_map_key=False)
-                found += [Note(int(tick), str(kind), dict(values)) for tick, kind, values in entries]
-            except (ReplayError, ValueError, TypeError, msgpack.UnpackException) as error:
-                self.problems.append(f"notes from tick {chunk.first_tick} on cannot be read: {error}")
-            if len(found) > NOTES_MAX:
-                self.problems.append(
-                    f"more than {NOTES_MAX} notes: those from tick {found[NOTES_MAX].tick} on are left out"
-                )
-                break
-        return sorted(found[:NOTES_MAX], key=lambda note: note.tick)
-
-    @cached_property
-    def _note_ticks(self) -> list[int]:
-        return [note.tick for note in self._notes]
-
-    def _chunks(self, kind: ChunkKind) -> list[Chunk]:
-        return [chunk for chunk in self._reader.chunks if chunk.kind == kind]
-
-    def _read(self, chunk: Chunk) -> bytes:
-        try:
-            return self._reader.read(chunk)
-        except PersistenceError as error:
-            raise ReplayError(f"{self.path}: {error}") from error
-
-    def _span_of(self, tick: int) -> Span:
-        for span in self.spans:
-            if span.first <= tick <= span.last:
-                return span
-        held = ", ".join(f"{span.first} … {span.last}" for span in self.spans)
-        raise ReplayError(f"{self.path}: tick {tick} cannot be played: choose one of {held}")
-
-    def _block_of(self, tick: int) -> Chunk | None:
-        number = bisect.bisect_right(self._block_starts, tick) - 1
-        if number < 0 or tick >= self._blocks[number].first_tick + self._blocks[number].tick_count:
-            return None
-        return self._blocks[number]
-
-    def _block(self, tick: int) -> CommandBlock:
-        chunk = self._block_of(tick)
-        if chunk is None:
-            raise ReplayError(f"{self.path}: holds no commands of tick {tick}")
-        known = self._decoded.get(chunk.first_tick)
-        if known is None:
-            try:
-                known = CommandBlock(self._read(chunk), self.commands.capacity)
-                if (known.first_tick, known.tick_count) != (chunk.first_tick, chunk.tick_count):
-                    raise ReplayError(f"{chunk} holds other ticks, from {known.first_tick} on")
-            except (ServerError, SimError) as error:
-                self._blocks.remove(chunk)
-                raise self._left_out(chunk, error) from error
-            while len(self._decoded) >= BLOCKS_KEPT:
-                del self._decoded[next(iter(self._decoded))]
-            self._decoded[chunk.first_tick] = known
-        return known
-
-    def _settle(self) -> None:
-        """Work out what can be played with the chunks that are left."""
-        self.key_frames = tuple(sorted(self._frames))
-        self.spans = _spans(self.key_frames, self._blocks)
-        self._block_starts = [chunk.first_tick for chunk in self._blocks]
-        if not self.spans:
-            raise ReplayError(f"{self.path}: holds no key frame that can be read, so nothing can be played")
-
-    def _left_out(self, chunk: Chunk, error: Exception) -> "_DamagedError":
-        """Go on without a chunk; the error that says so."""
-        text = str(error).removeprefix(f"{self.path}: ")
-        self.problems.append(text if str(chunk) in text else f"{chunk}: {text}")
-        self.complete = False
+    def _begin_blank(self) -> None:
+        """Let an empty world be the only key frame."""
+        if self.first_tick != 0:
+            raise ReplayError(f"{self.path}: begins at tick {self.first_tick}: only tick 0 begins with an empty world")
+        self._blank = capture(self.world)
+        self._frames = {0: self._frames[0]}
         self._settle()
-        return _DamagedError(f"{self.path}: {self.problems[-1]}")
 
     def _begin(self) -> None:
         """Restore the first key frame that can be."""
         while self.tick < 0:
-            with contextlib.suppress(_DamagedError):
+            with contextlib.suppress(DamagedError):
                 self._restore(self.spans[0].first)
 
     def _next_span(self) -> bool:
         """Go to the first span after `tick`, if there is one that can be begun."""
         while following := [span.first for span in self.spans if span.first > self.tick]:
-            with contextlib.suppress(_DamagedError):
+            with contextlib.suppress(DamagedError):
                 self._restore(following[0])
                 return True
         return False
@@ -402,20 +276,6 @@ class Replay:
         self.commands.clear()
         self.tick, self.made = tick, False
         self._hash = self._expected = None
-
-
-def read_header(path: Path) -> tuple[RecordingReader, MatchHeader]:
-    """The opened file and its header.
-
-    Raises:
-        ReplayError: There is no such file, or it is no recording that this build understands.
-    """
-    try:
-        reader = RecordingReader(path)
-        return reader, MatchHeader.from_dict(reader.header)
-    except (PersistenceError, ServerError) as error:
-        text = str(error)
-        raise ReplayError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def check_build(path: Path, header: MatchHeader) -> None:
@@ -447,29 +307,6 @@ def make_world(header: MatchHeader, load: MapLoader = load_map) -> World:
         )  # fmt: skip
     except SimError as error:
         raise ReplayError(f"the recorded world cannot be made: {error}") from error
-
-
-def _spans(frames: Sequence[int], blocks: Sequence[Chunk]) -> tuple[Span, ...]:
-    """What can be played from each key frame on without a gap, overlapping parts joined."""
-    spans: list[Span] = []
-    ends: list[tuple[int, int]] = []  # runs of ticks with commands: first, last
-    for chunk in blocks:
-        last = chunk.first_tick + chunk.tick_count - 1
-        if ends and chunk.first_tick <= ends[-1][1] + 1:
-            ends[-1] = (ends[-1][0], max(last, ends[-1][1]))
-        else:
-            ends.append((chunk.first_tick, last))
-    for frame in frames:
-        if spans and frame <= spans[-1].last:
-            continue
-        run = next((last for first, last in ends if first <= frame + 1 <= last), frame)
-        spans.append(Span(frame, run))
-    return tuple(spans)
-
-
-def _listed(ticks: Sequence[int]) -> str:
-    shown = ", ".join(str(tick) for tick in ticks[:8])
-    return f"{shown}, …" if len(ticks) > 8 else shown or "none"
 
 
 def _point(row: np.ndarray[Any, Any]) -> tuple[float, float, float]:
