@@ -131,13 +131,14 @@ class InputSet:
 class Predictor(Protocol):
     """The motion of the game, as the server computes it."""
 
-    def predict(self, state: Mapping[str, AnyArray], inputs: InputSet, active: U8) -> None:
+    def predict(self, state: Mapping[str, AnyArray], inputs: InputSet, active: U8, ticks: I64) -> None:
         """Advance the predicted columns of the active rows by one tick, in place, bit for bit as the server does.
 
         Args:
             state: The columns of the owner layout.
             inputs: One input per row.
             active: Which rows, uint8; the others must not change.
+            ticks: The tick that each active row makes, int64.
         """
 
 
@@ -381,7 +382,7 @@ class GameClients:
 
     def _predict(self, inputs: InputSet, active: U8, ticks: I64) -> None:
         if self._predictor is not None:
-            self._predictor.predict(self.state, inputs, active)
+            self._predictor.predict(self.state, inputs, active, ticks)
         self._record(active, ticks)
 
     def _record(self, active: U8, ticks: I64) -> None:

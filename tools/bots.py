@@ -28,11 +28,13 @@ from server.maps.walkways import load_navigation
 from server.tickets import ServerCard, explain_mismatch, part_digests, protocol_id, protocol_parts, read_card
 from server.wire import field_table, owner_layout
 from server.zone_state import zone_layout
-from sim.arrays import U8, AnyArray
+from sim.arrays import I64, U8, AnyArray
 from sim.jit import seal, set_threads
 from sim.motion import Motion
 from sim.motion_kernels import InputColumns, StateColumns
+from sim.movers import MoverSet
 from tools.bot_brain import Brain, Events, Seen, bot_names
+from tools.bot_movers import ToldMovers
 from tools.errors import ToolsError
 
 __all__ = ["BOTS_MAX", "BotSwarm", "MotionPredictor", "run_bots"]
@@ -49,12 +51,21 @@ CLIENT_BASE = 1 << 40  # ids of bots; those of people are random
 class MotionPredictor:
     """`net.client.Predictor` by the server's own motion: the same kernel, the same order of columns."""
 
-    def __init__(self, motion: Motion, *, tick_hz: int, bots: int) -> None:
+    def __init__(self, motion: Motion, *, tick_hz: int, bots: int, movers: ToldMovers | None = None) -> None:
+        """Predict by a motion.
+
+        Args:
+            motion: Of the map.
+            tick_hz: The server's tick rate.
+            bots: How many rows.
+            movers: Of the same motion; None where the map has none.
+        """
         self._motion = motion
+        self._movers = movers if movers is not None and movers.count else None
         self._dt = 1.0 / tick_hz
         self._moving = np.zeros(bots, np.bool_)
 
-    def predict(self, state: Mapping[str, AnyArray], inputs: InputSet, active: U8) -> None:
+    def predict(self, state: Mapping[str, AnyArray], inputs: InputSet, active: U8, ticks: I64) -> None:
         """Advance the active rows by one tick, bit for bit as `sim.systems.motion_system` does."""
         chosen = active != 0
         # The server takes over a dead player's view, too, but moves only who lives.
@@ -67,7 +78,15 @@ class MotionPredictor:
         keys: InputColumns = (
             inputs.buttons, inputs.move_forward, inputs.move_right, state["yaw"], state["pitch"],
         )  # fmt: skip
-        self._motion.move(columns, keys, active=self._moving, dt=self._dt)
+        if self._movers is None:
+            self._motion.move(columns, keys, active=self._moving, dt=self._dt)
+            return
+        self._movers.learn()
+        for tick in np.unique(ticks[self._moving]).tolist():
+            # Rows may make different ticks at once, and find every mover elsewhere.
+            rows = self._moving & (ticks == tick)
+            self._movers.move(tick, columns, rows, self._dt)
+            self._motion.move(columns, keys, active=rows, dt=self._dt)
 
 
 class BotSwarm:
@@ -124,14 +143,17 @@ class BotSwarm:
         beside = source if source.is_file() else None
         geometry = load_geometry(world_map, beside=beside)
         table = field_table(game, tick_hz=card.tick_hz)
-        motion = Motion(geometry, world_map.triggers)
+        movers = MoverSet(world_map, geometry, tick_hz=card.tick_hz)
+        motion = Motion(geometry, world_map.triggers, movers=movers)
+        zone = ZoneReplica(min(count, ZONE_BOTS), zone_layout(game))
+        told = ToldMovers(movers, motion, zone, clients=count)
         self.replicas = ReplicaGroup(count, table)
         self.party = Party(
             count, protocol_id=card.protocol_id, layout=owner_layout(), tick_hz=card.tick_hz, token=self._token,
             to_server=MessageCodec.to_server(game.actions, game.messages),
             to_client=MessageCodec.to_client(game.actions, game.messages),
-            predictor=MotionPredictor(motion, tick_hz=card.tick_hz, bots=count), replicas=self.replicas,
-            zone=ZoneReplica(min(count, ZONE_BOTS), zone_layout(game)),
+            predictor=MotionPredictor(motion, tick_hz=card.tick_hz, bots=count, movers=told), replicas=self.replicas,
+            zone=zone,
             network=network, seed=seed,
         )  # fmt: skip
         self.brain = Brain(

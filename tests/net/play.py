@@ -36,7 +36,8 @@ class Toy:
     def __init__(self) -> None:
         self.ticks = 0
 
-    def predict(self, state: Mapping[str, AnyArray], inputs: InputSet, active: U8) -> None:
+    def predict(self, state: Mapping[str, AnyArray], inputs: InputSet, active: U8, ticks: I64) -> None:
+        assert ticks.shape == active.shape
         self.ticks += int(active.sum())
         rows = np.flatnonzero(active)
         position, velocity, flags = state["position"], state["velocity"], state["flags"]
@@ -138,6 +139,7 @@ class Match:
         self.tick = 1000
         self.next_step = self.now + TICK_NS
         self.sequence = 65_000  # wraps soon
+        self.no_ticks: I64 = np.zeros(count, np.int64)  # the toy goes the same way at all times
         self.client_offset = 3_141_592  # frames of clients do not coincide with ticks of the server
         self.next_frame = self.now + self.client_offset
         self.frame_ns = self.step_ns = TICK_NS
@@ -167,7 +169,7 @@ class Match:
         self.tick += 1
         self.commands.has_input[:] = False
         self.queues.take(self.tick, self.rows, self.commands)
-        self.motion.predict(self.state, self.commands, self.commands.has_input.astype(np.uint8))
+        self.motion.predict(self.state, self.commands, self.commands.has_input.astype(np.uint8), self.no_ticks)
         self.state["health"][:] = self.tick // 97 % 100
         if self.tick % self.snapshot_every == 0:
             self._send_snapshots()

@@ -117,3 +117,32 @@ def small_room() -> BspWriter:
     room.entity(classname="trigger_push", model="*2", target="up")
     room.entity(classname="target_position", targetname="up", origin="0 80 168")
     return room
+
+
+def lift_hall() -> BspWriter:
+    """A closed hall of 1024 × 512 × 512 units: a lift that rises by 120 in its middle, a door of two wings beyond."""
+    hall = BspWriter()
+    for low, high in (
+        ((-528, -272, -16), (528, 272, 0)),
+        ((-528, -272, 512), (528, 272, 528)),
+        ((-528, -272, 0), (-512, 272, 512)),
+        ((512, -272, 0), (528, 272, 512)),
+        ((-512, -272, 0), (512, -256, 512)),
+        ((-512, 256, 0), (512, 272, 512)),
+        ((248, -256, 0), (264, -64, 512)),  # a wall with a gap
+        ((248, 64, 0), (264, 256, 512)),
+        ((248, -64, 96), (264, 64, 512)),
+    ):
+        hall.box(low, high)
+    world_brushes = len(hall.brushes)
+    models = (((-48, -48, 0), (48, 48, 128)), ((250, -64, 0), (262, 0, 96)), ((250, 0, 0), (262, 64, 96)))
+    for low, high in models:
+        hall.box(low, high)
+    hall.model((-528, -272, -16), (528, 272, 528), faces=(0, 0), brushes=(0, world_brushes))
+    for number, (low, high) in enumerate(models):
+        hall.model(low, high, faces=(0, 0), brushes=(world_brushes + number, 1))
+    hall.entity(classname="info_player_deathmatch", origin="-160 0 24", angle="0")
+    hall.entity(classname="func_plat", model="*1", wait="0.5")
+    hall.entity(classname="func_door", model="*2", angle="270", team="gate", speed="200", wait="0.5")
+    hall.entity(classname="func_door", model="*3", angle="90", team="gate", speed="200", wait="0.5")
+    return hall

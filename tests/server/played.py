@@ -20,7 +20,9 @@ from server.wire import field_table, owner_layout
 from server.zone_state import zone_layout
 from sim.jit import seal
 from sim.motion import Motion
+from sim.movers import MoverSet
 from sim.schema import Value
+from tools.bot_movers import ToldMovers
 from tools.bots import MotionPredictor
 
 TICK_HZ = 60
@@ -57,11 +59,14 @@ class Clients(Party):
         self.heard: list[tuple[int, str]] = []
         self.welcomes: list[tuple[int, tuple[Value, ...]]] = []
         self.wishes: dict[str, int] = {}
+        zone = ZoneReplica(count, zone_layout(world.game)) if with_zone else None
+        movers = MoverSet(world.map, world.geometry, tick_hz=TICK_HZ)
+        motion = Motion(world.geometry, world.map.triggers, movers=movers)
+        told = ToldMovers(movers, motion, zone, clients=count)
         super().__init__(
             count, protocol_id=server.card.protocol_id, layout=owner_layout(), tick_hz=TICK_HZ, token=self._fresh,
             to_server=self.codec, to_client=MessageCodec.to_client(actions, messages), replicas=self.replicas,
-            zone=ZoneReplica(count, zone_layout(world.game)) if with_zone else None,
-            predictor=MotionPredictor(Motion(world.geometry, world.map.triggers), tick_hz=TICK_HZ, bots=count),
+            zone=zone, predictor=MotionPredictor(motion, tick_hz=TICK_HZ, bots=count, movers=told),
         )  # fmt: skip
         self.teams = [0] * count
 
