@@ -226,6 +226,11 @@ def _take_snapshot(
     _note_ack(client, sequence, ack_sequence, ack_mask)
     if numbers[TICK, client] < 0:
         _begin(client, tick, ahead, numbers, rates)
+    elif tick > rates[CLOCK, client]:
+        # Our clock has gone back or stood still: no lead can be measured of inputs for ticks that the server has made.
+        _begin(client, tick, ahead, numbers, rates)
+        numbers[SAMPLES, client] = 0
+        counters[COUNT_JUMPS, client] += 1
     _note_arrival(client, moment[0], numbers, rates)
     applied = tick - input_age if input_age != NO_INPUT else numbers[SERVER_INPUT_TICK, client]
     if 0 < applied < tick:

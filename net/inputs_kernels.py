@@ -264,7 +264,9 @@ def _note_age(
         interval = max(1.0, float(sent[client, sequence & (SENT_RING - 1), 2] - sent[client, earlier, 2]))
     # The last command before this one, which did without that snapshot, was made a tick earlier.
     need = when[0] - _early(arrival, when) - 1.0 - before
-    note_need(client, need, (trip + 4.0 * rates[RTT_VARIATION, client]) / when[2], interval, when[6], views)
+    passed = float(sent[client, sequence & (SENT_RING - 1), 2] - before)
+    trip = (trip + 4.0 * rates[RTT_VARIATION, client]) / when[2]
+    note_need(client, need, passed, trip, interval, when[6], views)
 
 
 @kernel

@@ -13,14 +13,15 @@ tick − age. The server trusts it no further than what it has measured:
               snapshots show and what the endpoint has measured of all packets.
     estimate  lead + lag: the age of a client that says nothing
     bound     max(lead, mean lead) + lag + SLACK_TICKS: no honest age is greater. The mean, because a command that was
-              delayed says little about when it was made.
+              delayed says little about when it was made. At first more, as long as both sides still learn.
 
 A claim is taken as it is when it is within the bound (else it is of the PAST), not later than the present, nor than the
 newest acknowledged snapshot and the longest extrapolation (else of the FUTURE), and near the client's own recent age
 (else a JUMP), which may change by FOLLOW per tick, as stretched time does, and by JUMP_TICKS at once. A moment that is
 as late as the cap on rewinding demands is never of the future. Whose claim is refused, or who makes none, is judged by
 its recent age where that is within the bounds, else by the estimate. A new age that is held for SETTLE_CLAIMS is
-believed: clocks do jump, once. What all this prevents is to choose the age by the shot.
+believed: clocks do jump, once, and more often before the first FIRST_SNAPSHOTS. What all this prevents is to choose
+the age by the shot.
 """
 
 import math
@@ -86,13 +87,15 @@ SETTLE_CLAIMS = 15.0
 
 @kernel(counted=False)
 def note_need(
-    client: int, need: float, trip: float, interval: float, options: tuple[float, float, float, float], views: F64
-) -> None:
+    client: int, need: float, passed: float, trip: float, interval: float, options: tuple[float, float, float, float],
+    views: F64,
+) -> None:  # fmt: skip
     """Learn a client's lag from a newly acknowledged snapshot.
 
     Args:
         client: Whose.
         need: From the tick of the newest snapshot acknowledged until now to the last command [ticks].
+        passed: From that tick to the newly acknowledged one's [ticks].
         trip: Round trip and four deviations [ticks].
         interval: Between snapshots [ticks].
         options: Delay that clients begin with, gain of the quantile, longest extrapolation, cap [ticks each].
@@ -112,7 +115,8 @@ def note_need(
         views[LAG, client] += QUANTILE * gain + (0.25 * short if views[SHORT, client] > 1.0 else 0.0)
     else:
         views[SHORT, client] = 0.0
-        views[LAG, client] = max(1.0, views[LAG, client] - (1.0 - QUANTILE) * gain)
+        # For each snapshot that was sent meanwhile: acknowledging fewer must not keep what was learned for longer.
+        views[LAG, client] = max(1.0, views[LAG, client] - (1.0 - QUANTILE) * gain * max(1.0, passed / interval))
 
 
 @kernel(counted=False)
@@ -120,7 +124,8 @@ def _near(client: int, claimed: float, elapsed: float, views: F64) -> bool:
     """Whether an age goes on from the client's recent one, or has been held for long enough to be its new one."""
     recent = views[RECENT, client]
     follow = FOLLOW * min(max(elapsed, 0.0), FOLLOW_TICKS_MAX)
-    if recent < 0.0:
+    if recent < 0.0 or views[HEARD, client] < FIRST_SNAPSHOTS:
+        # Clocks find their place within the first second, and jump for it.
         views[RECENT, client] = claimed
     elif abs(claimed - recent) <= JUMP_TICKS + follow:
         views[RECENT, client] += min(max(claimed - recent, -follow), follow)
@@ -163,7 +168,8 @@ def judge_view(
         views[ESTIMATE, client] = views[BOUND, client] = views[GIVEN, client] = 0.0
         return 0, FINE
     delayed = min(max(mean_lead - lead, 0.0), DELAYED_TICKS_MAX)
-    bound = max(lead + delayed + views[LAG, client] + SLACK_TICKS, 0.0)
+    slack = SLACK_TICKS + (options[0] if views[HEARD, client] < FIRST_SNAPSHOTS else 0.0)
+    bound = max(lead + delayed + views[LAG, client] + slack, 0.0)
     latest = max(min(acked + limit, newest - lead) + PRESENT_SLACK, newest - cap)
     least = max(newest - latest, 0.0)
     estimate = min(max(lead + views[LAG, client], least), bound)

@@ -71,7 +71,10 @@ def build_world(config: ServerConfig, game: GameSpec, world_map: WorldMap, geome
         GameError: The game does not fit together with the core.
     """
     try:
-        return World(game, world_map, geometry, tick_hz=config.tick_hz, seed=config.seed, zone=config.zone)
+        return World(
+            game, world_map, geometry, tick_hz=config.tick_hz, seed=config.seed, zone=config.zone,
+            max_rewind_ms=config.max_rewind_ms,
+        )  # fmt: skip
     except SimError as error:
         raise GameError(f"game {config.game!r}: {error}") from error
     except Exception as error:

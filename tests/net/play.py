@@ -201,11 +201,16 @@ class Match:
             self.tick, sections, lengths, claim=queues.claim, acked_tick=queues.acked_tick, interval=interval
         )
 
+    def client_now(self) -> int:
+        """The time that the clients are told."""
+        return self.now
+
     def _frame(self) -> None:
         if self.paused:
             return
-        self.clients.receive(batch(self.down.receive(self.now)), self.now)
-        while self.clients.advance(self.now):
+        now = self.client_now()
+        self.clients.receive(batch(self.down.receive(self.now)), now)
+        while self.clients.advance(now):
             self._press()
         for index in range(self.clients.commands()):
             at, size = self.clients.command_offsets[index], self.clients.command_lengths[index]
