@@ -22,10 +22,10 @@ A SLIDE has come `tick − since` ticks from where it turned, within 0 and the t
 resting place if it opens, else back to it. A BOB's or a PATH's time is `tick − since`.
 """
 
-from math import floor
 from typing import Final, TypeAlias
 
 from sim.arrays import F64, I32, U8
+from sim.commands import REWIND_STEPS
 from sim.geometry_kernels import GEOMETRY_TYPE, GeometryArrays, closest_hit_below, gather_box
 from sim.jit import kernel
 from sim.trig_kernels import sine
@@ -192,7 +192,7 @@ SLACK: Final = 1e-6  # [m]
 
 @kernel(counted=False)
 def hit_movers(
-    scene: SceneArrays, tick: int, rewind: float,
+    scene: SceneArrays, tick: int, rewind: int,
     ox: float, oy: float, oz: float,
     dx: float, dy: float, dz: float,
     t_max: float, mask: int,
@@ -202,8 +202,8 @@ def hit_movers(
     Args:
         scene: See the top of this file.
         tick: The tick that is being made, whose offsets are written.
-        rewind: How long before [ticks], at least 0; beyond the ring the oldest offsets stand. Between two ticks
-            movers are on the straight line between their places.
+        rewind: How long before [1/REWIND_STEPS tick], at least 0; beyond the ring the oldest offsets stand. Between
+            two ticks movers are on the straight line between their places.
         ox, oy, oz: Origin [m].
         dx, dy, dz: Direction, of any length.
         t_max: Farthest t, in lengths of the direction.
@@ -215,11 +215,10 @@ def hit_movers(
     """
     forest, figures, ring = scene
     best, winner = t_max, -1
-    whole = floor(rewind)
-    part = rewind - whole
+    whole, part = rewind // REWIND_STEPS, (rewind % REWIND_STEPS) / REWIND_STEPS
     deepest = ring.shape[0] - 1
-    later = (tick - min(int(whole), deepest)) % ring.shape[0]
-    earlier = (tick - min(int(whole) + 1, deepest)) % ring.shape[0]
+    later = (tick - min(whole, deepest)) % ring.shape[0]
+    earlier = (tick - min(whole + 1, deepest)) % ring.shape[0]
     for k in range(figures.shape[0]):
         x, y, z = ring[later, k, 0], ring[later, k, 1], ring[later, k, 2]
         if part > 0.0:

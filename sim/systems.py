@@ -15,6 +15,7 @@ from sim.motion import Motion as MotionKernel
 from sim.motion import MotionParameters
 from sim.motion_kernels import CROUCHING
 from sim.movers import Crush, Movers, Turn, mover_service
+from sim.occlusion import mover_history
 from sim.pipeline import Access, Step, System
 from sim.rewind import PoseHistory
 from sim.schema import Component, column
@@ -108,6 +109,7 @@ def mover_system(parameters: MotionParameters | None = None) -> System:
         movers, kernel = mover_service(access), motion_service(access, parameters)
         live = access.service(Movers, lambda: Movers(movers, kernel, players=world.players.capacity))
         crush = access.service(Crush, lambda: Crush(world.players.capacity))
+        history = mover_history(access)
 
         def run(step: Step) -> None:
             if movers.count == 0:
@@ -117,6 +119,7 @@ def mover_system(parameters: MotionParameters | None = None) -> System:
                 movers.begin(turns)
             crush.amount[:] = 0.0
             live.step(turns, step.tick, state, active=vitals.alive, dt=step.dt, out_crush=crush.amount)
+            history.record(step.tick, live.offsets)
 
         return run
 

@@ -15,6 +15,7 @@ from sim.geometry import Geometry
 from sim.hitbox_kernels import PART_HEAD, PART_LEGS, PART_NONE, PART_TORSO, body_hit
 from sim.hitscan import Judgement
 from sim.hitscan_kernels import hitscan_batch
+from sim.occlusion import static_occluders
 from sim.rewind import PoseHistory
 from sim.trig import SINE_TABLE, view_direction
 from sim.weapons import Armoury, WeaponSpec
@@ -104,7 +105,7 @@ class Range:
         poses = (self.feet, self.height, self.yaw, self.pitch)
         history, crowd = standing(tick, self.feet, self.targets), Crowd(2)
         crowd.gather(history)
-        scene = (self.geometry.arrays, history.arrays, crowd.arrays)
+        scene = (static_occluders(self.geometry), history.arrays, crowd.arrays)
         return hitscan_batch(
             scene, self.armoury.table, SINE_TABLE, fired, 1, (self.weapon, np.zeros(2, np.uint16)), poses,
             (1, tick, 0), self.judged.arrays,
@@ -215,7 +216,7 @@ class Flight:
     def fly(self, dt: float) -> int:
         history, crowd = standing(1, self.feet, np.ones(2, np.bool_)), Crowd(2)
         crowd.gather(history)
-        scene = (self.geometry.arrays, history.arrays, crowd.arrays)
+        scene = (static_occluders(self.geometry), history.arrays, crowd.arrays)
         return projectiles_fly(
             scene, self.table, np.zeros(1, np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32),
             self.position, self.velocity, self.left, dt, 1, self.ends,
@@ -252,7 +253,8 @@ def test_a_fast_projectile_does_not_pass_through_a_player() -> None:
 def blast(geometry: Geometry, centre: tuple[float, float, float], feet: F64) -> dict[int, F64]:
     hits, amounts = np.zeros((16, 2), np.int32), np.zeros((16, 4))
     poses = (feet, np.full(len(feet), HEIGHT), np.ones(len(feet), np.bool_))
-    count = blast_batch(geometry.arrays, np.array([centre]), np.array([[3.0, 100.0]]), 1, poses, 1, hits, amounts)
+    walls = static_occluders(geometry)
+    count = blast_batch(walls, np.array([centre]), np.array([[3.0, 100.0]]), 1, poses, 1, hits, amounts)
     return {int(hits[n, 1]): amounts[n].copy() for n in range(count)}
 
 

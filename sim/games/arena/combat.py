@@ -25,6 +25,7 @@ from sim.games.arena.rules import ARMOURY, ArenaRules
 from sim.hitscan import Judgement
 from sim.hitscan_kernels import hitscan_batch
 from sim.movers import Crush
+from sim.occlusion import occluders
 from sim.pipeline import Access, Step, System
 from sim.rewind_kernels import ticks_back
 from sim.systems import Intent, body_heights, pose_history
@@ -96,7 +97,7 @@ def fire_system() -> System:
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, shot = _combat(access), access.event("shot")
         history = pose_history(access)
-        scene = (world.geometry.arrays, history.arrays, combat.crowd.arrays)
+        scene = (occluders(access), history.arrays, combat.crowd.arrays)
         table = ARMOURY.table
         poses = (motion.position, combat.height, look.yaw, look.pitch)
         shooters = (players.ids, arms.weapon, vitals.team)
@@ -147,13 +148,13 @@ def projectile_system() -> System:
     """Projectiles fly, bounce, hit and burst."""
 
     def bind(access: Access) -> Callable[[Step], None]:
-        geometry = access.world.geometry.arrays
+        walls = occluders(access)
         players, projectiles = access.slots("player"), access.spawner("projectile")
         vitals, motion = access.read("player", Vitals), access.read("player", Motion)
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, blast = _combat(access), access.event("blast")
         history = pose_history(access)
-        scene = (geometry, history.arrays, combat.crowd.arrays)
+        scene = (walls, history.arrays, combat.crowd.arrays)
         table = ARMOURY.table
         flights = (flying.weapon, flying.team, combat.owner_rows, flight.position, flight.velocity)
 
@@ -164,7 +165,7 @@ def projectile_system() -> System:
                 combat.figures, combat.owners,
             )  # fmt: skip
             hits = blast_batch(
-                geometry, combat.centres, combat.figures, blasts, poses, tick, combat.blast_hits, combat.blast_amounts
+                walls, combat.centres, combat.figures, blasts, poses, tick, combat.blast_hits, combat.blast_amounts
             )
             kept = min(hits, DAMAGE_MAX)
             combat.counters[1] += hits - kept
