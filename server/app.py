@@ -33,6 +33,7 @@ from server.game import load_game
 from server.kernels import CLIENTS_ONLY, SIGHT, prepare
 from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
+from server.recorder import Recorder, open_recorder
 from server.replication import Replication, ReplicationLimits
 from server.sessions import Sessions
 from server.sight import open_sight
@@ -93,6 +94,7 @@ class Server:
         edge_address: Of the page, once `start_edge` has been called.
         frame: The tick, stage by stage.
         loop: The schedule.
+        recorder: What records matches, or None.
         sight: What hides players behind walls, or None.
     """
 
@@ -223,6 +225,7 @@ class Server:
             batch=batch,
             compressor=Compressor(dictionaries=shipped_dictionaries()),
         )
+        self.recorder = self._make_recorder()
         parts = FrameParts(
             world=world,
             transport=self.transport,
@@ -233,6 +236,7 @@ class Server:
             clock_ns=self.clock.now_ns,
             killcam_s=config.killcam_s,
             sight=self.sight,
+            recorder=self.recorder,
             turn_max_deg_per_s=config.turn_max_deg_per_s,
         )
         self.frame = Frame(parts)
@@ -240,6 +244,18 @@ class Server:
         self.loop = TickLoop(
             self._tick, tick_hz=config.tick_hz, catch_up_max=config.overrun_catch_up_max, clock=self.clock
         )
+
+    def _make_recorder(self) -> Recorder | None:
+        """What records matches; None where that is switched off, or cannot be, which is told once."""
+        if not self.config.record_dir:
+            return None
+        try:
+            return self._stack.enter_context(
+                contextlib.closing(open_recorder(self.config, self.world, unix_ns=self.clock.unix_ns))
+            )
+        except ServerError as error:
+            sys.stderr.write(f"warning: {error}; nothing is recorded\n")
+            return None
 
     def _make_endpoint(self, batch: int) -> Endpoint:
         config = self.config

@@ -120,6 +120,29 @@ class ServerConfig(BaseModel):
         default="127.0.0.0/8, ::1/128",
         description="networks, separated by commas, that the limits per address do not apply to",
     )
+    record_dir: str = Field(
+        default="~/.local/state/hitreg/recordings",
+        description="directory that matches are recorded into; empty: none is recorded",
+    )
+    record_keyframe_s: float = Field(
+        default=10.0,
+        ge=1.0,
+        le=600.0,
+        description="seconds from one key frame of a recording to the next: what a replay simulates at most to get to "
+        "a moment",
+    )
+    record_max_minutes: float = Field(
+        default=60.0, ge=0.1, le=1440.0, description="length of one recording; a longer match goes on in another"
+    )
+    record_keep_gb: float = Field(
+        default=20.0,
+        ge=0.0,
+        le=1e6,
+        description="what all recordings may take together [GB]; the oldest make room; 0: any",
+    )
+    record_keep_days: float = Field(
+        default=30.0, ge=0.0, le=1e5, description="days after which a recording is removed; 0: never"
+    )
     private_key_file: str = Field(
         default="",
         description="file with the 32-byte key, in hex, that tokens are made with; empty: a new key each start",

@@ -1,4 +1,4 @@
-"""One server tick, as a list of stages: receive, admit, command, step, account, select, encode, send, publish.
+"""One server tick, as a list of stages: receive, admit, command, step, account, record, select, encode, send, publish.
 
 `Frame` owns what the stages share. Each stage is a method; `Frame.run` calls them in the order of `STAGES` and notes
 the time at which each ended. Within `step` the systems of the world are timed one by one. Per client nothing runs in
@@ -16,7 +16,10 @@ from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.snapshots import PAYLOAD_BYTES
 from server.actions import ActionGate
+from server.event_notes import EventNotes
 from server.rates import SnapshotRates
+from server.recorder import Recorder
+from server.recorder_notes import NetworkNotes, StageNotes
 from server.refusals import Refusals
 from server.replication import Replication
 from server.sessions import Sessions
@@ -33,7 +36,7 @@ from sim.world import World
 __all__ = ["STAGES", "Frame", "FrameParts"]
 
 BEFORE_STEP = ("receive", "admit", "command")
-AFTER_STEP = ("account", "select", "encode", "send", "publish")
+AFTER_STEP = ("account", "record", "select", "encode", "send", "publish")
 STAGES = (*BEFORE_STEP, "step", *AFTER_STEP)
 
 
@@ -50,6 +53,7 @@ class FrameParts:
     clock_ns: Callable[[], int]
     killcam_s: float = 0.0
     sight: Sight | None = None
+    recorder: Recorder | None = None
     turn_max_deg_per_s: float = 0.0
 
 
@@ -94,6 +98,17 @@ class Frame:
         self._kinds = {name: world.game.event(name) for name in CORE_EVENTS}
         self._now_ns = self._mark_ns = 0
         self._mark_stage = 0
+        if parts.recorder is not None:
+            self._describe(parts.recorder)
+
+    def _describe(self, recorder: Recorder) -> None:
+        """Tell a recorder who is there and what to note each second."""
+        parts = self._parts
+        recorder.stages = self.stages
+        recorder.roster = parts.sessions.roster
+        recorder.sources["network"] = NetworkNotes(parts.transport.endpoint, parts.sessions, self.commands)
+        recorder.sources["stages"] = StageNotes(self.stage_ns)
+        recorder.sources["events"] = EventNotes(parts.world)
 
     @property
     def gate(self) -> ActionGate:
@@ -110,6 +125,9 @@ class Frame:
         self._end()
         self._parts.world.step(self.commands, self._end)
         self._account()
+        self._end()
+        if self._parts.recorder is not None:
+            self._parts.recorder.record(self.commands)
         self._end()
         self._select()
         self._end()
@@ -173,6 +191,7 @@ class Frame:
             self.zone.leave(come.client)
             sessions.connect(come)
         for gone in departures:
+            self._note("disconnect", gone.client, reason=gone.reason.name.lower())
             sessions.disconnect(gone, tick)
             parts.replication.leave(gone.client)
             self.zone.leave(gone.client)
@@ -183,6 +202,13 @@ class Frame:
             parts.transport.kick(client, CloseCode.ZONE_FULL, "the zone is full")
         sessions.refused.clear()
         sessions.expire(tick)
+
+    def _note(self, kind: str, client: int, **values: object) -> None:
+        """Let the recording know of a client that has an entity."""
+        sessions, recorder = self._parts.sessions, self._parts.recorder
+        if recorder is not None and sessions.entity[client]:
+            known = {"client": client, "entity": int(sessions.entity[client]), "name": sessions.names[client]}
+            recorder.note(kind, **known, **values)
 
     def _command(self) -> None:
         """Collect what enters the tick: one input per player, and the joins, leaves and actions that wait."""
@@ -228,6 +254,7 @@ class Frame:
         parts = self._parts
         sessions, entity = parts.sessions, int(parts.sessions.entity[client])
         parts.replication.join(client, own_id=entity)
+        self._note("connect", client, resumed=resumed)
         self.views.reset(client)
         if parts.sight is not None:
             parts.sight.forget(client)

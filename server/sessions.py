@@ -190,6 +190,13 @@ class Sessions:
         if self._ticket[client] == ticket:
             self.refused.append(client)
 
+    def roster(self) -> list[tuple[str, dict[str, object]]]:
+        """Who plays, as the kind and the values of a note each."""
+        return [
+            ("present", {"client": client, "entity": int(self.entity[client]), "name": self.names[client]})
+            for client in self.clients()
+        ]
+
     def clients(self) -> Sequence[int]:
         """Clients that have an entity, ascending."""
         return [int(client) for client in np.flatnonzero(self.row >= 0)]

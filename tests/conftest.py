@@ -13,6 +13,9 @@ from tools.openarena import fetch_maps
 settings.register_profile("hitreg", deadline=None, print_blob=True)
 settings.load_profile("hitreg")
 
+# No test, and no server that one starts, records into the home directory; who tests recordings names a directory.
+os.environ["HITREG_RECORD_DIR"] = ""
+
 
 @pytest.fixture(scope="session")
 def openarena() -> Path:

@@ -27,6 +27,7 @@ FRAME = {
     "command": "collect one input per player, and the joins, leaves and actions that wait",
     "step": "`World.step`: the systems below, timed one by one",
     "account": "follow who joined, was refused or left",
+    "record": "hash the state and keep what entered the tick, for the recording",
     "select": "quantise the world, hand over its events, choose what each client is told of",
     "encode": "write the snapshots that are due",
     "send": "seal snapshots and messages, add keep-alives, send everything",

@@ -108,7 +108,9 @@ def playing(count: int, *, with_zone: bool = False, **settings: object) -> Itera
     a process of its own (`tests.server.test_sealed`), as in every server.
     """
     config = ServerConfig.model_validate(
-        {"feed": f"played-{time.monotonic_ns()}", "feed_hz": 0, "clients_max": 64, "visibility": "off"} | settings
+        {"feed": f"played-{time.monotonic_ns()}", "feed_hz": 0, "clients_max": 64, "visibility": "off"}
+        | {"record_dir": ""}
+        | settings
     )
     if SEALED in os.environ:
         _seal_once()

@@ -55,7 +55,8 @@ class Game:
 
     def __init__(self, bots: int, *, seed: int = 1, armed: bool = True, skill: float = 0.9) -> None:
         self.clock = HandClock()
-        self.server = Server(ServerConfig(clients_max=32, feed_hz=0, seed=seed, visibility="off"), clock=self.clock)
+        config = ServerConfig(clients_max=32, feed_hz=0, seed=seed, visibility="off", record_dir="")
+        self.server = Server(config, clock=self.clock)
         self.swarm = BotSwarm(self.server.card, bots, seed=seed, armed=armed, skill=skill)
         self.travelled = np.zeros(self.server.world.players.capacity)
         self.events: Counter[str] = Counter()

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,9 +39,11 @@ def _processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _hitreg(*arguments: str) -> subprocess.Popen[str]:
+def _hitreg(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tools.cli", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **variables}
+    )
 
 
 def _card(server: subprocess.Popen[str]) -> str:
@@ -93,8 +96,15 @@ def run_match(map_source: str, players: int, *, seconds: float) -> MatchFigures:
     Raises:
         ToolsError: The server did not start, or not all bots came.
     """
+    with tempfile.TemporaryDirectory() as recordings:
+        return _measure(map_source, players, seconds=seconds, recordings=recordings)
+
+
+def _measure(map_source: str, players: int, *, seconds: float, recordings: str) -> MatchFigures:
+    """The same, recorded into a directory, as matches are."""
     feed = f"bench-{os.getpid()}"
-    server = _hitreg("serve", "--no-edge", "--feed", feed, "--map", map_source, "--tick-hz", str(TICK_HZ))
+    arguments = ("--no-edge", "--feed", feed, "--map", map_source, "--tick-hz", str(TICK_HZ))
+    server = _hitreg("serve", *arguments, HITREG_RECORD_DIR=recordings)
     swarm = None
     try:
         card = _card(server)

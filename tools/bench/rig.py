@@ -47,7 +47,7 @@ class Rig:
         self.players, self._tick_ns = players, NS // tick_hz
         config = ServerConfig(
             map=map_source, tick_hz=tick_hz, snapshot_hz=30, clients_max=players + 512, feed=f"bench-{os.getpid()}",
-            feed_hz=0,
+            feed_hz=0, record_dir="",
         )  # fmt: skip
         self.server = Server(config)
         self._stack = contextlib.ExitStack()
