@@ -17,7 +17,7 @@ from sim.commands import Commands
 from sim.components import Motion, Vitals
 from sim.snapshot import capture
 from sim.world import World
-from tests.server.recorded import match_header, record_script
+from tests.server.recorded_script import match_header, record_script
 from tests.sim.arena import arena_world
 
 TICKS = 200

@@ -26,7 +26,7 @@ from sim.games.arena.components import Arms
 from sim.games.arena.rules import ARMOURY
 from sim.hitbox_kernels import body_hit
 from sim.world import World
-from tests.server.recorded import record_script
+from tests.server.recorded_script import record_script
 from tests.sim.arena import arena_world
 
 PARTS = ("", "head", "torso", "legs")
