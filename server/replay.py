@@ -51,12 +51,13 @@ class Event:
     value: int
 
 
-def find_map(header: MatchHeader, load: MapLoader = load_map) -> WorldMap:
+def find_map(header: MatchHeader, load: MapLoader = load_map, *, any_map: bool = False) -> WorldMap:
     """The map that a match was played on, on whatever machine: where the header says, or by its name in the cache.
 
     Args:
         header: Of the recording.
         load: Loads a map from a source.
+        any_map: Take the first map found, whatever its content.
 
     Raises:
         MapError: No map of that content is found.
@@ -71,7 +72,7 @@ def find_map(header: MatchHeader, load: MapLoader = load_map) -> WorldMap:
         except MapError as error:
             problems.append(str(error))
             continue
-        if found.content_hash() == header.map_hash:
+        if any_map or found.content_hash() == header.map_hash:
             return found
         problems.append(f"{source} is another map, {found.content_hash()}")
     remedy = f"the match was played on {header.map_hash}: {problems[0]}; put the same file there"
@@ -292,14 +293,14 @@ def check_build(path: Path, header: MatchHeader) -> None:
         )
 
 
-def make_world(header: MatchHeader, load: MapLoader = load_map) -> World:
-    """An empty world as the recorded one was at its start.
+def make_world(header: MatchHeader, load: MapLoader = load_map, *, any_map: bool = False) -> World:
+    """An empty world as the recorded one was at its start; with `any_map`, even if the map's content is another now.
 
     Raises:
         GameError, MapError: Its game or map is not to be had here.
         ReplayError: The header asks for what no world can be.
     """
-    game, world_map = load_game(header.game), find_map(header, load)
+    game, world_map = load_game(header.game), find_map(header, load, any_map=any_map)
     try:
         return World(
             game, world_map, load_geometry(world_map), tick_hz=header.tick_hz, seed=header.seed, zone=header.zone,

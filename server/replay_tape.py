@@ -75,6 +75,20 @@ class Tape:
         self._decoded: dict[int, CommandBlock] = {}
         self._settle()
 
+    @classmethod
+    def read(cls, path: Path) -> "Tape":
+        """The recording of a file, for what needs no world.
+
+        Raises:
+            ReplayError: The file cannot be read, or holds nothing that can be played.
+        """
+        reader, header = read_header(path)
+        try:
+            return Tape(path, reader, header)
+        except BaseException:
+            reader.close()
+            raise
+
     def close(self) -> None:
         """Close the file; again is harmless."""
         self._reader.close()

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from server.errors import ReplayError
 from server.liverows import live_names
-from server.replay import Event, Note, Replay
+from server.replay import Event, Replay
+from server.replay_tape import Note, Tape
 from sim.plugin import GameSpec
 
-__all__ = ["EventWords", "clock_text", "note_line", "parse_moment", "player_names"]
+__all__ = ["EventWords", "clock_text", "note_line", "noted_names", "parse_moment", "player_names", "present_names"]
 
 CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d{1,6})?)")
 TICK_TEXT_MAX = 15
@@ -43,16 +44,23 @@ def parse_moment(text: str, tick_hz: int) -> int:
 
 def player_names(replay: Replay) -> dict[int, str]:
     """Names by entity: of everyone whose connection was noted, and of those in the world at the present tick."""
+    return present_names(replay) | noted_names(replay)
+
+
+def noted_names(tape: Tape) -> dict[int, str]:
+    """Names by entity of everyone whose connection was noted."""
     names: dict[int, str] = {}
-    for note in replay.notes():
+    for note in tape.notes():
         entity, name = note.values.get("entity"), note.values.get("name")
         if isinstance(entity, int) and isinstance(name, str) and entity and name:
             names[entity] = name
-    players = replay.world.players
-    for slot, name in enumerate(live_names(replay.world)):
-        if name:
-            names.setdefault(players.id_of(slot), name)
     return names
+
+
+def present_names(replay: Replay) -> dict[int, str]:
+    """Names by entity of the players who are in the world at the present tick."""
+    players = replay.world.players
+    return {players.id_of(slot): name for slot, name in enumerate(live_names(replay.world)) if name}
 
 
 class EventWords:
@@ -100,9 +108,14 @@ class EventWords:
 
 
 def note_line(note: Note) -> str:
-    """A note as one line without its time: `refusal   client=3 reason=rate`."""
+    """A note as one line without its time: `refusal   client=3 reason=rate`; columns of bytes by their size."""
     parts = []
     for key, value in note.values.items():
-        shown = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+        if isinstance(value, bytes):
+            shown = f"<{len(value)} bytes>"
+        elif isinstance(value, dict):
+            shown = f"<{len(value)} columns>"
+        else:
+            shown = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
         parts.append(f"{key}={shown if len(shown) <= VALUE_TEXT_MAX else shown[:VALUE_TEXT_MAX] + '…'}")
     return " ".join([f"{note.kind:<12}", *parts]).rstrip()

@@ -26,6 +26,7 @@ from tools.maps import OPENARENA
 from tools.maps import app as map_app
 from tools.netem import netem
 from tools.openarena import map_path
+from tools.replay import app as replay_app
 from tools.token import app as token_app
 
 __all__ = ["app", "main"]
@@ -35,6 +36,7 @@ ResultT = TypeVar("ResultT")
 app = typer.Typer(help="An authoritative FPS and MMO simulation server.", no_args_is_help=True, add_completion=False)
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(map_app, name="map")
+app.add_typer(replay_app, name="replay")
 app.add_typer(token_app, name="token")
 
 # Typer carries a copy of click within itself; the base of its errors is reached through the one that typer exports.
