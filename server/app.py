@@ -30,7 +30,7 @@ from server.config import ServerConfig
 from server.errors import GameError, ServerError
 from server.frame import Frame, FrameParts
 from server.game import load_game
-from server.kernels import CLIENTS_ONLY, SIGHT, prepare
+from server.kernels import CLIENTS_ONLY, MOVING, SIGHT, prepare
 from server.loop import Clock, SystemClock, TickLoop
 from server.maps import load_geometry, load_map
 from server.recorder import Recorder, open_recorder
@@ -134,7 +134,8 @@ class Server:
             config.visibility, self.world, clients=config.clients_max, interval_ticks=interval, beside=beside
         )  # fmt: skip
         self._set_threads(config.threads)
-        self.kernels_compiled = prepare(progress, without=CLIENTS_ONLY if self.sight else CLIENTS_ONLY | SIGHT)
+        unused = CLIENTS_ONLY | (frozenset() if self.sight else SIGHT) | (frozenset() if world_map.moving else MOVING)
+        self.kernels_compiled = prepare(progress, without=unused)
         seal()
         self._open()
 
@@ -303,6 +304,8 @@ class Server:
             "--port", str(config.edge_port), "--parent-pid", str(os.getpid()),
             "--token-issuer", "server.tickets:edge_token_issuer",
         ]  # fmt: skip
+        if self.recorder is not None:
+            command += ["--record-dir", str(Path(config.record_dir).expanduser())]
         environment = {**os.environ, CARD_VARIABLE: str(self.card_file)}
         self._edge = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

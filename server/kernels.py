@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sim.jit import BOUNDS_CHECKED, cache_root, compile_declared, declared_kernels, source_digest
 
-__all__ = ["CLIENTS_ONLY", "MODULES", "SIGHT", "prepare"]
+__all__ = ["CLIENTS_ONLY", "MODULES", "MOVING", "SIGHT", "prepare"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -26,8 +26,8 @@ MODULES = ("sim.games.arena", "server.app")
 """Importing these declares every kernel that a server uses."""
 
 HEAVY = (
-    "move_players", "assemble", "receive", "separate_players", "sweep_batch", "receive_packets", "refresh",
-    "receive_batch", "build", "build_binary", "compose_packets", "tell_events", "hitscan_batch", "find_pairs",
+    "move_players", "assemble", "receive", "push_movers", "separate_players", "sweep_batch", "receive_packets",
+    "refresh", "receive_batch", "build", "build_binary", "compose_packets", "tell_events", "hitscan_batch", "find_pairs",
 )  # fmt: skip
 """Kernels that take longest to compile, the longest first; beginning with them keeps the cores evenly busy."""
 
@@ -65,6 +65,16 @@ SIGHT = frozenset(
     }
 )
 """Kernels that decide about visibility: for a map that has not been baked nobody calls them."""
+
+MOVING = frozenset(
+    {
+        "sim.movers_kernels.place_movers",
+        "sim.movers_kernels.put_movers",
+        "sim.movers_push_kernels.push_movers",
+        "sim.movers_push_kernels.turn_movers",
+    }
+)
+"""Kernels that move doors and lifts: for a map without any nobody calls them."""
 
 MARKERS_MAX = 1024
 PARENT_CHECK_S = 0.5

@@ -42,7 +42,8 @@ class MoverHistory:
 
     def at(self, tick: int) -> F64:
         """Where the movers were in one of the last ticks [m from rest], shape (movers, 3)."""
-        return self.offsets[tick % len(self.offsets)]
+        offsets: F64 = self.offsets[tick % len(self.offsets)]
+        return offsets
 
     def views(self, tick: int, rows: int) -> list[AnyArray]:
         """What a capture at a tick keeps, and a restore fills again: the last ticks."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server import kernels
-from server.kernels import CLIENTS_ONLY, LATER, MODULES, SIGHT, prepare
+from server.kernels import CLIENTS_ONLY, LATER, MODULES, MOVING, SIGHT, prepare
 from sim.jit import declared_kernels
 
 
@@ -79,4 +79,4 @@ def test_kernels_that_are_left_out_are_not_taken_for_compiled(monkeypatch: pytes
 def test_whatever_is_left_out_of_a_start_exists() -> None:
     for module in MODULES:
         importlib.import_module(module)
-    assert LATER | CLIENTS_ONLY | SIGHT <= set(declared_kernels())
+    assert LATER | CLIENTS_ONLY | SIGHT | MOVING <= set(declared_kernels())
