@@ -107,6 +107,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--viewers-max", type=int, default=standard.viewers_max, help="browsers at once")
     parser.add_argument("--gone-after-s", type=float, default=standard.gone_after_s, help="silence until 'gone'")
     parser.add_argument("--parent-pid", type=int, default=0, help="exit when this is no longer the parent")
+    parser.add_argument("--record-dir", default=standard.record_dir, help="directory of the recordings to show")
+    parser.add_argument("--replays-max", type=int, default=standard.replays_max, help="recordings played at once")
     parser.add_argument("--token-issuer", default="", help="module:function that makes connect tokens")
     return parser.parse_args(argv)
 
@@ -123,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             viewers_max=options.viewers_max,
             gone_after_s=options.gone_after_s,
             parent_pid=options.parent_pid,
+            record_dir=options.record_dir,
+            replays_max=options.replays_max,
         )
         serve(settings, token_issuer=_token_issuer(options.token_issuer) if options.token_issuer else None)
     except ServerError as exc:

@@ -1,10 +1,12 @@
-"""The web application: the page, its data, the live WebSocket, probes and connect tokens.
+"""The web application: the pages, their data, the WebSockets, probes and connect tokens.
 
-    GET  /              the page                     GET  /api/status   JSON: state, counters, newest figures
+    GET  /              the live page                GET  /api/status   JSON: state, counters, newest figures
+    GET  /replays       the page of recordings       GET  /api/replays  JSON: which recordings there are
     GET  /static/NAME   scripts and style            GET  /api/map.png  the map from above
     GET  /healthz       200 while the process lives  GET  /api/map.bin  the map's triangles
     GET  /readyz        200 while frames arrive      POST /api/token    {"token": base64} of a connect token
     WS   /live          messages of `server.edge.hub`
+    WS   /replay?file=  messages of `server.replay_wire`
 
 Nothing here reads a request's body or trusts a header further than to refuse: every request is bounded by
 uvicorn's header limits, every answer comes from memory.
@@ -26,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.edge.hub import Hub, Viewer
+from server.edge.replays import Replays
 from server.edge.settings import EdgeSettings, TokenIssuer
 from server.errors import ServerError
 
@@ -115,10 +118,11 @@ class Rate:
 
 
 class Pages:
-    """The handlers, over one hub."""
+    """The handlers, over one hub and its recordings."""
 
-    def __init__(self, hub: Hub, token_issuer: TokenIssuer | None) -> None:
+    def __init__(self, hub: Hub, replays: Replays, token_issuer: TokenIssuer | None) -> None:
         self._hub = hub
+        self._replays = replays
         self._issue = token_issuer
         self._rate = Rate(hub.settings.tokens_per_second)
         self._files = {
@@ -131,19 +135,28 @@ class Pages:
         """All routes."""
         return [
             Route("/", self._index),
+            Route("/replays", self._replays_page),
             Route("/static/{name}", self._static),
             Route("/favicon.svg", self._icon),
             Route("/healthz", self._health),
             Route("/readyz", self._ready),
             Route("/api/status", self._status),
+            Route("/api/replays", self._recordings),
             Route("/api/map.png", self._picture),
             Route("/api/map.bin", self._mesh),
             Route("/api/token", self._token, methods=["POST"]),
             WebSocketRoute("/live", self._live),
+            WebSocketRoute("/replay", self._replays.serve),
         ]
 
     async def _index(self, _: Request) -> Response:
         return self._file("index.html")
+
+    async def _replays_page(self, _: Request) -> Response:
+        return self._file("replay.html")
+
+    async def _recordings(self, _: Request) -> Response:
+        return JSONResponse(await self._replays.look(), headers={"cache-control": "no-store"})
 
     async def _static(self, request: Request) -> Response:
         return self._file(request.path_params["name"])
@@ -164,7 +177,7 @@ class Pages:
         return PlainTextResponse(f"{self._hub.state}\n", 200 if self._hub.state == "live" else 503)
 
     async def _status(self, _: Request) -> Response:
-        return JSONResponse(self._hub.status(), headers={"cache-control": "no-store"})
+        return JSONResponse(self._hub.status() | self._replays.status(), headers={"cache-control": "no-store"})
 
     async def _picture(self, _: Request) -> Response:
         reader = self._hub.reader
@@ -236,21 +249,23 @@ async def _hear(socket: WebSocket, viewer: Viewer, hub: Hub) -> None:
 
 
 def create_app(settings: EdgeSettings, *, token_issuer: TokenIssuer | None = None) -> ASGIApp:
-    """The whole application; its life span polls the feed.
+    """The whole application; its life span polls the feed and ends the workers.
 
     Args:
         settings: Feed, address and limits.
         token_issuer: Makes a connect token for the client at an address; None issues none. It is called on
             the event loop and must not block; a `ServerError` becomes an answer 503.
     """
-    hub = Hub(settings)
+    hub, replays = Hub(settings), Replays(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        poller = asyncio.create_task(hub.run())
+        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(replays.run())]
         yield
-        poller.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    app = Starlette(routes=Pages(hub, token_issuer).routes(), lifespan=lifespan)
+    app = Starlette(routes=Pages(hub, replays, token_issuer).routes(), lifespan=lifespan)
     hosts = frozenset(name.lower() for name in (*LOCAL_HOSTS, settings.host, *settings.allowed_hosts))
     return Guard(app, hosts=hosts)

@@ -29,6 +29,8 @@ class EdgeSettings:
         tokens_per_second: Connect tokens issued, for all clients together; more are refused with 429.
         gone_after_s: How long without a frame until the server counts as gone.
         parent_pid: Exit when this is no longer the parent process; 0 = stay.
+        record_dir: Directory of the recordings to show; empty: none.
+        replays_max: Recordings played at once, each by a process of its own; beyond it the one idle longest is stopped.
     """
 
     feed: str = "main"
@@ -40,6 +42,8 @@ class EdgeSettings:
     tokens_per_second: int = 50
     gone_after_s: float = 2.0
     parent_pid: int = 0
+    record_dir: str = ""
+    replays_max: int = 4
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -53,6 +57,7 @@ class EdgeSettings:
             "viewer_frames_max": (2, 64),
             "tokens_per_second": (1, 100_000),
             "gone_after_s": (0.1, 3600),
+            "replays_max": (1, 64),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)

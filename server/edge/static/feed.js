@@ -58,6 +58,7 @@ function pickup(view, at) {
 function event(view, at) {
   return {
     kind: view.getUint16(at, true),
+    tick: view.getUint16(at + 2, true), // its low 16 bits
     value: view.getInt32(at + 4, true),
     actor: view.getBigUint64(at + 8, true),
     target: view.getBigUint64(at + 16, true),

@@ -11,6 +11,8 @@ const EXTRAPOLATE_MS = 120;
 const KILLS_MAX = 6;
 const SOLO_COLOURS = ["#7cc4ff", "#ff8f6b", "#6ee7c8", "#f6d365", "#c79bff", "#ff7aa8", "#8fe36b", "#5ad1f0", "#ffb35c",
   "#a3b8ff", "#e5e58a", "#f29be0"];
+const EFFECTS = { [EVENT.shot]: "tracer", [EVENT.hit]: "spark", [EVENT.explosion]: "blast", [EVENT.spawn]: "spawn",
+  [EVENT.pickup]: "taken", [EVENT.kill]: "death" };
 const LIFE_MS = { tracer: 260, spark: 380, blast: 620, death: 2600, spawn: 700, taken: 500 };
 
 function turn(from, to, part) {
@@ -130,24 +132,34 @@ export class Match {
   }
 
   happen(event, frame) {
+    const effect = this.effectOf(event, frame);
+    if (effect) {
+      this.effects.push(effect);
+      if (this.effects.length > EFFECTS_MAX) this.effects.shift();
+    }
+    if (event.kind !== EVENT.kill) return;
+    this.kills.unshift(this.killOf(event, frame));
+    this.kills.length = Math.min(this.kills.length, KILLS_MAX);
+    this.onKill(this.kills[0]);
+  }
+
+  /** What is to be seen of an event, from `start` on for `life` ms; null where nothing is. */
+  effectOf(event, frame) {
     const actor = frame.byId.get(event.actor);
     const target = frame.byId.get(event.target);
-    const colour = actor ? this.colourOf(actor.team, actor) : "#ffd479";
-    const add = (kind, more) => {
-      this.effects.push({ kind, p: event.p, end: event.end, colour, start: frame.wall, life: LIFE_MS[kind], ...more });
-      if (this.effects.length > EFFECTS_MAX) this.effects.shift();
-    };
-    if (event.kind === EVENT.shot) add("tracer");
-    else if (event.kind === EVENT.hit) add("spark", { size: event.value });
-    else if (event.kind === EVENT.explosion) add("blast", { radius: Math.max(0.5, event.value / 1000) });
-    else if (event.kind === EVENT.spawn) add("spawn");
-    else if (event.kind === EVENT.pickup) add("taken");
-    else if (event.kind === EVENT.kill) {
-      add("death", { colour: target ? this.colourOf(target.team, target) : colour });
-      const weapon = this.info && this.info.weapons[event.value & 255];
-      this.kills.unshift({ actor, target, weapon: weapon || "", head: (event.value & 256) !== 0 });
-      this.kills.length = Math.min(this.kills.length, KILLS_MAX);
-      this.onKill(this.kills[0]);
-    }
+    const kind = EFFECTS[event.kind];
+    if (!kind) return null;
+    const whose = kind === "death" ? target : actor;
+    const effect = { kind, p: event.p, end: event.end, start: frame.wall, life: LIFE_MS[kind],
+      colour: whose ? this.colourOf(whose.team, whose) : "#ffd479" };
+    if (kind === "spark") effect.size = event.value;
+    if (kind === "blast") effect.radius = Math.max(0.5, event.value / 1000);
+    return effect;
+  }
+
+  killOf(event, frame) {
+    const weapon = this.info && this.info.weapons[event.value & 255];
+    return { actor: frame.byId.get(event.actor), target: frame.byId.get(event.target), weapon: weapon || "",
+      head: (event.value & 256) !== 0 };
   }
 }

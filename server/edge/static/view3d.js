@@ -15,6 +15,7 @@ const CHASE_M = 4.2;
 const SKY = [0.085, 0.108, 0.14];
 const NAMES_WITHIN_M = 70;
 const HIDDEN_TINT = [1.0, 0.48, 0.72];
+const GHOST_TINT = [0.16, 0.42, 0.5];
 const UNKNOWN_TINT = [0.2, 0.22, 0.25];
 
 const MAP_VERTEX = `
@@ -104,7 +105,7 @@ const GLOW_FRAGMENT = `
 in vec4 paint; in vec2 at; in float round_; out vec4 colour;
 void main() {
   float d = round_ > 0.5 ? length(at) : abs(at.y);
-  float glow = pow(max(0.0, 1.0 - d), 1.6) * (round_ > 0.5 ? 1.0 : 0.25 + 0.75 * (at.x * 0.5 + 0.5));
+  float glow = pow(max(0.0, 1.0 - d), 1.6) * (round_ > 0.1 ? 1.0 : 0.25 + 0.75 * (at.x * 0.5 + 0.5));
   colour = vec4(paint.rgb * paint.a * glow, 0.0);
 }`;
 
@@ -301,7 +302,8 @@ export class View3d {
       return { player, tint: told.relation(player.id) === "hidden" ? HIDDEN_TINT.map((v, n) => v * 0.75 + own[n] * 0.15) : own };
     });
     const unknown = (scene.truth || []).filter((player) => !scene.byId.has(player.id));
-    return players.concat(unknown.map((player) => ({ player, tint: UNKNOWN_TINT })));
+    const ghosts = (scene.ghosts || []).map((player) => ({ player, tint: GHOST_TINT }));
+    return players.concat(unknown.map((player) => ({ player, tint: UNKNOWN_TINT })), ghosts);
   }
 
   drawPlayers(scene, match, mode, selected, told) {
@@ -361,6 +363,8 @@ export class View3d {
       } else if (effect.kind === "spawn") dot(effect.p, 1.4 * left, effect.colour, 0.8 * left, 0.7);
       else if (effect.kind === "death") dot(effect.p, 0.3 + age, effect.colour, 0.7 * left * left, 0.5);
     }
+    // Lines that do not fade along their way: 0.2 is neither a dot nor a tracer.
+    for (const { from, to, colour, width, alpha } of scene.lines || []) add(from, width, to, 0.2, colour, alpha);
     this.use(this.glows);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE);
