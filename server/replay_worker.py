@@ -22,7 +22,7 @@ from typing import Any
 
 from persistence.errors import PersistenceError
 from server.errors import ServerError
-from server.kernels import prepare
+from server.kernels import MOVING, prepare
 from server.livemesh import live_mesh
 from server.liverows import live_info
 from server.replay import Replay
@@ -151,7 +151,7 @@ class Worker:
                 self.tell("preparing", done=done, total=total)
 
         try:
-            prepare(told, MODULES)
+            prepare(told, MODULES, without=MOVING)
         except OSError as error:
             self.tell("failed", text=f"the kernels cannot be prepared: {error}")
             return False
