@@ -16,14 +16,16 @@ Kinds of notes, beside those of `server.event_notes` (`events`), `server.refusal
               ticks      int     of how many ticks
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from net.endpoint import Endpoint
-from server.sessions import Sessions
 from sim.arrays import I64, AnyArray
 from sim.commands import Commands
+
+if TYPE_CHECKING:  # who only reads notes, as replay workers do, need not load the network's kernels
+    from net.endpoint import Endpoint
+    from server.sessions import Sessions
 
 __all__ = ["NETWORK_COLUMNS", "NetworkNotes", "NoteSource", "StageNotes", "read_network", "read_stages"]
 
@@ -46,7 +48,7 @@ class NoteSource(Protocol):
 class NetworkNotes:
     """The network of each player with a client."""
 
-    def __init__(self, endpoint: Endpoint, sessions: Sessions, commands: Commands) -> None:
+    def __init__(self, endpoint: "Endpoint", sessions: "Sessions", commands: Commands) -> None:
         self._endpoint, self._sessions, self._commands = endpoint, sessions, commands
         clients = len(sessions.row)
         self._seen: I64 = np.zeros((2, clients), np.int64)
