@@ -30,6 +30,12 @@ class Crowd:
         self._lines: I32 = np.zeros((players, 4), np.int32)
         self.count = 0
 
-    def gather(self, history: PoseHistory, ticks: int = 0) -> None:
-        """Hold who can be hit at the last tick of a history, for rays of moments up to so many ticks before it."""
-        self.count = int(gather_crowd(history.arrays, history.tick, ticks, self._lines, self.arrays))
+    def gather(self, history: PoseHistory, ticks: int = 0, *, grow: float = 0.0) -> None:
+        """Hold who can be hit at the last tick of a history, for rays of moments up to so many ticks before it.
+
+        Args:
+            history: Where they were.
+            ticks: How far back rays ask.
+            grow: Radius of the widest ray [m].
+        """
+        self.count = int(gather_crowd(history.arrays, history.tick, ticks, grow, self._lines, self.arrays))

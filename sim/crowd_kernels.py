@@ -54,7 +54,7 @@ def _cell(column: int, line: int, mask: int) -> int:
 
 
 @kernel(counted=False)
-def _bounds(history: HistoryArrays, row: int, tick: int, ticks: int) -> tuple[float, float, float, float]:
+def _bounds(history: HistoryArrays, row: int, tick: int, ticks: int, grow: float) -> tuple[float, float, float, float]:
     """Lowest and highest x, lowest and highest y of one player's boxes from `ticks` ticks ago on [m]."""
     feet, height = history[FEET], history[HEIGHT]
     mask = feet.shape[0] - 1
@@ -67,7 +67,7 @@ def _bounds(history: HistoryArrays, row: int, tick: int, ticks: int) -> tuple[fl
         low_x, high_x = min(low_x, x), max(high_x, x)
         low_y, high_y = min(low_y, y), max(high_y, y)
         tallest = max(tallest, height[slot, row])
-    reach = BODY_WIDTH * tallest + MARGIN
+    reach = BODY_WIDTH * tallest + grow + MARGIN
     return low_x - reach, high_x + reach, low_y - reach, high_y + reach
 
 
@@ -95,14 +95,15 @@ def _place(crowd: CrowdArrays, row: int, bounds: tuple[float, float, float, floa
             start[_cell(column, line, start.shape[0] - 2) + 1] += 1
 
 
-@kernel(f"({HISTORY_TYPE}, i8, i8, i4[:,::1], {CROWD_TYPE})", counted=False)
-def gather_crowd(history: HistoryArrays, tick: int, ticks: int, lines: I32, crowd: CrowdArrays) -> int:
+@kernel(f"({HISTORY_TYPE}, i8, i8, f8, i4[:,::1], {CROWD_TYPE})", counted=False)
+def gather_crowd(history: HistoryArrays, tick: int, ticks: int, grow: float, lines: I32, crowd: CrowdArrays) -> int:
     """Sort all players who can be hit into cells.
 
     Args:
         history: Poses; who has an id at `tick` can be hit.
         tick: The tick that is being made.
         ticks: How many ticks before it rays may ask for.
+        grow: Radius of the widest ray [m].
         lines: Scratch, int32, shape (players, 4).
         crowd: Filled.
 
@@ -117,7 +118,7 @@ def gather_crowd(history: HistoryArrays, tick: int, ticks: int, lines: I32, crow
     mask = start.shape[0] - 2
     for row in range(ids.shape[0]):
         if ids[row] != 0:
-            _place(crowd, row, _bounds(history, row, tick, ticks), lines)
+            _place(crowd, row, _bounds(history, row, tick, ticks, grow), lines)
     total = 0
     for cell in range(1, start.shape[0]):
         here = start[cell]
@@ -142,13 +143,14 @@ def _nearer(
     moment: tuple[int, int],
     origin: Vector,
     ray: Vector,
+    grow: float,
     found: tuple[float, int, int],
 ) -> tuple[float, int, int]:
     """The nearer of what was found and one more player; of equally near ones the lower row."""
     there, feet, height = pose_at(history, row, moment)
     if not there:
         return found
-    t, part = body_hit(origin, ray, feet, height)
+    t, part = body_hit(origin, ray, feet, height, grow)
     if t < found[0] or (t == found[0] and 0 <= row < found[1]):
         return t, row, part
     return found
@@ -184,6 +186,7 @@ def first_body(
     origin: Vector,
     ray: Vector,
     reach: float,
+    grow: float,
     spared: tuple[int, int, int, int],
 ) -> tuple[float, int, int]:
     """Nearest player along a ray, each where it was at a moment.
@@ -195,6 +198,7 @@ def first_body(
         origin: Where the ray begins [m].
         ray: Its direction, of length 1.
         reach: How far it goes [m].
+        grow: Its radius [m]: that of a sphere that is swept along it.
         spared: Rows of players it does not hit, -1 for none.
 
     Returns:
@@ -212,7 +216,7 @@ def first_body(
     for index in range(counts[1]):
         row = int(wide[index])
         if seen[row] != stamp:
-            found = _nearer(history, row, moment, origin, ray, found)
+            found = _nearer(history, row, moment, origin, ray, grow, found)
     at, last = _clip(frame, origin, ray, reach)
     if not at <= last:
         return found
@@ -232,7 +236,7 @@ def first_body(
             row = int(rows[entry])
             if seen[row] != stamp:
                 seen[row] = stamp
-                found = _nearer(history, row, moment, origin, ray, found)
+                found = _nearer(history, row, moment, origin, ray, grow, found)
         if not min(next_x, next_y) <= min(found[0], last):
             break
         if next_x < next_y:

@@ -1,13 +1,18 @@
-"""Projectiles and blasts of a tick, all in one call each."""
+"""Projectiles and blasts of a tick, all in one call each.
+
+A projectile that is `behind` by steps of 1/REWIND_STEPS tick, launched at the moment that its shooter saw, first makes
+up for them: tick by tick, each step against the world and the poses of its own moment, the first at the shooter's.
+Unreal Tournament (2014) lets projectiles catch up likewise, but past the present poses.
+"""
 
 from math import sqrt
 
-from sim.arrays import F64, I32, U8, Bool
-from sim.crowd_kernels import first_body
+from sim.arrays import F64, I32, U8, U16, Bool
+from sim.commands import REWIND_STEPS
 from sim.hitbox_kernels import PART_NONE
-from sim.hitscan_kernels import SCENE_TYPE, Scene
 from sim.jit import kernel
-from sim.occlusion_kernels import OCCLUDERS_TYPE, OccluderArrays, any_wall, first_wall, wall_normal
+from sim.occlusion_kernels import OCCLUDERS_TYPE, OccluderArrays, any_wall, wall_normal
+from sim.trace_kernels import SCENE_TYPE, Scene, trace
 from sim.weapons_kernels import HIT_NOTHING, HIT_WORLD, W_BOUNCE, W_GRAVITY
 
 __all__ = ["blast_batch", "projectiles_fly"]
@@ -16,7 +21,7 @@ BOUNCES_MAX = 4
 REST_SPEED = 0.5  # [m/s] below which a bouncing projectile lies still
 
 
-@kernel
+@kernel(inline=True)
 def _fly_one(
     scene: Scene,
     figures: F64,
@@ -28,7 +33,6 @@ def _fly_one(
     moment: tuple[int, int],
 ) -> tuple[int, int]:
     """Fly one projectile for dt; returns (victim row, HIT_WORLD, or HIT_NOTHING while it flies; part)."""
-    occluders, history, crowd = scene
     left = dt
     for _ in range(BOUNCES_MAX):
         fall = 0.5 * figures[W_GRAVITY] * left * left
@@ -39,8 +43,7 @@ def _fly_one(
             return HIT_NOTHING, PART_NONE
         ray = (mx / length, my / length, mz / length)
         at = (position[row, 0], position[row, 1], position[row, 2])
-        wall, surface = first_wall(occluders, moment, at, ray, length)
-        t, victim, part = first_body(crowd, history, moment, at, ray, wall, (owner, -1, -1, -1))
+        _, surface, t, victim, part = trace(scene, moment, at, ray, length, 0.0, (owner, -1, -1, -1))
         step = left * min(t / length, 1.0)
         ended = victim >= 0 or surface >= 0
         # It stops a little before the wall, so that its blast is not behind it.
@@ -54,7 +57,7 @@ def _fly_one(
             return HIT_NOTHING, PART_NONE
         if figures[W_BOUNCE] <= 0.0:
             return HIT_WORLD, PART_NONE
-        normal = wall_normal(occluders, surface, ray)
+        normal = wall_normal(scene[0], surface, ray)
         into = velocity[row, 0] * normal[0] + velocity[row, 1] * normal[1] + velocity[row, 2] * normal[2]
         speed = 0.0
         for axis in range(3):
@@ -68,7 +71,7 @@ def _fly_one(
 
 
 @kernel(
-    f"({SCENE_TYPE}, f8[:,::1], i4[::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1], f8[::1], f8, i8, i4[:,::1])",
+    f"({SCENE_TYPE}, f8[:,::1], i4[::1], u1[::1], i4[::1], f8[:,::1], f8[:,::1], f8[::1], u2[::1], f8, i8, i4[:,::1])",
     counted=False,
 )
 def projectiles_fly(
@@ -80,11 +83,12 @@ def projectiles_fly(
     position: F64,
     velocity: F64,
     left_s: F64,
+    behind: U16,
     dt: float,
     tick: int,
     out_ends: I32,
 ) -> int:
-    """Fly all projectiles for one tick, against the world and all players.
+    """Fly all projectiles for one tick and what they are behind, against the world and all players.
 
     Args:
         scene: What stops them; poses of the past; the crowd gathered from them for this tick.
@@ -95,6 +99,7 @@ def projectiles_fly(
         position: Positions [m], shape (capacity, 3); updated.
         velocity: Velocities [m/s], shape (capacity, 3); updated.
         left_s: Time to live [s]; updated.
+        behind: How far before this tick each was launched [1/`REWIND_STEPS` tick]; made up for, and set to 0.
         dt: Length of the tick [s].
         tick: The tick that is being made.
         out_ends: Receives (slot, victim row or HIT_WORLD or HIT_NOTHING, part) of each that ended, int32.
@@ -106,10 +111,18 @@ def projectiles_fly(
     for index in range(slots.shape[0]):
         slot = int(slots[index])
         figures = table[int(weapon[slot])]
-        time = min(dt, left_s[slot])
         owner = int(owner_rows[slot])
-        victim, part = _fly_one(scene, figures, slot, owner, position, velocity, time, (tick, 0))
-        left_s[slot] -= dt
+        rewind = int(behind[slot])
+        behind[slot] = 0
+        while True:
+            time = dt * min(rewind, REWIND_STEPS) / REWIND_STEPS if rewind > 0 else dt
+            victim, part = _fly_one(
+                scene, figures, slot, owner, position, velocity, min(time, left_s[slot]), (tick, rewind)
+            )
+            left_s[slot] -= time
+            if rewind == 0 or victim != HIT_NOTHING or left_s[slot] <= 1e-9:
+                break
+            rewind = max(rewind - REWIND_STEPS, 0)
         if victim == HIT_NOTHING and left_s[slot] > 1e-9:
             continue
         out_ends[count, 0], out_ends[count, 1], out_ends[count, 2] = slot, victim, part

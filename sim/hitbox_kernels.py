@@ -10,10 +10,13 @@ Real-Time Collision Detection, 5.3.2.
 """
 
 from math import sqrt
+from typing import TypeAlias
 
 from sim.jit import kernel
 
 __all__ = ["BODY_WIDTH", "PART_HEAD", "PART_LEGS", "PART_NONE", "PART_TORSO", "body_hit"]
+
+Vector: TypeAlias = tuple[float, float, float]
 
 PART_NONE, PART_HEAD, PART_TORSO, PART_LEGS = range(4)
 BODY_WIDTH = 0.19  # no box reaches farther from the axis of a body than this part of its height
@@ -57,21 +60,22 @@ def _ray_capsule(
 
 
 @kernel
-def body_hit(
-    origin: tuple[float, float, float], ray: tuple[float, float, float], feet: tuple[float, float, float], height: float
-) -> tuple[float, int]:
-    """First hitbox of one player along a unit ray: (distance [m], part); (infinity, PART_NONE) for a miss."""
+def body_hit(origin: Vector, ray: Vector, feet: Vector, height: float, grow: float) -> tuple[float, int]:
+    """First hitbox of one player along a unit ray: (distance [m], part); (infinity, PART_NONE) for a miss.
+
+    With boxes that `grow` [m] on all sides, the ray is the way of a sphere of that radius.
+    """
     ox, oy, oz = origin[0] - feet[0], origin[1] - feet[1], origin[2] - feet[2]
     dx, dy, dz = ray
     middle = 0.5 * height
-    if _ray_sphere(ox, oy, oz - middle, dx, dy, dz, 0.55 * height) == float("inf"):
+    if _ray_sphere(ox, oy, oz - middle, dx, dy, dz, 0.55 * height + grow) == float("inf"):
         return float("inf"), PART_NONE
-    best = _ray_sphere(ox, oy, oz - 0.89 * height, dx, dy, dz, 0.11 * height)
+    best = _ray_sphere(ox, oy, oz - 0.89 * height, dx, dy, dz, 0.11 * height + grow)
     part = PART_HEAD if best < float("inf") else PART_NONE
-    torso = _ray_capsule(ox, oy, oz, dx, dy, dz, 0.50 * height, 0.66 * height, 0.19 * height)
+    torso = _ray_capsule(ox, oy, oz, dx, dy, dz, 0.50 * height, 0.66 * height, 0.19 * height + grow)
     if torso < best:
         best, part = torso, PART_TORSO
-    legs = _ray_capsule(ox, oy, oz, dx, dy, dz, 0.14 * height, 0.42 * height, 0.14 * height)
+    legs = _ray_capsule(ox, oy, oz, dx, dy, dz, 0.14 * height, 0.42 * height, 0.14 * height + grow)
     if legs < best:
         best, part = legs, PART_LEGS
     return best, part

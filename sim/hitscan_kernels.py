@@ -9,32 +9,35 @@ JUDGED is what a tick's judgement was, and stays until the next tick that has sh
     BLOWS    f8 (strikes, 2)  distance [m], damage in points
     COUNTS   i8 (3,)          pellets judged, strikes, pellets and strikes left out since the world began
 
-Whom a ray meets is asked of a crowd (`sim.crowd_kernels`), what stops it of `sim.occlusion_kernels`.
+A pellet goes through walls as long as its weapon's penetration lasts, and through as many players as its `bodies` says.
 """
 
 from math import sqrt
 from typing import Final, TypeAlias
 
 from sim.arrays import F64, I16, I32, I64, U8, U16
-from sim.crowd_kernels import CROWD_TYPE, CrowdArrays, first_body
 from sim.hitbox_kernels import PART_HEAD, PART_LEGS
 from sim.jit import kernel
-from sim.occlusion_kernels import OCCLUDERS_TYPE, OccluderArrays, first_wall
-from sim.rewind_kernels import HISTORY_TYPE, HistoryArrays
+from sim.rewind_kernels import pose_at
 from sim.rng import random_unit
+from sim.trace_kernels import SCENE_TYPE, Scene, Vector, along, trace
 from sim.trig_kernels import direction
 from sim.weapons_kernels import (
     EYE,
+    W_BODIES,
     W_DAMAGE,
     W_FALLOFF_FROM,
     W_FALLOFF_LEAST,
     W_FALLOFF_TO,
     W_HEAD,
+    W_KEEPS,
     W_KIND,
     W_LEGS,
     W_PELLETS,
+    W_PENETRATION,
     W_RANGE,
     W_SPREAD,
+    W_SWEEP,
     WeaponKind,
 )
 
@@ -49,11 +52,10 @@ BLOWS: Final = 3
 COUNTS: Final = 4
 JUDGED_TYPE = "Tuple((i4[:,::1], f8[:,::1], i4[:,::1], f8[:,::1], i8[::1]))"
 JudgedArrays: TypeAlias = tuple[I32, F64, I32, F64, I64]
-Vector: TypeAlias = tuple[float, float, float]
-Scene: TypeAlias = tuple[OccluderArrays, HistoryArrays, CrowdArrays]
-SCENE_TYPE = f"Tuple(({OCCLUDERS_TYPE}, {HISTORY_TYPE}, {CROWD_TYPE}))"
-
 RNG_SPREAD = 1
+WALLS_MAX = 4  # that one pellet goes through
+THINNEST_M = 1e-3  # walls closer together count as one; a ray goes on so far behind a wall
+SWEPT_MAX = 3  # players whom a melee strike tries, those behind a corner included
 
 
 @kernel
@@ -99,37 +101,90 @@ def part_factor(figures: F64, part: int) -> float:
 
 
 @kernel(counted=False)
-def _strike(
-    judged: JudgedArrays, pellet: int, victim: tuple[int, int], walls: int, distance: float, damage: float
-) -> None:
-    """Note that a pellet met a player (row, part), or count it as left out."""
+def _strike(judged: JudgedArrays, victim: tuple[int, int], walls: int, distance: float, damage: float) -> None:
+    """Note that the present pellet met a player (row, part), or count it as left out."""
     strikes, blows, counts = judged[STRIKES], judged[BLOWS], judged[COUNTS]
     index = counts[1]
     if index >= strikes.shape[0]:
         counts[2] += 1
         return
-    strikes[index, 0], strikes[index, 1], strikes[index, 2], strikes[index, 3] = pellet, victim[0], victim[1], walls
+    strikes[index, 0], strikes[index, 1], strikes[index, 2], strikes[index, 3] = counts[0], victim[0], victim[1], walls
     blows[index, 0], blows[index, 1] = distance, damage
     counts[1] = index + 1
 
 
-@kernel(counted=False)
+@kernel(inline=True)
+def _depth(scene: Scene, moment: tuple[int, int], surface: Vector, ray: Vector, most: float) -> float:
+    """Thickness of a wall [m], found by a ray back from behind it; -1 if it is thicker than `most`.
+
+    A sheet without thickness cannot be told from the front of a thick wall, and counts as one.
+    """
+    behind, back = along(surface, ray, most), (-ray[0], -ray[1], -ray[2])
+    free, found, _, _, _ = trace(scene, moment, behind, back, max(most - THINNEST_M, 0.0), 0.0, (-1, -1, -1, -1))
+    return most - free if found >= 0 else -1.0
+
+
+@kernel(inline=True)
 def _fire_ray(
     scene: Scene, figures: F64, moment: tuple[int, int], shooter: int, way: tuple[Vector, Vector], judged: JudgedArrays
-) -> None:
-    """Judge one pellet along (origin, ray)."""
-    occluders, history, crowd = scene
+) -> tuple[float, float, int]:
+    """Judge one pellet along (origin, ray): (distance of the wall that stops it, where it ends [m], walls passed)."""
     origin, ray = way
-    pellet = judged[COUNTS][0]
-    wall, _ = first_wall(occluders, moment, origin, ray, figures[W_RANGE])
-    t, victim, part = first_body(crowd, history, moment, origin, ray, wall, (shooter, -1, -1, -1))
-    if victim >= 0:
-        damage = figures[W_DAMAGE] * part_factor(figures, part) * _falloff(figures, t)
-        _strike(judged, pellet, (victim, part), 0, t, damage)
-    ways = judged[WAYS]
-    for axis in range(3):
-        ways[pellet, axis], ways[pellet, 3 + axis] = origin[axis], ray[axis]
-    ways[pellet, 6], ways[pellet, 7] = wall, t
+    spared = (shooter, -1, -1, -1)
+    at, keeps, left = 0.0, 1.0, figures[W_PENETRATION]
+    walls, bodies = 0, 0
+    wall = end = figures[W_RANGE]
+    while at < figures[W_RANGE]:
+        start = along(origin, ray, at)
+        free, surface, t, victim, part = trace(scene, moment, start, ray, figures[W_RANGE] - at, 0.0, spared)
+        wall, end = at + free, at + t
+        if victim >= 0:
+            damage = figures[W_DAMAGE] * part_factor(figures, part) * _falloff(figures, end) * keeps
+            _strike(judged, (victim, part), walls, end, damage)
+            bodies += 1
+            if bodies >= figures[W_BODIES]:
+                break
+            spared = (shooter, victim, spared[1], spared[2])
+            continue
+        if surface < 0 or left <= 0.0 or walls == WALLS_MAX:
+            break
+        depth = _depth(scene, moment, along(start, ray, free), ray, left)
+        if depth < 0.0:
+            break
+        at = wall + depth + THINNEST_M
+        left -= depth
+        keeps *= figures[W_KEEPS]
+        walls += 1
+    return wall, end, walls
+
+
+@kernel(inline=True)
+def _sweep(
+    scene: Scene, figures: F64, moment: tuple[int, int], shooter: int, way: tuple[Vector, Vector], judged: JudgedArrays
+) -> tuple[float, float, int]:
+    """Judge a melee strike: a sphere swept along (origin, ray) until a wall; the nearest it reaches is hit.
+
+    A sphere is wider than its way: whom it touches around a corner, with a wall between its middle and theirs, is safe.
+    """
+    origin, ray = way
+    spared = (shooter, -1, -1, -1)
+    wall = end = figures[W_RANGE]
+    for _ in range(SWEPT_MAX):
+        wall, _, end, victim, part = trace(scene, moment, origin, ray, figures[W_RANGE], figures[W_SWEEP], spared)
+        if victim < 0:
+            break
+        at = along(origin, ray, end)
+        _, feet, height = pose_at(scene[1], victim, moment)
+        middle = min(max(at[2], feet[2] + 0.14 * height), feet[2] + 0.89 * height)
+        x, y, z = feet[0] - at[0], feet[1] - at[1], middle - at[2]
+        apart = max(sqrt(x * x + y * y + z * z), 1e-9)
+        _, between, _, _, _ = trace(scene, moment, at, (x / apart, y / apart, z / apart), apart, 0.0, (-1, -1, -1, -1))
+        if between < 0:
+            _strike(judged, (victim, part), 0, end, figures[W_DAMAGE] * part_factor(figures, part))
+            break
+        spared = (shooter, victim, spared[1], spared[2])
+        end = wall
+    return wall, end, 0
 
 
 @kernel(
@@ -148,7 +203,7 @@ def hitscan_batch(
     key: tuple[int, int, int],
     judged: JudgedArrays,
 ) -> int:
-    """Judge every pellet of every hitscan shot of a tick against the world and all players at the shooter's moment.
+    """Judge every pellet and every melee strike of a tick against the world and all players at the shooter's moment.
 
     Args:
         scene: What stops rays; poses of the past; the crowd gathered from them for this tick.
@@ -165,14 +220,15 @@ def hitscan_batch(
         How many pellets were fired; those beyond the rows of `judged` are not judged, but counted.
     """
     feet, height, yaw, pitch = poses
-    pellets, counts = judged[PELLETS], judged[COUNTS]
+    pellets, ways, counts = judged[PELLETS], judged[WAYS], judged[COUNTS]
     counts[0], counts[1] = 0, 0
     fired = 0
     for index in range(shot_count):
         shooter = int(shots[index, 0])
         weapon = int(shooters[0][shooter])
         figures = table[weapon]
-        if int(figures[W_KIND]) != WeaponKind.HITSCAN:
+        kind = int(figures[W_KIND])
+        if kind != WeaponKind.HITSCAN and kind != WeaponKind.MELEE:
             continue
         rewind = min(int(shooters[1][shooter]), key[2])
         origin = (feet[shooter, 0], feet[shooter, 1], feet[shooter, 2] + EYE * height[shooter])
@@ -185,8 +241,15 @@ def hitscan_batch(
                 continue
             ray = _spread(aim, figures[W_SPREAD], (key[0], key[1], shooter), draw)
             pellets[pellet, 0], pellets[pellet, 1], pellets[pellet, 2] = shooter, weapon, rewind
-            pellets[pellet, 3], pellets[pellet, 5] = counts[1], 0
-            _fire_ray(scene, figures, (key[1], rewind), shooter, (origin, ray), judged)
-            pellets[pellet, 4] = counts[1] - pellets[pellet, 3]
+            pellets[pellet, 3] = counts[1]
+            moment, way = (key[1], rewind), (origin, ray)
+            if kind == WeaponKind.MELEE:
+                wall, end, walls = _sweep(scene, figures, moment, shooter, way, judged)
+            else:
+                wall, end, walls = _fire_ray(scene, figures, moment, shooter, way, judged)
+            pellets[pellet, 4], pellets[pellet, 5] = counts[1] - pellets[pellet, 3], walls
+            for axis in range(3):
+                ways[pellet, axis], ways[pellet, 3 + axis] = origin[axis], ray[axis]
+            ways[pellet, 6], ways[pellet, 7] = wall, end
             counts[0] = pellet + 1
     return fired

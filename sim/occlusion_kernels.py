@@ -20,7 +20,7 @@ OccluderArrays: TypeAlias = tuple[GeometryArrays, SceneArrays]
 Vector: TypeAlias = tuple[float, float, float]
 
 
-@kernel(counted=False)
+@kernel(inline=True)
 def first_wall(
     occluders: OccluderArrays, moment: tuple[int, int], origin: Vector, ray: Vector, reach: float
 ) -> tuple[float, int]:

@@ -4,10 +4,10 @@ A weapon is a `WeaponSpec`; an armoury numbers them (0 is no weapon) and lays th
 the kernels of `sim.weapons_kernels`. Times are seconds and speeds metres per second, never ticks: rates of fire carry
 the unused part of a tick over to the next, so that the same trigger pull gives the same shots at any tick rate.
 
-The seam for lag compensation: shots are judged against pose arrays that are passed in. Today they are the present
-poses; a rewind passes those of the past and nothing else changes.
+What the shots meet is judged at the moment that their shooter saw: see `sim.hitscan_kernels` and `sim.flight_kernels`.
 """
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,16 +15,33 @@ import numpy as np
 
 from sim.arrays import F64
 from sim.errors import DeclarationError
-from sim.weapons_kernels import WEAPON_COLUMNS, WeaponKind
+from sim.weapons_kernels import (
+    BODIES_MAX,
+    REFUSED_AMMO,
+    REFUSED_RATE,
+    REFUSED_RELOAD,
+    SWEEP_M_MAX,
+    WEAPON_COLUMNS,
+    WeaponKind,
+)
 
-__all__ = ["WEAPONS_MAX", "Armoury", "WeaponSpec"]
+__all__ = ["WEAPONS_MAX", "Armoury", "NoShot", "WeaponSpec"]
 
 WEAPONS_MAX = 16
 
 
+class NoShot(enum.IntEnum):
+    """Why a weapon refuses a newly pressed trigger. Holding it while the weapon is busy is no refusal."""
+
+    RATE = REFUSED_RATE
+    AMMO = REFUSED_AMMO
+    RELOAD = REFUSED_RELOAD
+
+
 @dataclass(frozen=True, slots=True)
 class WeaponSpec:
-    """The figures of one weapon.
+    """The figures of one weapon. A weapon with a `speed` lets projectiles fly, one with a `sweep_m` strikes, any other
+    shoots rays.
 
     Attributes:
         damage: Points per pellet or direct hit, before hitbox and falloff.
@@ -48,6 +65,13 @@ class WeaponSpec:
         radius_m: Radius of the projectile.
         blast_m: Radius of the explosion; 0: none.
         blast_damage: Points at the centre of the explosion, falling linearly to the edge.
+        penetration_m: Thickness of walls that a ray goes through, all that it meets together; 0: none.
+        penetration_factor: What each wall leaves of the damage.
+        bodies: How many players a ray strikes, with the whole damage each, before it ends.
+        sweep_m: Radius of a melee weapon's sphere, swept from the eye over `range_m`; 0: not melee.
+        catch_up_ms: How much of its shooter's rewind a projectile makes up for at most: it flies the way that it would
+            have flown since the moment that its shooter saw, past the poses of that time. Beyond 100 ms it would appear
+            too far on its way to be dodged.
     """
 
     name: str
@@ -72,6 +96,11 @@ class WeaponSpec:
     radius_m: float = 0.0
     blast_m: float = 0.0
     blast_damage: float = 0.0
+    penetration_m: float = 0.0
+    penetration_factor: float = 1.0
+    bodies: int = 1
+    sweep_m: float = 0.0
+    catch_up_ms: float = 100.0
 
     def check(self) -> None:
         """Refuse figures that no kernel could follow.
@@ -83,7 +112,9 @@ class WeaponSpec:
             "damage": (0.0, 1e4), "interval_s": (0.02, 60.0), "pellets": (1, 32), "spread": (0.0, 1.0),
             "range_m": (0.1, 1e5), "falloff_least": (0.0, 1.0), "magazine": (0, 1000), "rounds_max": (-1, 10000),
             "speed": (0.0, 1000.0), "bounce": (0.0, 0.95), "life_s": (0.05, 60.0), "radius_m": (0.0, 2.0),
-            "blast_m": (0.0, 50.0), "reload_s": (0.0, 60.0),
+            "blast_m": (0.0, 50.0), "reload_s": (0.0, 60.0), "penetration_m": (0.0, 5.0),
+            "penetration_factor": (0.0, 1.0), "bodies": (1, BODIES_MAX), "sweep_m": (0.0, SWEEP_M_MAX),
+            "catch_up_ms": (0.0, 1000.0),
         }  # fmt: skip
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
@@ -91,6 +122,8 @@ class WeaponSpec:
                 raise DeclarationError(f"weapon {self.name!r}: {name} is {value}, must be {low} to {high}")
         if self.falloff_from_m > self.falloff_to_m:
             raise DeclarationError(f"weapon {self.name!r}: falloff_from_m is beyond falloff_to_m")
+        if self.speed > 0.0 and self.sweep_m > 0.0:
+            raise DeclarationError(f"weapon {self.name!r}: has a speed and a sweep_m; it can only fly or strike")
 
 
 class Armoury:
@@ -109,12 +142,14 @@ class Armoury:
         self.table: F64 = np.zeros((len(specs) + 1, WEAPON_COLUMNS))
         for number, spec in enumerate(specs, start=1):
             spec.check()
-            kind = WeaponKind.PROJECTILE if spec.speed > 0.0 else WeaponKind.HITSCAN
+            kind = WeaponKind.MELEE if spec.sweep_m > 0.0 else WeaponKind.HITSCAN
+            kind = WeaponKind.PROJECTILE if spec.speed > 0.0 else kind
             self.table[number] = (
                 kind, spec.damage, spec.interval_s, spec.pellets, spec.spread, spec.range_m, spec.falloff_from_m,
                 spec.falloff_to_m, spec.falloff_least, spec.head, spec.legs, spec.knockback, spec.magazine,
                 spec.reload_s, spec.rounds_max, spec.speed, spec.gravity, spec.bounce, spec.life_s, spec.radius_m,
-                spec.blast_m, spec.blast_damage,
+                spec.blast_m, spec.blast_damage, spec.penetration_m, spec.penetration_factor, spec.bodies,
+                spec.sweep_m, spec.catch_up_ms,
             )  # fmt: skip
 
     def number(self, name: str) -> int:

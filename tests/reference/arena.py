@@ -17,7 +17,7 @@ def first_body(
     for row in range(len(targets)):
         if not targets[row] or row == shooter:
             continue
-        t, part = body_hit(origin, ray, (feet[row, 0], feet[row, 1], feet[row, 2]), height[row])
+        t, part = body_hit(origin, ray, (feet[row, 0], feet[row, 1], feet[row, 2]), height[row], 0.0)
         if t < best[0]:
             best = (t, row, part)
     return best

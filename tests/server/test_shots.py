@@ -47,7 +47,7 @@ def test_boxes_are_those_that_shots_are_judged_by(
     if length < 1e-3:
         return
     ray = (way[0] / length, way[1] / length, way[2] / length)
-    distance, part = body_hit(origin, ray, (0.0, 0.0, 0.0), height)
+    distance, part = body_hit(origin, ray, (0.0, 0.0, 0.0), height, 0.0)
     passed = [pass_hitbox(origin, ray, 100.0, (0.0, 0.0, 0.0), height, box) for box in HITBOXES]
     entered = [passage for passage in passed if passage.enters_m is not None]
     first = min(entered, key=lambda passage: passage.enters_m or 0.0, default=None)

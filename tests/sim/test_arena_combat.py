@@ -167,7 +167,7 @@ def test_each_weapon_kills_in_the_same_time_at_any_rate(weapon: str) -> None:
     times = {}
     for hz in HZ:
         arena = Arena(hz=hz, rules=ArenaRules(spawn_health=100.0, self_damage=0.0))
-        arena.duel(weapon)
+        arena.duel(weapon, distance=1.0 if weapon == "gauntlet" else 2.5)
         times[hz] = arena.until("kill", within=4.0)
     for hz in HZ:
         assert abs(times[hz] - times[128]) <= 1.0 / hz + 1.0 / 128 + 1e-9, times
@@ -231,7 +231,7 @@ def test_a_new_life_begins_with_the_first_weapons_only() -> None:
     arena.powers.quad_s[slot] = 20.0
     arena.place(slot, 0.0, 0.0, -100.0)
     arena.until("spawned", within=4.0)
-    assert arena.arms.owned[slot] == 0b110
+    assert arena.arms.owned[slot] == 0b110 | 1 << ARMOURY.number("gauntlet")
     assert (arena.arms.weapon[slot], arena.arms.loaded[slot, 1], arena.arms.reserve[slot, 1]) == (1, 40, 80)
     assert arena.arms.reserve[slot, ARMOURY.number("bfg")] == 0
     assert arena.powers.quad_s[slot] == 0.0

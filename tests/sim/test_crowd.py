@@ -65,7 +65,7 @@ def test_the_first_body_is_the_same_as_by_trying_all(seed: int, players: int, sp
         start = (float(origin[0]), float(origin[1]), float(origin[2]))
         reach, shooter = float(rng.choice([0.4, 20.0, 1e4])), int(rng.integers(-1, players))
         found = first_body(
-            crowd.arrays, history.arrays, (TICKS, rewind), start, unit(way), reach, (shooter, -1, -1, -1)
+            crowd.arrays, history.arrays, (TICKS, rewind), start, unit(way), reach, 0.0, (shooter, -1, -1, -1)
         )
         assert found == first_body_of_all(start, unit(way), reach, shooter, then.feet, then.height, then.there)
 
@@ -80,11 +80,11 @@ def test_impossible_places_harm_nobody_else(wrong: float) -> None:
     assert crowd.count == 3
     if np.isnan(wrong):
         ray = ((1.0, 0.0, 0.8), (1.0, 0.0, 0.0))
-        assert first_body(crowd.arrays, history.arrays, (1, 0), *ray, 50.0, NOBODY)[1] == 2
+        assert first_body(crowd.arrays, history.arrays, (1, 0), *ray, 50.0, 0.0, NOBODY)[1] == 2
 
 
 def test_an_empty_crowd_is_never_hit() -> None:
     history, crowd = PoseHistory(2, tick_hz=60, kept_ticks=2), Crowd(2)
     crowd.gather(history)
     ray = ((-3.0, 0.0, 0.8), (1.0, 0.0, 0.0))
-    assert first_body(crowd.arrays, history.arrays, (0, 0), *ray, 50.0, NOBODY) == (50.0, -1, 0)
+    assert first_body(crowd.arrays, history.arrays, (0, 0), *ray, 50.0, 0.0, NOBODY) == (50.0, -1, 0)

@@ -12,7 +12,7 @@ from tests.sim.arena import arena_world
 from tools.script import play_script
 
 PLAYERS, TICKS = 24, 240
-GOLDEN = {20: "77e4ce99e94f1675", 60: "634ab0a8ff368f36", 128: "f420e158d1df4aeb"}
+GOLDEN = {20: "f5e5b1097f5e8b29", 60: "5ef7f564e596d57d", 128: "53671634267e493f"}
 """State hash after TICKS ticks of the scripted match, by tick rate; they change on purpose only."""
 
 

@@ -67,7 +67,7 @@ def test_hitboxes_agree_with_marching_along_the_ray(
     if length < 0.1:
         return
     ray = (way[0] / length, way[1] / length, way[2] / length)
-    t, part = body_hit(origin, ray, (0.0, 0.0, 0.0), height)
+    t, part = body_hit(origin, ray, (0.0, 0.0, 0.0), height, 0.0)
     expected_t, expected = march(origin, ray, height, reach=length + 2.0, step=0.004)
     if expected == PART_NONE or t == math.inf:
         # Marching steps over a graze shorter than its step, and a tangent is a matter of rounding.
@@ -82,7 +82,7 @@ def test_hitboxes_agree_with_marching_along_the_ray(
 
 @pytest.mark.parametrize(("z", "part"), [(1.25, PART_HEAD), (0.8, PART_TORSO), (0.3, PART_LEGS)])
 def test_level_shots_hit_head_torso_and_legs(z: float, part: int) -> None:
-    t, hit = body_hit((-10.0, 0.0, z), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), HEIGHT)
+    t, hit = body_hit((-10.0, 0.0, z), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), HEIGHT, 0.0)
     assert hit == part
     assert 9.7 < t < 10.0
 
@@ -161,15 +161,15 @@ def test_pellets_fill_the_cone_evenly_and_differ_by_tick() -> None:
 def pull(spec: WeaponSpec, *, tick_hz: int, seconds: float, reserve: int = 500, held: float = 1e9) -> list[float]:
     """Times of the shots of a held trigger."""
     armoury = Armoury([spec])
-    cooldown, reloading = np.zeros(1), np.zeros(1)
     loaded, rounds = np.zeros((1, 16), np.int16), np.full((1, 16), reserve, np.int16)
     loaded[0, 1] = spec.magazine
-    shots, out = [], np.zeros((1, 2), np.int32)
+    arms = (np.zeros(1), np.zeros(1), np.zeros(1, np.bool_), loaded, rounds)
+    shots, out, refused = [], np.zeros((1, 2), np.int32), np.zeros((1, 2), np.int32)
     for tick in range(round(seconds * tick_hz)):
         buttons = np.array([8 if tick / tick_hz < held else 0], np.uint16)
-        count = triggers(
-            armoury.table, np.ones(1, np.bool_), buttons, np.ones(1, np.uint8), 1.0 / tick_hz, cooldown, reloading,
-            loaded, rounds, out,
+        count, _ = triggers(
+            armoury.table, np.ones(1, np.bool_), buttons, np.ones(1, np.uint8), 1.0 / tick_hz,
+            arms, out, refused,
         )  # fmt: skip
         shots += [tick / tick_hz] * int(out[0, 1] if count else 0)
     return shots
@@ -209,7 +209,7 @@ class Flight:
     def __init__(self, spec: WeaponSpec, velocity: tuple[float, float, float], *, geometry: Geometry = OPEN) -> None:
         self.table, self.geometry = Armoury([spec]).table, geometry
         self.position, self.velocity = np.array([[0.0, 0, 1.0]]), np.array([velocity], np.float64)
-        self.left = np.array([spec.life_s])
+        self.left, self.behind = np.array([spec.life_s]), np.zeros(1, np.uint16)
         self.feet = np.array([[0.0, 0, 0], [100.0, 0, 0]])
         self.ends = np.zeros((1, 3), np.int32)
 
@@ -219,7 +219,7 @@ class Flight:
         scene = (static_occluders(self.geometry), history.arrays, crowd.arrays)
         return projectiles_fly(
             scene, self.table, np.zeros(1, np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32),
-            self.position, self.velocity, self.left, dt, 1, self.ends,
+            self.position, self.velocity, self.left, self.behind, dt, 1, self.ends,
         )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ def declare_events(registration: Registration) -> None:
     registration.event("picked_up", range_m=25.0, sound=True)
     registration.event("match_started", "match_ended", range_m=EVERYWHERE_M, public=True)
     registration.event("jumped", "step", "landed", range_m=30.0, sound=True, implied=True)
+    registration.event("no_shot", range_m=0.0)
 
 
 def declare(registration: Registration, rules: ArenaRules) -> None:

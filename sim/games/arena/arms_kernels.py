@@ -5,17 +5,18 @@ from typing import TypeAlias
 import numpy as np
 
 from sim.arrays import F64, I16, I32, U8, U16, U64, Bool
+from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.jit import kernel
 from sim.trig_kernels import direction
-from sim.weapons_kernels import EYE, W_KIND, W_LIFE, W_SPEED, WeaponKind
+from sim.weapons_kernels import EYE, W_CATCH_UP, W_KIND, W_LIFE, W_SPEED, WeaponKind
 
-__all__ = ["FLIGHT_TYPE", "FlightArrays", "change_weapons", "launch", "list_launches"]
+__all__ = ["FLIGHT_TYPE", "FlightArrays", "change_weapons", "launch", "list_launches", "tell_refusals"]
 
 CHANGE_S = 0.25  # from one weapon to the first shot of another
 AHEAD_M = 0.1  # where a projectile begins, before the eye; the body's own width keeps walls away from there
 
-FLIGHT_TYPE = "Tuple((u8[::1], u1[::1], u1[::1], f8[::1], f8[:,::1], f8[:,::1]))"
-FlightArrays: TypeAlias = tuple[U64, U8, U8, F64, F64, F64]
+FLIGHT_TYPE = "Tuple((u8[::1], u1[::1], u1[::1], f8[::1], u2[::1], f8[:,::1], f8[:,::1]))"
+FlightArrays: TypeAlias = tuple[U64, U8, U8, F64, U16, F64, F64]
 
 
 @kernel("(b1[::1], u1[::1], u2[::1], i8, u1[::1], f8[::1], f8[::1])", counted=False)
@@ -54,8 +55,8 @@ def list_launches(table: F64, weapon: U8, shots: I32, shot_count: int, out_rows:
 
 
 @kernel(
-    "(f8[:,::1], f8[::1], i4[::1], i4[::1], Tuple((u8[::1], u1[::1], u1[::1])), "
-    f"Tuple((f8[:,::1], f8[::1], u2[::1], i2[::1])), {FLIGHT_TYPE})",
+    "(f8[:,::1], f8[::1], i4[::1], i4[::1], Tuple((u8[::1], u1[::1], u1[::1], u2[::1])), "
+    f"Tuple((f8[:,::1], f8[::1], u2[::1], i2[::1])), UniTuple(f8, 2), {FLIGHT_TYPE})",
     counted=False,
 )
 def launch(
@@ -63,8 +64,9 @@ def launch(
     sine: F64,
     rows: I32,
     slots: I32,
-    shooters: tuple[U64, U8, U8],
+    shooters: tuple[U64, U8, U8, U16],
     poses: tuple[F64, F64, U16, I16],
+    limits: tuple[float, float],
     flight: FlightArrays,
 ) -> None:
     """Let one projectile fly from each shooter's eye.
@@ -74,20 +76,31 @@ def launch(
         sine: Sine table.
         rows: Rows of the shooters.
         slots: Projectile slots to fill, as many as there are at most rows.
-        shooters: Id, weapon in hand and team of all players.
+        shooters: Id, weapon in hand, team and rewind of all players.
         poses: Of all players: feet [m] (n, 3), height [m], yaw, pitch.
-        flight: Columns owner, weapon, team, left_s, position and velocity of the projectiles.
+        limits: Greatest rewind and steps of it in a millisecond [1/`REWIND_STEPS` tick].
+        flight: Columns owner, weapon, team, left_s, how far behind, position and velocity of the projectiles.
     """
-    ids, weapon, team = shooters
+    ids, weapon, team, rewind = shooters
     feet, height, yaw, pitch = poses
-    owner, kind, side, left_s, position, velocity = flight
+    owner, kind, side, left_s, behind, position, velocity = flight
     for index in range(slots.shape[0]):
         row, slot = int(rows[index]), int(slots[index])
         number = int(weapon[row])
         aim = direction(sine, int(yaw[row]), int(pitch[row]))
         owner[slot], kind[slot], side[slot] = ids[row], np.uint8(number), team[row]
         left_s[slot] = table[number, W_LIFE]
+        behind[slot] = int(min(float(rewind[row]), limits[0], table[number, W_CATCH_UP] * limits[1]))
         for axis in range(3):
             position[slot, axis] = feet[row, axis] + AHEAD_M * aim[axis]
             velocity[slot, axis] = aim[axis] * table[number, W_SPEED]
         position[slot, 2] += EYE * height[row]
+
+
+@kernel(f"(i4[:,::1], i8, u8[::1], f8[:,::1], {EVENTS_TYPE}, i8)", counted=False)
+def tell_refusals(refusals: I32, count: int, ids: U64, feet: F64, events: EventArrays, kind: int) -> None:
+    """Tell who pressed the trigger in vain, at its feet: value = `sim.weapons.NoShot`."""
+    for index in range(count):
+        row = int(refusals[index, 0])
+        at = (feet[row, 0], feet[row, 1], feet[row, 2])
+        emit(events, kind, ids[row], np.uint64(0), at, (0.0, 0.0, 0.0), int(refusals[index, 1]))

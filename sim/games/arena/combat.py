@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.arrays import F64, I32, I64
+from sim.arrays import F64, I32, I64, U16
+from sim.commands import REWIND_STEPS
 from sim.components import Look, Motion, Projectile, Stance, Vitals
 from sim.crowd import Crowd
 from sim.events import Events
 from sim.flight_kernels import blast_batch, projectiles_fly
-from sim.games.arena.arms_kernels import change_weapons, launch, list_launches
+from sim.games.arena.arms_kernels import change_weapons, launch, list_launches, tell_refusals
 from sim.games.arena.combat_kernels import (
     RULES_COUNT,
     DamageArrays,
@@ -30,7 +31,7 @@ from sim.pipeline import Access, Step, System
 from sim.rewind_kernels import ticks_back
 from sim.systems import Intent, body_heights, pose_history
 from sim.trig import SINE_TABLE
-from sim.weapons_kernels import SHOTS_PER_TICK_MAX, triggers
+from sim.weapons_kernels import SHOTS_PER_TICK_MAX, W_SWEEP, triggers
 from sim.worldmap import TriggerKind
 
 __all__ = ["Combat", "damage_system", "fire_system", "projectile_system"]
@@ -44,11 +45,11 @@ class Combat:
     """What the combat systems share within a tick: the damage queue and scratch arrays.
 
     Attributes:
+        behind: How far before this tick each projectile was launched, until it flies [1/`REWIND_STEPS` tick].
         damage: See `sim.games.arena.combat_kernels`.
         height: Heights of the players' bodies [m], shape (players,).
         crowd: The living, where they were in the window of time that the shots of this tick ask for.
         gathered: Whether the crowd is that of this tick.
-        judged: The pellets of this tick and whom they met.
         projectiles_dropped: Projectiles for which the table had no room.
     """
 
@@ -60,11 +61,12 @@ class Combat:
         )
         self.height: F64 = np.zeros(players)
         self.shots: I32 = np.zeros((players, 2), np.int32)
+        self.refusals: I32 = np.zeros((players, 2), np.int32)
         self.shot_count = 0
         self.launched: I32 = np.zeros(players * SHOTS_PER_TICK_MAX, np.int32)
         self.crowd = Crowd(players)
         self.gathered = False
-        self.judged = Judgement(PELLETS_MAX)
+        self.behind: U16 = np.zeros(projectiles, np.uint16)
         self.ends: I32 = np.zeros((projectiles, 3), np.int32)
         self.owner_rows: I32 = np.zeros(projectiles, np.int32)
         self.centres: F64 = np.zeros((BLASTS_MAX, 3))
@@ -85,6 +87,10 @@ def _combat(access: Access) -> Combat:
     return access.service(Combat, lambda: Combat(world.players.capacity, world.table("projectile").capacity))
 
 
+def _judgement(access: Access) -> Judgement:
+    return access.service(Judgement, lambda: Judgement(PELLETS_MAX))
+
+
 def fire_system() -> System:
     """Weapon changes, reloads, cool-downs, and the shots of this tick: rays are judged, projectiles are spawned."""
 
@@ -95,42 +101,50 @@ def fire_system() -> System:
         look, stance = access.read("player", Look), access.read("player", Stance)
         intent, arms = access.read("player", Intent), access.write("player", Arms)
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
-        combat, shot = _combat(access), access.event("shot")
+        combat, judged = _combat(access), _judgement(access)
+        shot, no_shot = access.event("shot"), access.event("no_shot")
         history = pose_history(access)
         scene = (occluders(access), history.arrays, combat.crowd.arrays)
         table = ARMOURY.table
         poses = (motion.position, combat.height, look.yaw, look.pitch)
-        shooters = (players.ids, arms.weapon, vitals.team)
-        flights = (flying.owner, flying.weapon, flying.team, flying.left_s, flight.position, flight.velocity)
+        trigger = (arms.cooldown_s, arms.reloading_s, arms.pressed, arms.loaded, arms.reserve)
+        shooters = (players.ids, arms.weapon, vitals.team, intent.rewind)
+        flights = (
+            flying.owner, flying.weapon, flying.team, flying.left_s, combat.behind, flight.position, flight.velocity,
+        )  # fmt: skip
+        limits = (float(world.rewind_max), world.tick_hz * REWIND_STEPS / 1000.0)
 
         def let_fly() -> None:
             wanted = int(list_launches(table, arms.weapon, combat.shots, combat.shot_count, combat.launched))
             count = min(wanted, projectiles.capacity - projectiles.live_count)
             combat.projectiles_dropped += wanted - count
             if count:
-                launch(table, SINE_TABLE, combat.launched, projectiles.allocate_many(count), shooters, poses, flights)
+                slots = projectiles.allocate_many(count)
+                launch(table, SINE_TABLE, combat.launched, slots, shooters, poses, limits, flights)
 
         def run(step: Step) -> None:
             change_weapons(
                 vitals.alive, intent.weapon, arms.owned, len(ARMOURY), arms.weapon, arms.reloading_s, arms.cooldown_s
             )
             combat.gathered = False
-            combat.judged.clear()
+            judged.clear()
             body_heights(stance.flags, combat.height)
-            combat.shot_count = triggers(
-                table, vitals.alive, intent.buttons, arms.weapon, step.dt, arms.cooldown_s, arms.reloading_s,
-                arms.loaded, arms.reserve, combat.shots,
-            )  # fmt: skip
+            combat.shot_count, refused = triggers(
+                table, vitals.alive, intent.buttons, arms.weapon, step.dt, trigger, combat.shots, combat.refusals
+            )
+            if refused:
+                tell_refusals(combat.refusals, refused, players.ids, motion.position, step.events.arrays, no_shot)
             if combat.shot_count == 0:
                 return
-            farthest = min(int(intent.rewind[combat.shots[: combat.shot_count, 0]].max()), world.rewind_max)
-            combat.crowd.gather(history, int(ticks_back(farthest)))
+            rows = combat.shots[: combat.shot_count, 0]
+            farthest = min(int(intent.rewind[rows].max()), world.rewind_max)
+            combat.crowd.gather(history, int(ticks_back(farthest)), grow=float(table[arms.weapon[rows], W_SWEEP].max()))
             combat.gathered = True
             hitscan_batch(
                 scene, table, SINE_TABLE, combat.shots, combat.shot_count, (arms.weapon, intent.rewind), poses,
-                (step.seed, step.tick, world.rewind_max), combat.judged.arrays,
+                (step.seed, step.tick, world.rewind_max), judged.arrays,
             )  # fmt: skip
-            queue_hits(table, combat.judged.arrays, players.ids, combat.damage, step.events.arrays, shot)
+            queue_hits(table, judged.arrays, players.ids, combat.damage, step.events.arrays, shot)
             let_fly()
 
         return run
@@ -140,7 +154,7 @@ def fire_system() -> System:
         bind,
         reads=(Vitals, Look, Stance, Intent),
         writes=(Arms, "projectile", Motion, Projectile),
-        emits=("shot",),
+        emits=("shot", "no_shot"),
     )
 
 
@@ -181,7 +195,7 @@ def projectile_system() -> System:
                 combat.crowd.gather(history)
             count = projectiles_fly(
                 scene, table, slots.copy(), flying.weapon, combat.owner_rows, flight.position, flight.velocity,
-                flying.left_s, step.dt, step.tick, combat.ends,
+                flying.left_s, combat.behind, step.dt, step.tick, combat.ends,
             )  # fmt: skip
             if count:
                 end(step.events, step.tick, count)

@@ -9,12 +9,13 @@ __all__ = ["Arms", "Gait", "Match", "Name", "Powers", "Score"]
 
 
 class Arms(Component, name="arms"):
-    """Weapons and ammunition; arrays by weapon are indexed by its number."""
+    """Weapons and ammunition; arrays by weapon are indexed by its number. `pressed`: FIRE was held in the last tick."""
 
     weapon = column(np.uint8, wire=Wire(bits=4))
     owned = column(np.uint16, wire=Wire(bits=16, audience=Audience.OWNER))
     cooldown_s = column(np.float64, unit="s")
     reloading_s = column(np.float64, unit="s")
+    pressed = column(np.bool_)
     loaded = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
     reserve = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
 

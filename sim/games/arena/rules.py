@@ -1,6 +1,7 @@
 """The arena's figures: weapons, items and times, in one place.
 
-Weapons follow the proportions of arena shooters of the Quake III kind, in metres at 40 units to the metre.
+Weapons follow the proportions of arena shooters of the Quake III kind, in metres at 40 units to the metre. The
+machinegun shoots through thin walls, the railgun through players; new weapons come last, so that numbers stay.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ ARMOURY = Armoury(
     [
         WeaponSpec(
             "machinegun", 7, 0.1, spread=0.018, falloff_from_m=25, falloff_to_m=80, falloff_least=0.6,
-            magazine=40, reload_s=1.6, rounds_max=240,
+            penetration_m=0.2, penetration_factor=0.5, magazine=40, reload_s=1.6, rounds_max=240,
         ),
         WeaponSpec(
             "shotgun", 9, 1.0, pellets=11, spread=0.09, range_m=60, falloff_from_m=8, falloff_to_m=30,
@@ -28,7 +29,7 @@ ARMOURY = Armoury(
             blast_m=3.0, blast_damage=100, rounds_max=50,
         ),
         WeaponSpec("lightning", 8, 0.05, range_m=19.2, head=1.0, legs=1.0, rounds_max=200),
-        WeaponSpec("railgun", 100, 1.5, head=1.5, legs=1.0, knockback=0.04, rounds_max=30),
+        WeaponSpec("railgun", 100, 1.5, head=1.5, legs=1.0, knockback=0.04, rounds_max=30, bodies=4),
         WeaponSpec(
             "plasma", 20, 0.1, speed=50.0, life_s=10.0, radius_m=0.05, head=1.0, legs=1.0, blast_m=0.5,
             blast_damage=15, rounds_max=200,
@@ -37,10 +38,11 @@ ARMOURY = Armoury(
             "bfg", 100, 0.2, speed=50.0, life_s=10.0, radius_m=0.2, head=1.0, legs=1.0, blast_m=3.0,
             blast_damage=100, rounds_max=40,
         ),
+        WeaponSpec("gauntlet", 50, 0.4, range_m=1.3, sweep_m=0.25, head=1.0, legs=1.0, rounds_max=-1),
     ]
 )  # fmt: skip
 
-START_WEAPONS = (("machinegun", 40, 80), ("shotgun", 8, 8))
+START_WEAPONS = (("machinegun", 40, 80), ("shotgun", 8, 8), ("gauntlet", 0, 0))
 """What a player comes to life with: weapon, rounds loaded, rounds in reserve. The first is in hand."""
 
 
