@@ -196,6 +196,10 @@ class Party:
         self._follow(now_ns)
         self._put(now_ns)
 
+    def carry(self, now_ns: int) -> None:
+        """Let a simulated network hand over what is due by now: between frames, lest delays be rounded to them."""
+        self._put(now_ns)
+
     def close(self, now_ns: int) -> None:
         """Say goodbye and close the sockets; again is harmless."""
         for client in np.flatnonzero(self.connections.state > ClientState.DISCONNECTED).tolist():

@@ -215,13 +215,13 @@ class ReplicaGroup:
     def view(self, moment: F64, *, limit_ticks: float = 15.0, gap_ticks: float = 8.0) -> tuple[F64, U8]:
         """Where every entity is shown at a fractional tick, for each client at its own moment.
 
-        Between two received states the position is interpolated; after the newest one it is dead reckoned with the
-        velocity received, at most `limit_ticks` long. An entity at rest is not resent, so at most the last
-        `gap_ticks` before a state are interpolated over.
+        Between two received states the position is interpolated; after the newest one it is dead reckoned as the server
+        does it, falls included, until `limit_ticks` after the newest snapshot. An entity that goes on as reckoned is
+        not resent, so at most the last `gap_ticks` before a state are interpolated over.
 
         Args:
             moment: Tick to show, shape (clients,), float64.
-            limit_ticks: Longest extrapolation [ticks].
+            limit_ticks: Longest extrapolation after the newest snapshot [ticks].
             gap_ticks: Longest interpolation [ticks].
 
         Returns:
@@ -235,10 +235,11 @@ class ReplicaGroup:
             raise NetError(f"replica: view needs {self.clients} moments, limit_ticks ≥ 0 and gap_ticks > 0")
         options = (
             self.table.fields[0].step,
-            self.table.velocity_scale / 65536,
             float(limit_ticks),
             float(gap_ticks),
         )
         moments = np.ascontiguousarray(moment, dtype=np.float64)
-        interpolate(moments, self._states, options, self._position, self._shown, self._scratch[3][0])
+        interpolate(
+            moments, self._states, options, self.table.codec, self._position, self._shown, self._scratch[3][0]
+        )  # fmt: skip
         return self._position, self._shown

@@ -10,7 +10,7 @@ import numpy as np
 from net.bits_kernels import BAD_POSITION
 from net.bytes_kernels import copy_bytes
 from net.records_decode_kernels import PADDING, decode_delta, decode_full, read_bits
-from net.records_kernels import CODEC_TYPE, Codec
+from net.records_kernels import CODEC_TYPE, POSITION_GAIN, SCALE, Codec, reckoned_order
 from net.snapshots_kernels import AGE_BITS, decode_event
 from sim.arrays import F64, I32, I64, U8, U32, U64
 from sim.jit import kernel, local_i64, lowest_bit
@@ -392,11 +392,23 @@ def receive(
 
 
 @kernel(counted=False)
-def _extrapolate(client: int, slot: int, row: int, ticks: float, states: States, per_tick: float, out: F64) -> None:
-    """Position `ticks` after the state in `row`, in position units."""
+def _extrapolate(client: int, slot: int, row: int, ticks: float, states: States, codec: Codec, out: F64) -> None:
+    """Position `ticks` after the state in `row`, in position units: on the parabola by which the server reckons."""
     fields = states[3][client, row, slot]
+    kind, order = reckoned_order(fields, codec)
     for axis in range(3):
-        out[axis] = fields[axis] + fields[3 + axis] * per_tick * ticks
+        gain = 0.5 * codec[2][kind, POSITION_GAIN + axis] * ticks * ticks if order == 2 else 0.0
+        way = fields[3 + axis] * codec[1][SCALE] * ticks if order > 0 else 0.0
+        out[axis] = fields[axis] + (way + gain) / 65536.0
+
+
+@kernel(counted=False)
+def _newest(row_tick: I32) -> float:
+    """Tick of the newest snapshot kept; −1 for none."""
+    newest = EMPTY
+    for row in range(row_tick.shape[0]):
+        newest = max(newest, int(np.int64(row_tick[row])))
+    return float(newest)
 
 
 @kernel(counted=False)
@@ -415,19 +427,20 @@ def _surrounding(client: int, slot: int, moment: float, states: States) -> tuple
     return before, after
 
 
-@kernel(f"(f8[::1], {STATES_TYPE}, UniTuple(f8, 4), f8[:,:,::1], u1[:,::1], f8[::1])", counted=False)
+@kernel(f"(f8[::1], {STATES_TYPE}, UniTuple(f8, 3), {CODEC_TYPE}, f8[:,:,::1], u1[:,::1], f8[::1])", counted=False)
 def interpolate(
-    moment: F64, states: States, options: tuple[float, float, float, float], position: F64, shown: U8, spare: F64
+    moment: F64, states: States, options: tuple[float, float, float], codec: Codec, position: F64, shown: U8, spare: F64
 ) -> int:
     """Where each entity is at client's `moment` [ticks]: between the states around it, else dead reckoned.
 
-    options: position step [m], velocity steps a tick, limit of extrapolation [ticks], longest gap to interpolate
-    over [ticks] — an entity that rested sends nothing, so before its next state it is held, not drawn out.
+    options: position step [m], limit of extrapolation after the newest snapshot [ticks], longest gap to interpolate
+    over [ticks] — of an entity that goes on as reckoned nothing is sent, so that before its next state it is reckoned
+    from the last one, however old, and not drawn out.
     """
-    step, per_tick, limit, gap_max = options
+    step, limit, gap_max = options
     count = 0
     for client in range(moment.shape[0]):
-        now = moment[client]
+        now = min(moment[client], _newest(states[5][client]) + limit)
         for slot in range(states[0].shape[1]):
             shown[client, slot] = 0
             if states[0][client, slot] == np.uint64(0):
@@ -441,12 +454,12 @@ def interpolate(
                 continue  # it has not come yet at this moment
             else:
                 start = float(states[5][client, before])
-                _extrapolate(client, slot, before, min(now - start, limit), states, per_tick, out)
+                _extrapolate(client, slot, before, now - start, states, codec, out)
                 if after >= 0:
                     finish = float(states[5][client, after])
                     begin = max(start, finish - gap_max)
                     part = min(max((now - begin) / (finish - begin), 0.0), 1.0)
-                    _extrapolate(client, slot, before, min(begin - start, limit), states, per_tick, spare)
+                    _extrapolate(client, slot, before, begin - start, states, codec, spare)
                     for axis in range(3):
                         there = float(states[3][client, after, slot, axis])
                         if now > begin:

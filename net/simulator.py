@@ -35,6 +35,8 @@ class NetworkProfile:
         latency_ms: Least time on the way [ms].
         jitter_ms: Mean of what comes on top, drawn anew for each datagram from an exponential distribution cut at six
             times its mean, as queues make it [ms].
+        spread_ms: Half the width of a uniform distribution about `latency_ms`, which is then the mean; as `netem` means
+            "75ms 20ms" [ms].
         loss: Share of datagrams lost, 0 … 1.
         burst: Mean number of datagrams lost in a row; 1: each is lost for itself.
         duplicate: Share that arrive twice.
@@ -46,6 +48,7 @@ class NetworkProfile:
 
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
+    spread_ms: float = 0.0
     loss: float = 0.0
     burst: float = 1.0
     duplicate: float = 0.0
@@ -173,7 +176,7 @@ class Link:
             if start_ns < 0:
                 self.overflowed += 1
                 continue
-            due_ns = start_ns + int(delays[row, 0] * MS)
+            due_ns = start_ns + int(max(0.0, delays[row, 0] + (2.0 * chances[row, 5] - 1.0) * profile.spread_ms) * MS)
             if overtake < profile.reorder:
                 due_ns += int(profile.reorder_ms * MS)
                 self.reordered += 1

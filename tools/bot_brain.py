@@ -211,13 +211,14 @@ class Brain:
         """Deaths of each bot."""
         return self._memory[0][:, DEATHS]
 
-    def think(self, due: U8, state: Mapping[str, AnyArray], ticks: I64, seen: Seen) -> int:
+    def think(self, due: U8, state: Mapping[str, AnyArray], ticks: I64, moment: F64, seen: Seen) -> int:
         """Set `hands` for the bots that are due.
 
         Args:
             due: Which, shape (n,), uint8.
             state: Columns of the owner layout, as predicted.
             ticks: Tick that each input is for, int64.
+            moment: Moment at which each client shows the others [ticks], float64.
             seen: What is known of others.
 
         Returns:
@@ -225,6 +226,7 @@ class Brain:
         """
         own = (
             state["position"], state["velocity"], state["flags"], state["health"], state["alive"], self.team, ticks,
+            moment,
         )  # fmt: skip
         others = (seen.entity_id, seen.state_tick, seen.fields)
         decided: int = think(

@@ -12,7 +12,8 @@ Tuples that kernels take:
     world   geometry · navigation · sine table · weapon table (sim.weapons_kernels) · weapon preference f8 (w, 3) for
             near, middle and far · goal fields i4 (g, cells) · goal worth f8 (g,) · item weapon i8 (items,) ·
             item rounds f8 (items,) · rounds at the start of a life f8 (w,)
-    own     position f8 (n, 3) [m] · velocity f8 (n, 3) · flags u2 · health f8 · alive u1 · team i8 · tick i8
+    own     position f8 (n, 3) [m] · velocity f8 (n, 3) · flags u2 · health f8 · alive u1 · team i8 · tick i8 ·
+            moment at which others are shown f8 [ticks]
     seen    entity ids u8 (n, slots) · state ticks i4 (n, slots) · fields i4 (n, slots, fields)
     memory  whole numbers i8 (n, MEMORY_WORDS) · numbers f8 (n, MEMORY_NUMBERS) · rounds thought left f8 (n, w)
     hands   buttons u2 · forward i1 · right i1 · yaw u2 · pitch i2 · weapon u1
@@ -51,12 +52,12 @@ WORLD_TYPE = (
     f"Tuple(({GEOMETRY_TYPE}, {NAVIGATION_TYPE}, f8[::1], f8[:,::1], f8[:,::1], i4[:,::1], f8[::1], i8[::1], f8[::1], "
     "f8[::1]))"
 )
-OWN_TYPE = "Tuple((f8[:,::1], f8[:,::1], u2[::1], f8[::1], u1[::1], i8[::1], i8[::1]))"
+OWN_TYPE = "Tuple((f8[:,::1], f8[:,::1], u2[::1], f8[::1], u1[::1], i8[::1], i8[::1], f8[::1]))"
 SEEN_TYPE = "Tuple((u8[:,::1], i4[:,::1], i4[:,:,::1]))"
 MEMORY_TYPE = "Tuple((i8[:,::1], f8[:,::1], f8[:,::1]))"
 HANDS_TYPE = "Tuple((u2[::1], i1[::1], i1[::1], u2[::1], i2[::1], u1[::1]))"
 World: TypeAlias = tuple[GeometryArrays, NavigationArrays, F64, F64, F64, I32, F64, I64, F64, F64]
-Own: TypeAlias = tuple[F64, F64, U16, F64, U8, I64, I64]
+Own: TypeAlias = tuple[F64, F64, U16, F64, U8, I64, I64, F64]
 Seen: TypeAlias = tuple[U64, I32, I32]
 Memory: TypeAlias = tuple[I64, F64, F64]
 Hands: TypeAlias = tuple[U16, I8, I8, U16, I16, U8]
@@ -89,6 +90,7 @@ DEGREE = 182.04
 ANGLE_PER_RADIAN = 10430.378350470453
 STUCK_S, ESCAPE_S, GIVE_UP_S = 0.6, 1.3, 4.0
 GOAL_S = 20.0
+BEFORE_S = 0.1  # how far before its last state
 PREDICT_S = 0.4  # how far ahead of its last state a target is thought to have moved
 FLUNG_SPEED = 7.5  # [m/s] upwards: no jump is that fast, a pad is
 DEEP_M = 2.0
@@ -130,12 +132,16 @@ def _bearing(x: float, y: float) -> float:
 
 
 @kernel(counted=False)
-def _place(seen: Seen, row: int, slot: int, tick: int, figures: F64, axis: int, later_s: float) -> float:
-    """Where along an axis an entity will be `later_s` after `tick`, if it goes on as it was last known to [m]."""
+def _place(seen: Seen, row: int, slot: int, moment: float, figures: F64, axis: int, later_s: float) -> float:
+    """Where along an axis an entity is `later_s` after a moment, if it goes on as it was last known to [m].
+
+    The moment is that which its client shows, since shots are judged by that; it lies a little before the newest state
+    or after it, and what is between two states is near enough to the line through the newer.
+    """
     state_tick, fields = seen[1], seen[2]
-    age = min((tick - state_tick[row, slot]) / figures[HZ], PREDICT_S) + later_s
+    age = min(max((moment - state_tick[row, slot]) / figures[HZ], -BEFORE_S), PREDICT_S) + later_s
     speed = fields[row, slot, 3 + axis] * figures[VELOCITY_STEP]
-    place: float = fields[row, slot, axis] * figures[POSITION_STEP] + speed * max(age, 0.0)
+    place: float = fields[row, slot, axis] * figures[POSITION_STEP] + speed * age
     return place
 
 
@@ -150,12 +156,12 @@ def _opponent(seen: Seen, row: int, slot: int, team: int, layout: I64) -> bool:
 
 
 @kernel(counted=False)
-def _sees(world: World, own: Own, seen: Seen, row: int, slot: int, tick: int, figures: F64) -> bool:
+def _sees(world: World, own: Own, seen: Seen, row: int, slot: int, figures: F64) -> bool:
     """Whether nothing stands between a bot's eye and the torso of a player."""
-    x, y, z = own[0][row, 0], own[0][row, 1], own[0][row, 2] + EYE * BODY
-    dx = _place(seen, row, slot, tick, figures, 0, 0.0) - x
-    dy = _place(seen, row, slot, tick, figures, 1, 0.0) - y
-    dz = _place(seen, row, slot, tick, figures, 2, 0.0) + AIM_AT * BODY - z
+    x, y, z, moment = own[0][row, 0], own[0][row, 1], own[0][row, 2] + EYE * BODY, own[7][row]
+    dx = _place(seen, row, slot, moment, figures, 0, 0.0) - x
+    dy = _place(seen, row, slot, moment, figures, 1, 0.0) - y
+    dz = _place(seen, row, slot, moment, figures, 2, 0.0) + AIM_AT * BODY - z
     return not any_hit(world[0], x, y, z, dx, dy, dz, 1.0, SHOT_MASK)
 
 
@@ -192,7 +198,7 @@ def _look_around(world: World, own: Own, seen: Seen, memory: Memory, row: int, l
     minds[row, VISIBLE] = 0
     for k in range(RAYS):
         slot = nearest[k]
-        if slot >= 0 and _sees(world, own, seen, row, slot, tick, figures):
+        if slot >= 0 and _sees(world, own, seen, row, slot, figures):
             if slot != minds[row, TARGET]:
                 _acquire(memory, row, slot, tick, figures)
             minds[row, VISIBLE] = 1
@@ -407,19 +413,19 @@ def _turn(memory: Memory, row: int, yaw: float, pitch: float, figures: F64) -> N
 def _aim(world: World, own: Own, seen: Seen, memory: Memory, row: int, figures: F64) -> bool:
     """Turn towards the target, ahead of it for what flies; whether a shot now is likely to hit."""
     minds, numbers = memory[0], memory[1]
-    slot, tick, weapon = minds[row, TARGET], own[6][row], minds[row, WEAPON]
+    slot, moment, weapon = minds[row, TARGET], own[7][row], minds[row, WEAPON]
     x, y, z = own[0][row, 0], own[0][row, 1], own[0][row, 2] + EYE * BODY
     speed = world[3][weapon, W_SPEED]
     gravity, blast = world[3][weapon, W_GRAVITY], speed > 0.0 and speed < 40.0
     part = FEET_AT if blast else AIM_AT
-    dx = _place(seen, row, slot, tick, figures, 0, 0.0) - x
-    dy = _place(seen, row, slot, tick, figures, 1, 0.0) - y
-    dz = _place(seen, row, slot, tick, figures, 2, 0.0) + part * BODY - z
+    dx = _place(seen, row, slot, moment, figures, 0, 0.0) - x
+    dy = _place(seen, row, slot, moment, figures, 1, 0.0) - y
+    dz = _place(seen, row, slot, moment, figures, 2, 0.0) + part * BODY - z
     distance = sqrt(dx * dx + dy * dy + dz * dz)
     if speed > 0.0:
         flight = distance / speed
-        dx = _place(seen, row, slot, tick, figures, 0, flight) - x
-        dy = _place(seen, row, slot, tick, figures, 1, flight) - y
+        dx = _place(seen, row, slot, moment, figures, 0, flight) - x
+        dy = _place(seen, row, slot, moment, figures, 1, flight) - y
         dz += 0.5 * gravity * flight * flight
     flat = sqrt(dx * dx + dy * dy)
     yaw, pitch = _bearing(dx, dy), _bearing(flat, dz)

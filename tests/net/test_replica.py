@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from net.errors import NetError
+from net.records import Reckoning
 from net.replica import ReplicaGroup
 from net.snapshots import FieldSpec, FieldTable
 from sim.arrays import AnyArray
@@ -204,11 +205,34 @@ def test_view_interpolates_extrapolates_and_holds_what_rested() -> None:
 
     assert at(102.0, 1) == [2.0, 0.0, 0.0]
     assert at(107.0, 1) == [3.5, 0.0, 0.0]
-    assert at(200.0, 1) == [4.0, 0.0, 0.0], "no farther than the limit"
+    assert at(200.0, 1) == [9.9999, 0.0, 0.0], "no farther than the limit after the newest snapshot"
     assert at(120.0, 2) == [0.0, 1.0, 0.0], "held, not drawn out over the time of rest"
     assert at(136.0, 2) == [0.0, 1.5, 0.0]
     assert at(150.0, 2) == [0.0, 2.0, 0.0]
     assert group.view(np.array([99.0]))[1].sum() == 0, "nothing is shown before it came"
+
+
+def test_what_falls_is_shown_on_the_parabola_by_which_the_server_reckons() -> None:
+    fields = [
+        *(FieldSpec(f"p{axis}", 24, signed=True, step=1 / 512) for axis in "xyz"),
+        *(FieldSpec(f"v{axis}", 14, signed=True, step=1 / 64) for axis in "xyz"),
+        FieldSpec("grounded", 1, signed=False),
+    ]
+    gravity = round(-20.0 * 512 / 3600 * 65536)  # [1/512 m per tick²], in 65,536ths
+    table = FieldTable(fields, tick_hz=60, reckoning=(Reckoning(2, (0, 0, gravity), field=6, mask=1, value=0),))
+    group = ReplicaGroup(1, table)
+    flying, standing = [0, 0, 512, 64, 0, 384, 0], [0, 0, 512, 64, 0, 384, 1]  # 1 m high, 6 m/s upwards
+    records = {1: full_record(flying, ENTITY, table), 2: full_record(standing, ENTITY + 1, table)}
+    group.receive_bytes(0, snapshot(0, 100, records))
+    position, _ = group.view(np.array([112.0]))
+    time = 12 / 60
+    assert position[0, 1, 2] == pytest.approx(1.0 + 6.0 * time - 10.0 * time * time, abs=0.002)
+    assert position[0, 1, 0] == pytest.approx(time, abs=0.001)
+    assert position[0, 2, 2] == pytest.approx(1.0 + 6.0 * time, abs=0.002)
+    # Nothing more is sent of it while that holds: a newer snapshot says so, and what is shown goes on.
+    group.receive_bytes(0, snapshot(1, 124, {3: full_record(standing, ENTITY + 2, table)}))
+    position, _ = group.view(np.array([124.0]))
+    assert position[0, 1, 2] == pytest.approx(1.0 + 6.0 * 0.4 - 10.0 * 0.16, abs=0.004)
 
 
 def test_wrong_use_is_refused() -> None:

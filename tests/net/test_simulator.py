@@ -55,6 +55,13 @@ def test_datagrams_arrive_unchanged_with_their_peer_and_address() -> None:
     assert link.next_due_ns() is None
 
 
+def test_a_spread_is_even_about_the_latency() -> None:
+    took = [ns / MS for _, ns in _run(Link(NetworkProfile(latency_ms=75, spread_ms=20)), 400, gap_ns=50 * MS)]
+    assert 55.0 <= min(took) < 57.0 and 93.0 < max(took) <= 95.0
+    assert np.mean(took) == pytest.approx(75.0, abs=2.0) and np.std(took) == pytest.approx(20.0 / 3**0.5, abs=1.0)
+    assert min(ns for _, ns in _run(Link(NetworkProfile(latency_ms=1, spread_ms=5)), 50)) == 0, "never before it left"
+
+
 def test_the_same_seed_gives_the_same_arrivals_and_another_seed_others() -> None:
     runs = [_run(Link(PROFILES["hostile"], seed=seed), 400) for seed in (5, 5, 6)]
     assert runs[0] == runs[1]
