@@ -71,14 +71,14 @@ def _first_corner(entity: Entity, entities: Sequence[Entity]) -> F64 | None:
 def rest_offset(entity: Entity, entities: Sequence[Entity], low: F64, high: F64) -> F64:
     """How far a model rests from where it was drawn [units].
 
-    A lift is drawn raised and rests lowered; a door marked START_OPEN rests open; a train stands with its low corner
-    on its first path corner.
+    A lift is drawn raised and rests lowered; a door marked START_OPEN rests open; a train stands with its origin, which
+    its origin brush gives it, on its first path corner.
     """
     kind = entity.get("classname", "")
     if kind == "func_plat" or (kind == "func_door" and flags(entity) & START_OPEN):
         return _stroke(entity, low, high)
     corner = _first_corner(entity, entities) if kind == "func_train" else None
-    return np.zeros(3) if corner is None else corner - low - vector(entity, "origin")
+    return np.zeros(3) if corner is None else corner - vector(entity, "origin")
 
 
 def travel(entity: Entity, low: F64, high: F64) -> F64:
