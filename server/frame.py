@@ -137,6 +137,8 @@ class Frame:
         self._end()
         self._parts.publish(self._parts.world.tick, now_ns)
         self._end()
+        if self._parts.recorder is not None:
+            self._parts.recorder.release()
 
     def _end(self, _: int = 0) -> None:
         """Note the end of a stage."""

@@ -18,7 +18,7 @@ So an idle server writes nothing. A match that starts within `MATCH_S_MIN` of it
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class Recorder:
         """
         open_directory(directory)
         limits = limits or RecorderLimits()
-        self._world, self._header = world, header
+        self._world, self._header, self._unix_ns = world, header, unix_ns
         self.stages: tuple[str, ...] = ()
         self._hz = world.tick_hz
         self._keyframe_ticks = header.keyframe_ticks
@@ -217,7 +217,9 @@ class Recorder:
             tick, "begin", {"reason": reason, "stages": list(self.stages), "events": list(self._world.game.events)}
         )  # fmt: skip
         state, self._state = self._state, b""
-        self._is_open = self._offer(Open(self._header, tick, state, [begin, *self._present]))
+        started = self._unix_ns() - (self._world.tick - tick) * 10**9 // self._hz
+        header = replace(self._header, started_unix_ns=started)
+        self._is_open = self._offer(Open(header, tick, state, [begin, *self._present]))
         self._begin_tick = self._key_tick = tick
 
     def _go_on(self, notes: list[NoteEntry], cut: str) -> None:
@@ -247,6 +249,10 @@ class Recorder:
         self.stats.overflows += not self._has_lost
         self._has_lost, self._is_open = True, False
         return False
+
+    def release(self) -> None:
+        """Let the thread work on what it was handed: the tick is over."""
+        self._thread.release()
 
     def close(self) -> None:
         """Write what is left and close the file; again is harmless."""

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import gmtime, strftime
 from typing import Any
@@ -23,7 +23,17 @@ from server.errors import ServerError
 from server.match import CommandTape, MatchHeader, encode_block
 from server.retention import Retention, retire
 
-__all__ = ["Block", "Close", "Job", "KeyFrame", "NoteEntry", "Open", "RecorderStats", "RecordingThread"]
+__all__ = [
+    "NOTE_BYTES_MAX",
+    "Block",
+    "Close",
+    "Job",
+    "KeyFrame",
+    "NoteEntry",
+    "Open",
+    "RecorderStats",
+    "RecordingThread",
+]
 
 NOTE_BYTES_MAX = 1 << 20
 NOTES_BYTES_MAX = 4 << 20  # of one chunk
@@ -31,6 +41,7 @@ RETIRE_EVERY_BLOCKS = 60
 NAMES_PER_SECOND_MAX = 100
 NAME_CHARS_MAX = 40
 STOP_S = 30.0
+SLACK_S = 0.1  # after which a job is done although no tick has ended
 
 NoteEntry = tuple[int, str, dict[str, Any]]
 """Tick, kind and values."""
@@ -61,7 +72,7 @@ class RecorderStats:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begin a file with a key frame; the header is completed by the time it is made."""
+    """Begin a file with a key frame."""
 
     header: MatchHeader
     tick: int
@@ -131,22 +142,33 @@ class RecordingThread:
         self._directory, self._retention = directory, retention
         self._unix_ns, self._warn = unix_ns, warn
         self._jobs: queue.Queue[Job | None] = queue.Queue(jobs_max)
+        self._slack = threading.Event()
+        self._is_held = False
         self._writer: RecordingWriter | None = None
         self._thread = threading.Thread(target=self._run, name="hitreg-recorder", daemon=True)
         self._thread.start()
 
     def offer(self, job: Job) -> bool:
         """Hand over a job; False where the queue is full, and never a wait."""
+        self._slack.clear()
+        self._is_held = True
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
             return False
         return True
 
+    def release(self) -> None:
+        """Let the thread work: the tick is over, and the interpreter free for a while."""
+        if self._is_held:
+            self._is_held = False
+            self._slack.set()
+
     def stop(self, *jobs: Job) -> None:
         """Let all jobs be done, these last, for at most `STOP_S`, and end the thread; again is harmless."""
         if not self._thread.is_alive():
             return
+        self.release()
         try:
             for job in (*jobs, None):
                 self._jobs.put(job, timeout=STOP_S)
@@ -157,11 +179,14 @@ class RecordingThread:
 
     def drain(self) -> None:
         """Wait until all jobs handed over so far are done; for tests and tools, not for a tick."""
+        self.release()
         self._jobs.join()
 
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
+            # Encoding takes a millisecond of the interpreter, which a tick under way would have to wait for.
+            self._slack.wait(SLACK_S)
             try:
                 if job is None:
                     self._close(Close())
@@ -189,11 +214,11 @@ class RecordingThread:
 
     def _open(self, job: Open) -> None:
         self._close(Close())
-        now = self._unix_ns()
-        self._retire(now)
+        self._retire(self._unix_ns())
         self._directory.mkdir(parents=True, exist_ok=True)
-        header = replace(job.header, started_unix_ns=now)
-        stem = f"{strftime('%Y%m%dT%H%M%SZ', gmtime(now // 10**9))}-{_plain(header.game)}-{_plain(header.map_name)}"
+        header = job.header
+        began = strftime("%Y%m%dT%H%M%SZ", gmtime(header.started_unix_ns // 10**9))
+        stem = f"{began}-{_plain(header.game)}-{_plain(header.map_name)}"
         for number in range(NAMES_PER_SECOND_MAX):
             path = self._directory / f"{stem}{f'-{number + 1}' if number else ''}{SUFFIX}"
             if not path.exists():
@@ -239,8 +264,10 @@ class RecordingThread:
             self._write_notes(job.notes[0][0] if job.notes else 0, 0, job.notes)
         finally:
             self._writer = None
-            self.stats.bytes += writer.bytes_written
-            writer.close()
+            try:
+                writer.close()
+            finally:
+                self.stats.bytes += writer.bytes_written
 
     def _fail(self, reason: str) -> None:
         """End the file as well as can be, and say why once."""
@@ -248,10 +275,10 @@ class RecordingThread:
         self.stats.failures += 1
         writer, self._writer = self._writer, None
         if writer is not None:
-            self.stats.bytes += writer.bytes_written
             # What made it fail is told below; the file is readable without its index.
             with contextlib.suppress(PersistenceError):
                 writer.close()
+            self.stats.bytes += writer.bytes_written
         self._warn(f"{reason}; recording stops here, the match goes on")
 
     def _retire(self, now_unix_ns: int) -> None:

@@ -61,6 +61,19 @@ def test_recorded_commands_replay_from_a_capture_in_the_middle() -> None:
         assert state_hash(other) == hashes[tick], f"tick {tick} differs"
 
 
+def test_rows_that_nobody_ever_had_hold_their_defaults() -> None:
+    """Captures leave these rows out, so whoever gets one after a restore must find it as it was."""
+    world = arena_world()
+    for _ in play_script(world, players=24, ticks=120, step=world.step):
+        pass
+    assert world.players.high_water == 24
+    for table in world.tables.values():
+        for kind, held in table.components.items():
+            for name, declared in kind.columns.items():
+                rows = getattr(held, name)[table.high_water :]
+                assert (rows == declared.default).all(), f"{table.name}.{kind.component_name}.{name}"
+
+
 def test_every_system_of_the_arena_writes_only_what_it_declares() -> None:
     world = arena_world()
     for _ in play_script(world, players=16, ticks=90, step=world.audit):

@@ -32,7 +32,7 @@ class Powers(Component, name="powers"):
 class Gait(Component, name="gait"):
     """What makes footsteps regular; see `sim.games.arena.steps_kernels`."""
 
-    walked_m = column(np.float64, unit="m")
+    walked_m = column(np.float64, unit="m", default=1.2)  # half a stride: who sets off is heard soon
 
 
 class Score(Component, name="score"):

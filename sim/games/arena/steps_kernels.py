@@ -42,6 +42,8 @@ def take_steps(
     """
     ids, alive, flags, buttons, position, velocity = players
     for row in range(alive.shape[0]):
+        if ids[row] == 0:
+            continue  # rows that nobody has keep their defaults, as captures rely on
         if not alive[row]:
             walked_m[row] = 0.5 * STRIDE_M
             continue
