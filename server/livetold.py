@@ -30,7 +30,6 @@ from pathlib import Path
 
 import numpy as np
 
-from net.snapshots import FIELDS_MAX, PAYLOAD_BYTES
 from server.livefeed import FeedError, create_shared, feed_path
 from sim.arrays import U8, U64, AnyArray
 
@@ -58,6 +57,9 @@ RING = 32
 ASK_S = 3.0
 SLOTS_MAX = 128
 KEYS_MAX = 1024
+# As in `net.snapshots`, which the edge does not import: it would load kernels. A test holds both to the same.
+PAYLOAD_BYTES = 1200
+FIELDS_MAX = 32
 SNAPSHOT_BYTES_MAX = 16 * (PAYLOAD_BYTES + 2)
 
 HEADER = np.dtype(

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+import net.snapshots
+import server.livetold
 from server.livefeed import FeedError
 from server.livetold import (
     ASK_S,
@@ -21,6 +23,11 @@ from server.livetold import (
 )
 
 SECOND = 1_000_000_000
+
+
+def test_sizes_are_those_of_snapshots() -> None:
+    assert server.livetold.PAYLOAD_BYTES == net.snapshots.PAYLOAD_BYTES
+    assert server.livetold.FIELDS_MAX == net.snapshots.FIELDS_MAX
 
 
 @pytest.fixture
