@@ -26,7 +26,7 @@ from persistence.recording import SUFFIX, ChunkKind, RecordingReader
 from server.edge.settings import EdgeSettings
 from server.replay_wire import MESSAGE, MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, Kind
 
-__all__ = ["Recordings", "Replays"]
+__all__ = ["IDLE_S", "Recordings", "Replays", "Worker", "is_allowed"]
 
 LISTED_MAX = 500  # newest first; older ones are counted
 NAME_CHARS_MAX = 200
@@ -293,12 +293,13 @@ async def _hear(socket: WebSocket, worker: Worker) -> None:
         now = time.monotonic()
         left, at = min(REQUESTS_PER_SECOND, left + (now - at) * REQUESTS_PER_SECOND) - 1, now
         text = message.get("text") or ""
-        if left < 0 or not _allowed(text) or not worker.ask(text):
+        if left < 0 or not is_allowed(text) or not worker.ask(text):
             await _end(socket, "The page asked for too much, or for what makes no sense.")
             return
 
 
-def _allowed(text: str) -> bool:
+def is_allowed(text: str) -> bool:
+    """Whether a page may send this: an object, and none that opens a file."""
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
