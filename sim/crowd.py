@@ -21,9 +21,9 @@ class Crowd:
         cells = 1 << (CELLS_PER_PLAYER * players - 1).bit_length()
         self.arrays: CrowdArrays = (
             np.zeros(cells + 1, np.int32),
-            np.zeros(ENTRIES_PER_PLAYER * players, np.int32),
-            np.zeros(players, np.int32),
+            np.zeros((ENTRIES_PER_PLAYER + 1) * players, np.int32),
             np.zeros(players, np.int64),
+            np.zeros((players, 8)),
             np.zeros(4),
             np.zeros(3, np.int64),
         )
