@@ -16,6 +16,7 @@ from net.datagrams import Payloads
 from net.inputs import InputQueues
 from net.snapshots import PAYLOAD_BYTES
 from server.actions import ActionGate
+from server.aim import AimMonitor
 from server.event_notes import EventNotes
 from server.rates import SnapshotRates
 from server.recorder import Recorder
@@ -67,6 +68,7 @@ class Frame:
         claims: Whose owner section could be left out; its counts.
         rates: How often each client gets snapshots.
         refusals: What was refused of whom.
+        aim: Statistics of how players aim.
         views: From where each client sees.
         zone: What everyone in the zone knows.
     """
@@ -90,6 +92,7 @@ class Frame:
         self._sequences: U16 = parts.replication.payload.view(np.uint16)[:, 1]
         self._acked: I32 = np.zeros(parts.inputs.ack_sequence.shape[0], np.int32)
         self.refusals = Refusals(world, clients=clients, turn_max_deg_per_s=parts.turn_max_deg_per_s)
+        self.aim = AimMonitor(world)
         self._gate = ActionGate(world.game, clients=clients, tick_hz=world.tick_hz)
         self.zone = ZoneFeed(world, parts.transport, parts.transport.compressor, clients=clients)
         self.views = Views(
@@ -244,6 +247,18 @@ class Frame:
             parts.world.tick, inputs=parts.inputs, gate=self._gate.counts, entity=parts.sessions.entity,
             client_of_row=parts.sessions.client_of_row,
         )  # fmt: skip
+        self.aim.take(parts.world.tick, parts.sessions.client_of_row)
+        self._note_evidence()
+
+    def _note_evidence(self) -> None:
+        """Let the recording tell what was refused, and whose aim should be looked at."""
+        recorder = self._parts.recorder
+        if recorder is None:
+            return
+        for entry in self.refusals.take():
+            recorder.note("refusal", **entry.note())
+        for flag in self.aim.take_flags():
+            recorder.note("flag", **flag.note())
 
     def _joined(self, ticket: int, entity: int) -> None:
         parts = self._parts

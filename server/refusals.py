@@ -39,6 +39,7 @@ from sim.arrays import F64, I16, I32, I64, U16, U64, Bool
 from sim.components import Motion, Stance, Vitals
 from sim.motion import Motion as MotionKernel
 from sim.motion import MotionParameters
+from sim.weapons import NoShot
 from sim.world import World
 
 __all__ = [
@@ -106,7 +107,7 @@ INPUT_REASONS: dict[InputCount, tuple[Reason, float, float, int]] = {
 GATE_REASONS = ((Reason.MESSAGES, 0.0, 1.0, 0), (Reason.MALFORMED, 0.0, 1.0, 0))
 """Rows of `ActionGate.counts`."""
 
-NO_SHOT = (Reason.FIRE_RATE, Reason.AMMUNITION, Reason.RELOAD)
+NO_SHOT = {NoShot.RATE: Reason.FIRE_RATE, NoShot.AMMO: Reason.AMMUNITION, NoShot.RELOAD: Reason.RELOAD}
 """Reasons by the value of the event `no_shot`."""
 
 
@@ -138,7 +139,7 @@ class Evidence:
         entity: Its entity, 0 before it has one.
         reason: Why.
         count: How many in this tick.
-        claimed: What the client wanted; unit by reason (degrees, metres, rounds, seconds, commands, ticks).
+        claimed: What the client wanted; unit by reason (degrees, metres, ticks, or how many).
         allowed: What it may, in the same unit.
         left_out: Refusals of this client that were counted, but not kept, since its entry before.
     """
@@ -218,7 +219,8 @@ class Refusals:
         self._place: F64 = np.zeros((players.capacity, PLACE_AMOUNTS))
         self._way = self._slack()
         self._no_shot = world.game.event("no_shot") if "no_shot" in world.game.events else -1
-        self._no_shot_reasons: I64 = np.array(NO_SHOT, np.int64)
+        self._no_shot_reasons: I64 = np.full(max(NO_SHOT) + 1, -1, np.int64)
+        self._no_shot_reasons[list(NO_SHOT)] = list(NO_SHOT.values())
         self._inputs: tuple[F64, I64] = (_input_figures(), np.zeros((len(InputCount), clients), np.int64))
         self._gate: tuple[F64, I64] = (_figures(list(GATE_REASONS)), np.zeros((len(GATE_REASONS), clients), np.int64))
         clock = _figures([(Reason.CLOCK, CLOCK_SHARE * self._hz, 0.0, 0)])

@@ -213,12 +213,12 @@ def hear_refusals(
 
     Args:
         figures: Tick, number of the second, number of the event, first global slot of the players.
-        events: Of the tick. `vector` x holds what was claimed and y what is allowed.
+        events: Of the tick.
         reasons: Number of the reason by the event's value; values beyond are not refusals.
         client_of_row: Client of each row, −1 for none.
         books: See above; updated.
     """
-    kind, actor, _, _, vector, value, counters = events
+    kind, actor, _, _, _, value, counters = events
     for index in range(counters[0]):
         if np.int64(kind[index]) != figures[2] or not 0 <= value[index] < reasons.shape[0]:
             continue
@@ -226,7 +226,7 @@ def hear_refusals(
         if 0 <= row < client_of_row.shape[0] and reasons[value[index]] >= 0:
             _refuse(
                 books, (figures[0], figures[1]), int(client_of_row[row]), np.int64(actor[index]),
-                reasons[value[index]], 1, vector[index, 0], vector[index, 1],
+                reasons[value[index]], 1, 1.0, 0.0,
             )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from sim.arrays import F64, I32, I64, U64
 from sim.commands import Commands
 from sim.components import Motion, Stance, Vitals
 from sim.motion_kernels import TELEPORTED
+from sim.weapons import NoShot
 from sim.world import World
 from tests.server.played import joined, play, playing
 from tests.sim.arena import arena_world
@@ -375,6 +376,19 @@ def test_impossible_limits_are_refused() -> None:
     for limit in (-1.0, math.nan, math.inf):
         with pytest.raises(ServerError, match="turn_max_deg_per_s"):
             Refusals(arena_world(), clients=1, turn_max_deg_per_s=limit)
+
+
+def test_triggers_pressed_in_vain_are_counted_by_reason() -> None:
+    zone = Zone()
+    kind = zone.world.game.event("no_shot")
+    for value in (NoShot.RATE, NoShot.AMMO, NoShot.AMMO, NoShot.RELOAD, 77, 0):
+        zone.world.events.emit(kind, actor=int(zone.players.ids[1]), value=int(value))
+    zone.world.events.emit(zone.world.game.event("shot"), actor=int(zone.players.ids[1]), value=1)
+    zone.gather()
+    found = {reason: zone.count(reason, 1) for reason in Reason if zone.count(reason, 1)}
+    assert found == {Reason.FIRE_RATE: 1, Reason.AMMUNITION: 2, Reason.RELOAD: 1}
+    entry = zone.refusals.evidence(client=1)[0]
+    assert (entry.entity, entry.claimed, entry.allowed) == (int(zone.players.ids[1]), 1.0, 0.0)
 
 
 def test_a_whole_server_refuses_nothing_of_honest_clients_and_tells_of_a_spinning_one() -> None:
