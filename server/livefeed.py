@@ -11,7 +11,7 @@ Layout of the file, little endian, offsets in the header, every part aligned to 
     mesh        `LiveMesh.to_bytes`, or nothing; written once
     names       `lock` u64, then NAME_BYTES bytes of UTF-8 per player, zero padded; rewritten on change
     ring        RING_ENTRIES entries; the frame with sequence s (from 1) stands in entry s % RING_ENTRIES:
-                  `lock` u64 | FRAME | STAGE[STAGES_MAX] | PLAYER[n] | PROJECTILE[n] | PICKUP[n] | EVENT[n]
+                  `lock` u64 | FRAME | STAGE[STAGES_MAX] | PLAYER[n] | PROJECTILE[n] | PICKUP[n] | EVENT[n] | MOVER[n]
                   each array at the offset of its full capacity
 
 Locks are sequence locks (Lameter 2005, as in Linux): 2s + 1 while frame s is being written, 2s + 2 when
@@ -20,8 +20,8 @@ stores being seen in order, as x86-64 guarantees; elsewhere a torn frame may sho
 nothing rests on its content.
 
 A frame handed to a browser (`LiveFeedReader.read`) is the same records without the gaps: FRAME,
-STAGE[stage_count], PLAYER[player_count], PROJECTILE[projectile_count], PICKUP[pickup_count] and
-EVENT[event_count].
+STAGE[stage_count], PLAYER[player_count], PROJECTILE[projectile_count], PICKUP[pickup_count],
+EVENT[event_count] and MOVER[mover_count].
 
 What does not fit is cut off and counted in `METRICS.truncated`: watching never slows a tick.
 """
@@ -41,6 +41,7 @@ import numpy as np
 from server.errors import ServerError
 from server.livemesh import LiveMesh
 from sim.arrays import U8, U64, AnyArray
+from sim.worldmap import MOVING_MAX
 
 __all__ = [
     "ARRAYS",
@@ -52,6 +53,7 @@ __all__ = [
     "HEADER",
     "MAGIC",
     "METRICS",
+    "MOVER",
     "NAMES_BYTES",
     "NAME_BYTES",
     "OFFSETS",
@@ -76,7 +78,7 @@ __all__ = [
     "feed_path",
 ]
 
-VERSION = 2
+VERSION = 3
 MAGIC = 0x4645454456495248  # "HRIVDEEF" read as bytes
 RING_ENTRIES = 16
 PLAYERS_MAX = 1024
@@ -124,6 +126,7 @@ EVENT = np.dtype(
         ("end", "<f4", (3,)),
     ]
 )
+MOVER = np.dtype([("offset", "<f4", (3,))])  # from its place in the mesh [m], in the order of `FeedInfo.movers`
 STAGE = np.dtype([("last_ns", "<u4"), ("p50_ns", "<u4"), ("p99_ns", "<u4")])
 METRICS = np.dtype(
     [
@@ -175,7 +178,8 @@ FRAME = np.dtype(
         ("pickup_count", "<u2"),
         ("event_count", "<u2"),
         ("stage_count", "<u2"),
-        ("reserved", "<u2", (3,)),
+        ("mover_count", "<u2"),
+        ("reserved", "<u2", (2,)),
         ("metrics", METRICS),
         ("telling", TELLING),
     ]
@@ -205,6 +209,7 @@ ARRAYS = (  # of an entry, in order: name, record type, capacity
     ("projectile", PROJECTILE, PROJECTILES_MAX),
     ("pickup", PICKUP, PICKUPS_MAX),
     ("event", EVENT, EVENTS_MAX),
+    ("mover", MOVER, MOVING_MAX),
 )
 
 
@@ -263,6 +268,7 @@ class FeedInfo:
     player_height: float = 1.4
     crouch_height: float = 1.0
     extra: dict[str, str] = field(default_factory=dict)
+    movers: tuple[tuple[int, int], ...] = ()  # of what moves: first triangle in the mesh, and how many
     records: dict[str, object] = field(default_factory=dict)  # `FieldTable.describe`: what decodes snapshots
 
 
@@ -381,6 +387,7 @@ class LiveFeedWriter:
         pickups: AnyArray | None = None,
         events: AnyArray | None = None,
         stages: AnyArray | None = None,
+        movers: AnyArray | None = None,
     ) -> None:
         """Make one frame the newest.
 
@@ -392,6 +399,7 @@ class LiveFeedWriter:
             pickups: PICKUP records.
             events: EVENT records since the last frame.
             stages: STAGE records.
+            movers: MOVER records.
 
         Raises:
             TypeError: An array has another record type.
@@ -400,12 +408,12 @@ class LiveFeedWriter:
         entry = self._sequence % RING_ENTRIES
         lock = self._locks[entry]
         lock[0] = 2 * self._sequence + 1
-        given = (stages, players, projectiles, pickups, events)
+        given = (stages, players, projectiles, pickups, events, movers)
         counts = [self._put(entry, number, records) for number, records in enumerate(given)]
         words = self._head_words  # sequence, tick, wall_ns, counts: words are three times as fast as fields
         words[1], words[2], words[3] = self._sequence, tick, wall_ns
         words[4] = counts[1] | counts[2] << 16 | counts[3] << 32 | counts[4] << 48
-        words[5] = counts[0]
+        words[5] = counts[0] | counts[5] << 16
         self._frames[entry][:] = self._head_bytes
         lock[0] = 2 * self._sequence + 2
         self._newest[0] = self._sequence

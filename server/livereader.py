@@ -41,6 +41,7 @@ class LiveFrame:
     projectiles: AnyArray
     pickups: AnyArray
     events: AnyArray
+    movers: AnyArray
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "LiveFrame":

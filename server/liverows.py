@@ -6,12 +6,24 @@ without a line of its own; what a game does not have is shown as nothing.
 
 import numpy as np
 
-from server.livefeed import EVENT, EVENTS_MAX, PICKUP, PLAYER, PROJECTILE, FeedInfo, LiveEvent, LiveFlag, TeamInfo
-from server.livemesh import floor_levels
-from sim.arrays import I64, AnyArray
+from server.livefeed import (
+    EVENT,
+    EVENTS_MAX,
+    MOVER,
+    PICKUP,
+    PLAYER,
+    PROJECTILE,
+    FeedInfo,
+    LiveEvent,
+    LiveFlag,
+    TeamInfo,
+)
+from server.livemesh import floor_levels, mover_runs
+from sim.arrays import F64, I64, AnyArray
 from sim.components import Look, Motion, Projectile, Stance, Vitals
 from sim.components import Pickup as PickupComponent
 from sim.motion_kernels import CROUCHING, ON_GROUND
+from sim.movers import MoverSet, Turn
 from sim.table import Table
 from sim.world import World
 
@@ -59,6 +71,7 @@ def live_info(world: World, stages: tuple[str, ...], *, records: dict[str, objec
         pickups=names["items"],
         teams=tuple(TeamInfo(name, COLOURS[number % len(COLOURS)]) for number, name in enumerate(teams)),
         floors=floor_levels(world.map),
+        movers=mover_runs(world.map),
         records=records or {},
     )
 
@@ -92,6 +105,11 @@ class LiveRows:
         self.truncated = 0
         self._projectile: AnyArray = np.zeros(self._capacity("projectile"), PROJECTILE)
         self._pickup: AnyArray = np.zeros(self._capacity("pickup"), PICKUP)
+        movers = world.services.get(MoverSet)
+        self._movers = movers if isinstance(movers, MoverSet) and "mover" in world.tables else None
+        count = self._movers.count if self._movers is not None else 0
+        self._offsets: F64 = np.zeros((count, 3))
+        self._mover: AnyArray = np.zeros(count, MOVER)
         self._event: AnyArray = np.zeros(EVENTS_MAX, EVENT)
         self._event_count = 0
         self._kinds: I64 = np.full(256, 0, np.int64)
@@ -178,3 +196,13 @@ class LiveRows:
         rows["kind"] = table[PickupComponent].item[slots]
         rows["available"] = table[PickupComponent].available[slots]
         return rows
+
+    def movers(self) -> AnyArray:
+        """MOVER records: where doors and lifts are at the end of the last tick; none before the first."""
+        if self._movers is None or not self._movers.count or not self._world.tick:
+            return self._mover[:0]
+        turn, count = self._world.tables["mover"][Turn], self._movers.count
+        turns = (turn.opens[:count], turn.since[:count], turn.until[:count])
+        self._movers.offsets(turns, self._world.tick, self._offsets)
+        self._mover["offset"] = self._offsets
+        return self._mover

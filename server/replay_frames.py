@@ -92,12 +92,13 @@ class ReplayFrames:
         rows = self._rows
         self._fill_figures(tick)
         players, projectiles = rows.players()[:PLAYERS_MAX], rows.projectiles()[:PROJECTILES_MAX]
-        pickups, events = rows.pickups()[:PICKUPS_MAX], rows.events
+        pickups, events, movers = rows.pickups()[:PICKUPS_MAX], rows.events, rows.movers()
         words = self._words
         words[1] = words[2] = tick
         words[3] = tick * 1_000_000_000 // self._replay.header.tick_hz
         words[4] = len(players) | len(projectiles) << 16 | len(pickups) << 32 | len(events) << 48
-        content = b"".join(part.tobytes() for part in (self._head, players, projectiles, pickups, events))
+        words[5] = len(movers) << 16
+        content = b"".join(part.tobytes() for part in (self._head, players, projectiles, pickups, events, movers))
         rows.clear_events()
         return content
 

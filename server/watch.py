@@ -126,6 +126,7 @@ class Watch:
             pickups=self._rows.pickups(),
             events=self._rows.events,
             stages=self.times.stages,
+            movers=self._rows.movers(),
         )
         self._rows.clear_events()
 

@@ -13,6 +13,7 @@ from server.livefeed import (
     EVENT,
     EVENTS_MAX,
     HEADER,
+    MOVER,
     NAME_BYTES,
     PICKUP,
     PLAYER,
@@ -53,7 +54,10 @@ def filled(dtype: np.dtype[np.void], count: int, seed: int) -> AnyArray:
 
 
 def test_a_frame_comes_out_as_it_went_in(name: str) -> None:
-    kinds = {"players": (PLAYER, 200), "projectiles": (PROJECTILE, 31), "pickups": (PICKUP, 40), "events": (EVENT, 9)}
+    kinds = {
+        "players": (PLAYER, 200), "projectiles": (PROJECTILE, 31), "pickups": (PICKUP, 40), "events": (EVENT, 9),
+        "movers": (MOVER, 7),
+    }  # fmt: skip
     given_arrays = {key: filled(dtype, count, 3) for key, (dtype, count) in kinds.items()}
     stages = filled(STAGE, 2, 5)
     with LiveFeedWriter(name, INFO, now_ns=5) as writer:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from server.app import Server
+from server.livemesh import live_mesh
+from server.liverows import LiveRows, live_info
 from server.maps import load_map
 from sim.components import Motion, Stance
 from sim.motion_kernels import ON_GROUND
-from sim.movers import Turn
+from sim.movers import Movers, Turn
 from sim.worldmap import MoverKind
 from tests.server.bsp_writer import lift_hall
 from tests.server.played import Clients, joined, play, playing
@@ -96,3 +98,23 @@ def test_movers_turn_at_once_for_every_client_and_newcomer(tmp_path: Path) -> No
                 known = zone.values(client, name)[first : first + 3]
                 assert known.tolist() == column[:3].tolist()
         assert turn.opens[0] == 1
+
+
+def test_pages_are_told_where_movers_are_and_which_triangles_they_have(tmp_path: Path) -> None:
+    with hall(tmp_path) as (server, clients):
+        world = server.world
+        rows, info = LiveRows(world), live_info(world, ())
+        run_to(server, clients, -0.5)
+        play(server, clients, 12)
+        shown = rows.movers()["offset"]
+        assert np.array_equal(shown, world.services[Movers].offsets.astype(np.float32))
+        assert 0.0 < shown[0, 2] < LIFT_M
+        mesh = live_mesh(world.map)
+        assert mesh is not None
+        assert len(info.movers) == 3
+        for (first, count), mover in zip(info.movers, world.map.moving, strict=True):
+            drawn = mesh.vertices[mesh.triangles[first : first + count]]
+            own = slice(mover.triangle_first, mover.triangle_first + mover.triangle_count)
+            assert np.array_equal(drawn, world.map.vertices[world.map.triangles[own]].astype(np.float32))
+        assert sum(mesh.class_counts) == len(mesh.triangles)
+        assert info.movers[-1][0] + info.movers[-1][1] == len(mesh.triangles)

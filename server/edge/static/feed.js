@@ -5,10 +5,11 @@ const PROJECTILE_BYTES = 24;
 const PICKUP_BYTES = 16;
 const EVENT_BYTES = 48;
 const STAGE_BYTES = 12;
+const MOVER_BYTES = 12;
 const HEAD_BYTES = 192;
 const METRICS_AT = 48;
 const TELLING_AT = 128;
-const VERSION = 2;
+const VERSION = 3;
 const TELLING = ["p50", "p95", "max", "hz", "records", "events", "sent", "atRest", "steady", "inFlight", "deferred",
   "toldPairs", "hiddenPairs", "rays", "watched"];
 const RETRY_MS = [250, 500, 1000, 2000];
@@ -88,9 +89,9 @@ function telling(view, at) {
 export function decode(buffer) {
   const view = new DataView(buffer);
   if (view.byteLength < HEAD_BYTES || view.getUint16(0, true) !== 1 || view.getUint16(2, true) !== VERSION) return null;
-  const counts = [40, 32, 34, 36, 38].map((at) => view.getUint16(at, true));
+  const counts = [40, 32, 34, 36, 38, 42].map((at) => view.getUint16(at, true));
   const kinds = [[stage, STAGE_BYTES], [player, PLAYER_BYTES], [projectile, PROJECTILE_BYTES],
-    [pickup, PICKUP_BYTES], [event, EVENT_BYTES]];
+    [pickup, PICKUP_BYTES], [event, EVENT_BYTES], [point, MOVER_BYTES]];
   const total = kinds.reduce((sum, [, bytes], number) => sum + bytes * counts[number], HEAD_BYTES);
   if (view.byteLength !== total) return null;
   let at = HEAD_BYTES;
@@ -99,11 +100,11 @@ export function decode(buffer) {
     for (let entry = 0; entry < list.length; entry += 1, at += bytes) list[entry] = read(view, at);
     return list;
   });
-  const [stages, players, projectiles, pickups, events] = lists;
+  const [stages, players, projectiles, pickups, events, movers] = lists;
   return {
     sequence: big(view, 8), tick: big(view, 16), wall: big(view, 24) / 1e6, metrics: metrics(view, METRICS_AT),
     telling: telling(view, TELLING_AT),
-    stages, players, projectiles, pickups, events, byId: new Map(players.map((entry) => [entry.id, entry])),
+    stages, players, projectiles, pickups, events, movers, byId: new Map(players.map((entry) => [entry.id, entry])),
   };
 }
 

@@ -108,9 +108,14 @@ export class Match {
       return { ...from, p: distance(from.p, to.p) < 30 ? between(from.p, to.p, part) : from.p };
     });
     this.effects = this.effects.filter((effect) => time - effect.start < effect.life);
-    return { players, projectiles, pickups: b.pickups, effects: this.effects, time,
+    return { players, projectiles, pickups: b.pickups, movers: this.shifts(a, b, part), effects: this.effects, time,
       tick: a.tick + (b.tick - a.tick) * part + ahead * this.info.tick_rate,
       byId: new Map(players.map((entry) => [entry.id, entry])) };
+  }
+
+  /** Where doors and lifts are between two frames: their ways from rest. */
+  shifts(a, b, part) {
+    return a.movers.map((from, number) => between(from, b.movers[number] || from, part));
   }
 
   blend(from, to, part, ahead) {

@@ -1,6 +1,7 @@
 // The map's triangles (`HRM1`, layout in server/livemesh.py), small matrices, and the picture of the map from above.
 
-const CLASSES = 5;
+export const CLASSES = 5;
+export const MOVERS = 4;
 const BAKE_PIXELS_MAX = 2048;
 
 /** Fetch the mesh of the live match; null when there is none or it is damaged. */
@@ -76,7 +77,7 @@ export function program(gl, vertex, fragment) {
   return { made, uniforms };
 }
 
-/** Put the mesh on the graphics card; `draw(class)` draws one class of triangles. */
+/** Put the mesh on the graphics card; `draw(class)` draws one class of triangles, `run` some of them. */
 export function upload(gl, mesh) {
   const array = gl.createVertexArray();
   gl.bindVertexArray(array);
@@ -89,10 +90,13 @@ export function upload(gl, mesh) {
   gl.bindVertexArray(null);
   const starts = mesh.counts.map((_, number) => mesh.counts.slice(0, number).reduce((sum, count) => sum + count, 0));
   return {
-    draw(number) {
-      if (!mesh.counts[number]) return;
+    run(first, count) {
+      if (!count) return;
       gl.bindVertexArray(array);
-      gl.drawElements(gl.TRIANGLES, mesh.counts[number] * 3, gl.UNSIGNED_INT, starts[number] * 12);
+      gl.drawElements(gl.TRIANGLES, count * 3, gl.UNSIGNED_INT, first * 12);
+    },
+    draw(number, most = Infinity) {
+      this.run(starts[number], Math.min(mesh.counts[number], most));
     },
   };
 }

@@ -88,7 +88,7 @@ export class ReplayMatch extends Match {
     const moved = new Map(b.projectiles.map((entry) => [entry.id, entry]));
     const projectiles = a.projectiles.map((from) => this.flown(from, moved.get(from.id) || from, part));
     const time = (position / this.rate) * 1000;
-    return { players, projectiles, pickups: a.pickups, effects: this.effectsAt(position, time), time, tick: position,
+    return { players, projectiles, pickups: a.pickups, movers: this.shifts(a, b, part), effects: this.effectsAt(position, time), time, tick: position,
       byId: new Map(players.map((entry) => [entry.id, entry])) };
   }
 

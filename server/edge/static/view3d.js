@@ -1,7 +1,7 @@
 // The match in three dimensions, on plain WebGL 2: the map with flat shading, players as capsules, glowing lines.
 
 import { FLAG } from "./feed.js";
-import { look, multiply, perspective, program, upload } from "./mesh.js";
+import { CLASSES, MOVERS, look, multiply, perspective, program, upload } from "./mesh.js";
 
 const FIELD_OF_VIEW = 1.25;
 const NEAR = 0.08;
@@ -20,8 +20,8 @@ const UNKNOWN_TINT = [0.2, 0.22, 0.25];
 
 const MAP_VERTEX = `
 layout(location = 0) in vec3 position;
-uniform mat4 camera; out vec3 place;
-void main() { place = position; gl_Position = camera * vec4(position, 1.0); }`;
+uniform mat4 camera; uniform vec3 shift; out vec3 place;
+void main() { place = position + shift; gl_Position = camera * vec4(place, 1.0); }`;
 // The normal comes from the derivatives of the position, so the mesh needs none. `cutaway` opens what stands between
 // a chasing camera and the player it follows; a camera above `roof` looks into the rooms as into a doll's house.
 const MAP_FRAGMENT = `
@@ -267,7 +267,7 @@ export class View3d {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.CULL_FACE);
-    if (this.shape) this.drawMap(match.info, cutaway);
+    if (this.shape) this.drawMap(match.info, cutaway, scene.movers || []);
     this.drawPlayers(scene, match, mode, selected, told);
     this.drawGlows(scene, match);
   }
@@ -281,7 +281,7 @@ export class View3d {
     return made.uniforms;
   }
 
-  drawMap(info, cutaway) {
+  drawMap(info, cutaway, movers) {
     const { gl } = this;
     const uniforms = this.use(this.map);
     gl.uniform1f(uniforms.cutaway, cutaway);
@@ -289,10 +289,18 @@ export class View3d {
     gl.uniform3fv(uniforms.focus, this.focus || [0, 0, 0]);
     gl.uniform1f(uniforms.floorLow, this.mesh.low[2]);
     gl.uniform1f(uniforms.floorHigh, this.mesh.high[2]);
-    for (let number = 0; number < 5; number += 1) {
+    const runs = info.movers || [];
+    const moving = runs.reduce((sum, [, count]) => sum + count, 0);
+    gl.uniform3fv(uniforms.shift, [0, 0, 0]);
+    for (let number = 0; number < CLASSES; number += 1) {
       gl.uniform1f(uniforms.kind, number);
-      this.shape.draw(number);
+      this.shape.draw(number, number === MOVERS ? this.mesh.counts[number] - moving : undefined);
     }
+    gl.uniform1f(uniforms.kind, MOVERS);
+    runs.forEach(([first, count], number) => { // what moves comes last in its class
+      gl.uniform3fv(uniforms.shift, movers[number] || [0, 0, 0]);
+      this.shape.run(first, count);
+    });
   }
 
   /** Everybody to draw, with colour: who is hidden from the client looked at is pink, who it does not know grey. */
