@@ -2,24 +2,23 @@
 
 A block, little endian, nothing aligned; K ticks, R rows of the players' table that hold an input in one of them:
 
-    u16        format of the block, 1
+    u16        format of the block, 2
     u16        K, 1..`BLOCK_TICKS_MAX`
     u32        R
     u32        bytes of the discrete commands
     i64        first tick
-    7 bytes    how each column was predicted, in the order of `COLUMNS`: 0 not at all, 1 by the tick before, 2 by the
-               line through the two ticks before; what came before the block is 0
     u32[R]     the rows, ascending
     u64[K]     state hash after each tick
-    bits[R*K]  whether a row holds an input, row by row, highest bit first
-    planes     per column (R, K) differences from the prediction, row by row; of 16-bit columns all low bytes, then all
-               high ones, of the zigzag code 2d or -2d - 1; where there is no input, the value before goes on
+    bits[K*R]  whether a row holds an input, tick by tick, highest bit first
+    u8[K*R]    low, then high bytes of each column of `WIDE`, tick by tick: the difference d from the tick before (0
+               before the first), modulo 65536, as 2d, or -2d - 1 where it is negative
+    u8[K*R]    of each column of `NARROW`: the difference, modulo 256
     msgpack    discrete commands: [tick - first, joins, leaves, actions] of each tick that has some; a join is
                [ticket, name, team], a leave the entity, an action [entity, kind, values]
 
-Row by row and byte plane by byte plane, since Zstandard, which compresses the chunk around it, then finds the runs: a
-second of 64 bots that fight is a third smaller than tick by tick. Integers throughout: what is decoded is what was
-recorded, bit for bit.
+Where there is no input, the value before goes on. Integers throughout: what is decoded is what was recorded, bit for
+bit. Zstandard, which compresses the chunk around a block, is left to find what repeats; docs/adr/0014-recording.md has
+what other orders and predictions took.
 """
 
 import struct
@@ -48,14 +47,15 @@ __all__ = [
 ]
 
 MATCH_FORMAT = 1
-BLOCK_FORMAT = 1
+BLOCK_FORMAT = 2
 BLOCK_TICKS_MAX = 256
 DISCRETE_BYTES_MAX = 16 << 20
 TEXT_MAX = 1024  # of a header's field
-COLUMNS = ("buttons", "yaw", "pitch", "rewind", "move_forward", "move_right", "weapon")
-WIDE = 4  # columns of 16 bits; the others have 8
+WIDE = ("buttons", "yaw", "pitch", "rewind")  # columns of 16 bits
+NARROW = ("move_forward", "move_right", "weapon")  # of 8
+ENTRY_BYTES = 2 * len(WIDE) + len(NARROW)  # of one input
 
-_HEAD = struct.Struct("<HHIIq7s")
+_HEAD = struct.Struct("<HHIIq")
 
 
 def kernel_digest(game: GameSpec) -> str:
@@ -148,10 +148,10 @@ _BOUNDS = {
 
 
 def _columns(commands: Commands) -> tuple[AnyArray, ...]:
-    """The columns of commands in the order of `COLUMNS`."""
+    """The columns of commands, those of `WIDE` first, as unsigned numbers."""
     return (
-        commands.buttons, commands.yaw, commands.pitch, commands.rewind,
-        commands.move_forward, commands.move_right, commands.weapon,
+        commands.buttons, commands.yaw, commands.pitch.view(np.uint16), commands.rewind,
+        commands.move_forward.view(np.uint8), commands.move_right.view(np.uint8), commands.weapon,
     )  # fmt: skip
 
 
@@ -161,7 +161,8 @@ class CommandTape:
     Attributes:
         first_tick: Tick of the first entry.
         count: How many ticks it holds.
-        has_input, columns: As in `Commands`, shape (ticks_max, capacity); columns by name.
+        has_input: As in `Commands`, shape (ticks_max, capacity), bool.
+        wide, narrow: The columns of `WIDE` and `NARROW`, shapes (columns, ticks_max, capacity), uint16 and uint8.
         hashes: State hash after each tick, shape (ticks_max,), uint64.
         discrete: (tick - first, joins, leaves, actions) of the ticks that have some.
     """
@@ -177,14 +178,12 @@ class CommandTape:
         self.capacity, self.ticks_max = capacity, ticks_max
         self.first_tick = 0
         self.count = 0
-        like = Commands(0)
         self.has_input: Bool = np.zeros((ticks_max, capacity), np.bool_)
-        self.columns: dict[str, AnyArray] = {
-            name: np.zeros((ticks_max, capacity), getattr(like, name).dtype) for name in COLUMNS
-        }
+        self.wide: U16 = np.zeros((len(WIDE), ticks_max, capacity), np.uint16)
+        self.narrow: U8 = np.zeros((len(NARROW), ticks_max, capacity), np.uint8)
         self.hashes: U64 = np.zeros(ticks_max, np.uint64)
         self.discrete: list[tuple[int, list[Any], list[Any], list[Any]]] = []
-        self._targets = list(self.columns.values())
+        self._targets: list[AnyArray] = [*self.wide, *self.narrow]
 
     @property
     def full(self) -> bool:
@@ -231,43 +230,19 @@ class CommandTape:
         self.discrete = []
 
 
-def _carried(values: AnyArray, has: Bool) -> AnyArray:
-    """Values along the last axis, those without an input replaced by the last before them, or 0."""
-    last = np.where(has, np.arange(has.shape[1]), -1)
-    np.maximum.accumulate(last, axis=1, out=last)
-    return np.where(last < 0, values.dtype.type(0), np.take_along_axis(values, np.maximum(last, 0), axis=1))
+def _carry(columns: AnyArray, has: Bool) -> None:
+    """Let values without an input, in columns of shape (columns, ticks, rows), be those before them, or 0."""
+    last = np.where(has, np.arange(len(has))[:, None], -1)
+    np.maximum.accumulate(last, axis=0, out=last)
+    known = np.take_along_axis(columns, np.maximum(last, 0)[None], axis=1)
+    columns[:] = np.where(last < 0, columns.dtype.type(0), known)
 
 
-def _differences(values: AnyArray, order: int) -> AnyArray:
-    """What is left of unsigned values along the last axis after prediction, modulo their width."""
-    for _ in range(order):
-        values = np.concatenate((values[:, :1], values[:, 1:] - values[:, :-1]), axis=1)
-    return values
-
-
-def _zigzag(values: U16) -> U16:
-    return (values << np.uint16(1)) ^ (np.uint16(0) - (values >> np.uint16(15)))
-
-
-def _unzigzag(values: U16) -> U16:
-    return (values >> np.uint16(1)) ^ (np.uint16(0) - (values & np.uint16(1)))
-
-
-def _planes(values: AnyArray, *, wide: bool) -> tuple[int, bytes]:
-    """Order of prediction and bytes of a column, whichever takes fewest bits by a glance at the sizes."""
-    best: tuple[float, int, AnyArray] = (np.inf, 0, values)
-    for order in range(3):
-        left = _differences(values, order)
-        left = _zigzag(left) if wide else left
-        # What an entropy coder will make of it, near enough: a number takes its length in bits, a byte that is not
-        # predicted the same whatever it is.
-        cost = float(np.log2(left.astype(np.float32) + 1.0).sum()) if wide else float(np.count_nonzero(left))
-        if cost < best[0]:
-            best = (cost, order, left)
-    _, order, left = best
-    if not wide:
-        return order, left.tobytes()
-    return order, (left & np.uint16(255)).astype(np.uint8).tobytes() + (left >> np.uint16(8)).astype(np.uint8).tobytes()
+def _differences(columns: AnyArray) -> AnyArray:
+    """Differences along the ticks of columns of shape (columns, ticks, rows), modulo their width."""
+    left = columns.copy()
+    left[:, 1:] -= columns[:, :-1]
+    return left
 
 
 def encode_block(tape: CommandTape) -> bytes:
@@ -280,26 +255,19 @@ def encode_block(tape: CommandTape) -> bytes:
     if count == 0:
         raise MatchError("a block of no ticks cannot be encoded")
     rows: U32 = np.flatnonzero(tape.has_input[:count].any(axis=0)).astype(np.uint32)
-    has = np.ascontiguousarray(tape.has_input[:count, rows].T)
-    whole = bool(has.all())
-    orders, planes = bytearray(), []
-    for number, name in enumerate(COLUMNS):
-        values = np.ascontiguousarray(tape.columns[name][:count, rows].T)
-        values = values.view(np.uint16 if number < WIDE else np.uint8)
-        order, content = _planes(values if whole else _carried(values, has), wide=number < WIDE)
-        orders.append(order)
-        planes.append(content)
+    has = tape.has_input[:count, rows]
+    wide, narrow = tape.wide[:, :count, rows], tape.narrow[:, :count, rows]
+    if not has.all():
+        _carry(wide, has)
+        _carry(narrow, has)
+    wide, narrow = _differences(wide), _differences(narrow)
+    zigzag = (wide << np.uint16(1)) ^ (np.uint16(0) - (wide >> np.uint16(15)))
+    planes = np.stack((zigzag & np.uint16(255), zigzag >> np.uint16(8)), axis=1).astype(np.uint8)
     discrete = msgpack.packb(tape.discrete)
-    head = _HEAD.pack(BLOCK_FORMAT, count, len(rows), len(discrete), tape.first_tick, bytes(orders))
-    bits = np.packbits(has.reshape(-1)).tobytes()
-    return b"".join((head, rows.tobytes(), tape.hashes[:count].tobytes(), bits, *planes, discrete))
-
-
-def _restored(left: AnyArray, order: int) -> AnyArray:
-    """The values of a column from what was left of them."""
-    for _ in range(order):
-        left = np.cumsum(left, axis=1, dtype=left.dtype)
-    return left
+    head = _HEAD.pack(BLOCK_FORMAT, count, len(rows), len(discrete), tape.first_tick)
+    bits = np.packbits(has.reshape(-1))
+    parts = (rows, tape.hashes[:count], bits, planes, narrow)
+    return b"".join((head, *(part.tobytes() for part in parts), discrete))
 
 
 def _entity(value: object) -> int:
@@ -342,13 +310,12 @@ class CommandBlock:
         """
         if len(data) < _HEAD.size:
             raise MatchError(f"these {len(data)} bytes are no block of commands")
-        kind, count, rows, discrete, first, orders = _HEAD.unpack_from(data)
+        kind, count, rows, discrete, first = _HEAD.unpack_from(data)
         if kind != BLOCK_FORMAT:
             raise MatchError(f"block of commands: format {kind}; this build reads {BLOCK_FORMAT}")
-        bits = (rows * count + 7) // 8
-        wanted = _HEAD.size + 4 * rows + 8 * count + bits + rows * count * (2 * WIDE + len(COLUMNS) - WIDE) + discrete
+        wanted = _HEAD.size + 4 * rows + 8 * count + (rows * count + 7) // 8 + rows * count * ENTRY_BYTES + discrete
         sized = 1 <= count <= BLOCK_TICKS_MAX and rows <= capacity and discrete <= DISCRETE_BYTES_MAX
-        if not sized or len(data) != wanted or first < 0 or max(orders) > 2:
+        if not sized or len(data) != wanted or first < 0:
             raise MatchError(
                 f"block of commands from tick {first}: {count} ticks, {rows} rows of {capacity} and {discrete} bytes "
                 f"do not fit its {len(data)} bytes; it is damaged, or of another game"
@@ -356,37 +323,34 @@ class CommandBlock:
         self.capacity = capacity
         self.first_tick, self.tick_count = first, count
         self._at = _HEAD.size
-        chosen: U32 = self._take(data, np.dtype("<u4"), rows)
+        chosen: U32 = self._take(data, "<u4", (rows,))
         if rows and (int(chosen[-1]) >= capacity or bool((chosen[1:] <= chosen[:-1]).any())):
             raise MatchError(f"block of commands from tick {first}: its rows do not ascend within {capacity}")
-        self._hashes: list[int] = self._take(data, np.dtype("<u8"), count).tolist()
-        self._decode(data, chosen, orders)
+        self._hashes: list[int] = self._take(data, "<u8", (count,)).tolist()
+        self._decode(data, chosen)
         self._actions = actions
         self._discrete = self._unpack(data[self._at :])
 
-    def _take(self, data: bytes, dtype: np.dtype[Any], count: int) -> AnyArray:
-        values = np.frombuffer(data, dtype, count, self._at)
+    def _take(self, data: bytes, dtype: str, shape: tuple[int, ...]) -> AnyArray:
+        values = np.frombuffer(data, dtype, int(np.prod(shape)), self._at)
         self._at += values.nbytes
-        return values
+        return values.reshape(shape)
 
-    def _decode(self, data: bytes, chosen: U32, orders: bytes) -> None:
+    def _decode(self, data: bytes, chosen: U32) -> None:
         """Fill dense columns of shape (ticks, rows up to the last with an input)."""
         count, rows = self.tick_count, len(chosen)
-        width = int(chosen[-1]) + 1 if rows else 0
-        packed: U8 = self._take(data, np.dtype("u1"), (rows * count + 7) // 8)
-        has = np.unpackbits(packed, count=rows * count).reshape(rows, count)
-        self._width = width
+        width = self._width = int(chosen[-1]) + 1 if rows else 0
+        packed: U8 = self._take(data, "u1", ((rows * count + 7) // 8,))
+        planes = self._take(data, "u1", (len(WIDE), 2, count, rows))
+        narrow = np.cumsum(self._take(data, "u1", (len(NARROW), count, rows)), axis=1, dtype=np.uint8)
+        zigzag = planes[:, 0] | planes[:, 1].astype(np.uint16) << np.uint16(8)
+        wide = np.cumsum((zigzag >> np.uint16(1)) ^ (np.uint16(0) - (zigzag & np.uint16(1))), axis=1, dtype=np.uint16)
         self._has: Bool = np.zeros((count, width), np.bool_)
-        self._has[:, chosen] = has.T
-        like = Commands(0)
+        self._has[:, chosen] = np.unpackbits(packed, count=rows * count).reshape(count, rows)
         self._columns: list[AnyArray] = []
-        for number, name in enumerate(COLUMNS):
-            left = self._take(data, np.dtype("u1"), rows * count).reshape(rows, count)
-            if number < WIDE:
-                high = self._take(data, np.dtype("u1"), rows * count).reshape(rows, count)
-                left = _unzigzag(left | high.astype(np.uint16) << np.uint16(8))
-            dense = np.zeros((count, width), getattr(like, name).dtype)
-            dense[:, chosen] = _restored(left, orders[number]).T.view(dense.dtype)
+        for column in (*wide, *narrow):
+            dense = np.zeros((count, width), column.dtype)
+            dense[:, chosen] = column
             self._columns.append(dense)
 
     def _unpack(self, content: bytes) -> dict[int, tuple[list[Join], list[Leave], list[Action]]]:

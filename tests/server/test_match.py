@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,15 +127,15 @@ def test_a_tape_can_be_used_again_and_forgets_what_was_on_it() -> None:
 
 
 def test_steady_players_take_few_bytes() -> None:
-    """Turning at a constant rate is predicted: what is left is zeros, which the chunk's compression takes away."""
+    """Turning at a constant rate leaves the same number each tick, which the chunk's compression takes away."""
     tape = CommandTape(CAPACITY, ticks_max=60)
     for tick in range(60):
         commands = Commands(CAPACITY)
         for slot in range(CAPACITY):
             commands.set_input(slot, yaw=40_000 + 700 * tick + slot, pitch=-tick, move_forward=127, rewind=2000)
         tape.append(tick, commands, 0)
-    content = encode_block(tape)
-    assert np.count_nonzero(np.frombuffer(content, np.uint8)) < 60 * CAPACITY // 2
+    packed = zstandard.ZstdCompressor().compress(encode_block(tape))
+    assert len(packed) < 60 * CAPACITY // 4
 
 
 def block_bytes(discrete: object = ()) -> bytes:
@@ -177,7 +178,7 @@ def test_blocks_of_larger_tables_and_damaged_sizes_are_refused() -> None:
     content = block_bytes()
     with pytest.raises(MatchError, match="do not fit"):
         CommandBlock(content, 5)
-    for at, value in ((0, 9), (2, 0), (2, 255), (4, 255), (7, 255), (8, 2), (19, 255), (20, 3), (27, 200)):
+    for at, value in ((0, 9), (2, 0), (2, 255), (4, 255), (7, 255), (8, 2), (19, 255), (20, 200)):
         changed = bytearray(content)
         changed[at] = value
         with pytest.raises(MatchError):
