@@ -5,7 +5,7 @@ import pytest
 
 from sim.arrays import F64
 from sim.commands import REWIND_STEPS, Button, Join
-from sim.components import Stance
+from sim.components import Motion, Stance
 from sim.errors import DeclarationError, SnapshotError
 from sim.games.arena.rules import ArenaRules
 from sim.geometry import Geometry
@@ -13,6 +13,7 @@ from sim.hitscan import Judgement
 from sim.motion_kernels import TELEPORTED
 from sim.rewind import PoseHistory, history_depth
 from sim.snapshot import capture, restore, state_hash
+from sim.weapons import NoShot
 from sim.worldmap import Trigger, TriggerKind
 from tests.sim.arena_match import HZ, TORSO_Z, Arena
 from tests.sim.boxes import box, floor, world_of
@@ -250,3 +251,64 @@ def test_all_shots_in_one_call_are_judged_as_one_at_a_time(shooters: int) -> Non
 @pytest.mark.parametrize(("hz", "depth"), [(20, 32), (60, 64), (128, 256)])
 def test_the_ring_holds_a_second_and_its_ends(hz: int, depth: int) -> None:
     assert history_depth(hz) == depth >= hz + 2
+
+
+@pytest.mark.parametrize("hz", HZ)
+@pytest.mark.parametrize(("steps", "made_up"), [(0, 0), (300, 300), (512, 512), (65535, None)])
+def test_a_projectile_makes_up_for_its_shooters_rewind_within_100_ms(hz: int, steps: int, made_up: int | None) -> None:
+    arena = Arena(hz=hz, rules=RULES)
+    shooter = arena.join()
+    arena.place(shooter, 0.0, 0.0, 0.0, fixed=True)
+    arena.arm(shooter, "plasma", reserve=5)
+    arena.aim(shooter, (20.0, 0.0, 1.2))
+    arena.held[shooter]["rewind"] = steps
+    arena.tick()
+    behind = 0.1 * hz * REWIND_STEPS // 1 if made_up is None else min(made_up, 0.1 * hz * REWIND_STEPS)
+    flight = arena.world.table("projectile")
+    slot = int(flight.live_slots[0])
+    flown = flight[Motion].position[slot, 0] - 0.1
+    assert flown == pytest.approx(50.0 / hz * (1.0 + behind / REWIND_STEPS), rel=1e-4)
+    assert arena.flying.left_s[slot] == pytest.approx(10.0 - (1.0 + behind / REWIND_STEPS) / hz)
+    before = flight[Motion].position[slot, 0]
+    arena.tick()
+    assert flight[Motion].position[slot, 0] - before == pytest.approx(50.0 / hz, rel=1e-4)
+
+
+@pytest.mark.parametrize("crossed", [1, 2, 3])
+def test_each_step_of_catching_up_meets_the_poses_of_its_own_time(crossed: int) -> None:
+    # Plasma flies 50 / 60 m a tick: five ticks behind, it passes x = 2.9 in the step that is two ticks before this one.
+    arena, shooter, victim = passing(60, speed=0.0)
+    arena.arm(shooter, "plasma", reserve=5)
+    for back in range(6, -1, -1):
+        arena.places[victim] = (2.9, 0.0 if back == crossed else -5.0, 0.0)
+        if back:
+            arena.tick()
+    arena.aim(shooter, (20.0, 0.0, 1.199))
+    arena.held[shooter]["rewind"] = 5 * REWIND_STEPS
+    mine = arena.id_of(victim)
+    struck = [event for event in arena.tick() if event.kind == "hit" and event.target == mine]
+    assert len(struck) == (1 if crossed == 2 else 0)
+
+
+def test_a_projectile_that_ends_while_it_catches_up_bursts_in_its_first_tick() -> None:
+    arena = Arena(rules=RULES, parts=(box((2.0, -5.0, 0.0), (3.0, 5.0, 4.0)),))
+    shooter = arena.join()
+    arena.place(shooter, 0.0, 0.0, 0.0, fixed=True)
+    arena.arm(shooter, "rocket_launcher", reserve=5)
+    arena.aim(shooter, (20.0, 0.0, 1.2))
+    arena.held[shooter]["rewind"] = 6 * REWIND_STEPS
+    assert "blast" in {event.kind for event in arena.tick()}
+    assert arena.world.table("projectile").live_count == 0
+
+
+def test_a_refused_trigger_is_told_with_its_reason() -> None:
+    arena = Arena(rules=RULES)
+    slot = arena.join()
+    arena.arm(slot, "railgun", reserve=5)
+    told = []
+    for buttons in (8, 0, 8, 8, 0, 8):
+        arena.held[slot] = {"buttons": buttons}
+        told += [(e.kind, e.actor, e.value) for e in arena.tick() if e.kind in {"shot", "no_shot"}]
+    mine = arena.id_of(slot)
+    assert told == [("shot", mine, 6), ("no_shot", mine, NoShot.RATE), ("no_shot", mine, NoShot.RATE)]
+    assert next(event for event in arena.world.game.event_specs if event.name == "no_shot").range_m == 0.0

@@ -18,7 +18,7 @@ from sim.hitscan_kernels import hitscan_batch
 from sim.occlusion import static_occluders
 from sim.rewind import PoseHistory
 from sim.trig import SINE_TABLE, view_direction
-from sim.weapons import Armoury, WeaponSpec
+from sim.weapons import Armoury, NoShot, WeaponSpec
 from sim.weapons_kernels import triggers
 from sim.worldmap import SpawnPoint, WorldMap
 from tests.reference.weapons import damage_falloff, march
@@ -103,13 +103,20 @@ class Range:
     def fire(self, *, tick: int = 1, shots: int = 1) -> int:
         fired = np.array([[0, shots]], np.int32)
         poses = (self.feet, self.height, self.yaw, self.pitch)
-        history, crowd = standing(tick, self.feet, self.targets), Crowd(2)
-        crowd.gather(history)
+        history, crowd = standing(tick, self.feet, self.targets), Crowd(len(self.feet))
+        crowd.gather(history, grow=0.25)
         scene = (static_occluders(self.geometry), history.arrays, crowd.arrays)
         return hitscan_batch(
-            scene, self.armoury.table, SINE_TABLE, fired, 1, (self.weapon, np.zeros(2, np.uint16)), poses,
+            scene, self.armoury.table, SINE_TABLE, fired, 1, (self.weapon, np.zeros(len(self.feet), np.uint16)), poses,
             (1, tick, 0), self.judged.arrays,
         )  # fmt: skip
+
+    def line_up(self, feet: F64) -> None:
+        """Put other players there, the shooter first."""
+        count = len(feet)
+        self.feet, self.height, self.targets = feet, np.full(count, HEIGHT), np.ones(count, np.bool_)
+        self.yaw, self.pitch = np.zeros(count, np.uint16), np.zeros(count, np.int16)
+        self.weapon = np.ones(count, np.uint8)
 
     @property
     def victims(self) -> list[int]:
@@ -271,7 +278,17 @@ def test_a_wall_shields_from_a_blast() -> None:
     assert sorted(blast(WALLED, (4.9, 0.0, 0.5), feet)) == [1]
 
 
-@pytest.mark.parametrize("change", [{"interval_s": 0.0}, {"pellets": 99}, {"bounce": 1.5}, {"falloff_from_m": 2e9}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"interval_s": 0.0},
+        {"pellets": 99},
+        {"bounce": 1.5},
+        {"falloff_from_m": 2e9},
+        {"bodies": 5},
+        {"speed": 9.0, "sweep_m": 0.2},
+    ],
+)
 def test_impossible_weapons_are_refused_by_name(change: dict[str, float]) -> None:
     with pytest.raises(DeclarationError, match="'odd'"):
         Armoury([WeaponSpec(**({"name": "odd", "damage": 1, "interval_s": 1.0} | change))])  # type: ignore[arg-type]  # wrong
@@ -279,3 +296,125 @@ def test_impossible_weapons_are_refused_by_name(change: dict[str, float]) -> Non
 
 def test_aim_goes_where_the_view_points() -> None:
     assert view_direction(16384, 0) == pytest.approx((0.0, 1.0, 0.0))
+
+
+def slab(x: float, thickness: float) -> list[tuple[F64, I32]]:
+    """Both faces of a wall across the way along +X."""
+    return [quad((at, -20, 0), (at, 20, 0), (at, 20, 10), (at, -20, 10)) for at in (x, x + thickness)]
+
+
+PIERCING = WeaponSpec("gun", 100, 0.1, penetration_m=0.3, penetration_factor=0.5, head=1.0)
+
+
+@pytest.mark.parametrize(
+    ("walls", "passed", "damage"),
+    [
+        ([(3.0, 0.1)], 1, 50.0),
+        ([(3.0, 0.29)], 1, 50.0),
+        ([(3.0, 0.31)], 0, 0.0),
+        ([(2.0, 0.1), (4.0, 0.1)], 2, 25.0),
+        ([(2.0, 0.2), (4.0, 0.2)], 1, 0.0),
+        ([(1.0, 0.05), (2.0, 0.05), (3.0, 0.05), (4.0, 0.05), (5.0, 0.05)], 4, 0.0),
+    ],
+)
+def test_a_ray_goes_through_walls_as_thick_as_its_weapon_allows_and_loses_damage(
+    walls: list[tuple[float, float]], passed: int, damage: float
+) -> None:
+    faces = [face for x, thickness in walls for face in slab(x, thickness)]
+    spot = Range(PIERCING, geometry=geometry_of(FLOOR, *faces), distance=8.0)
+    spot.fire()
+    assert spot.judged.pellets[0, 5] == passed
+    assert spot.judged.blows[:, 1].tolist() == ([pytest.approx(damage)] if damage else [])
+    if not damage:
+        stopped = walls[passed][0]
+        assert spot.judged.ways[0, 6:].tolist() == pytest.approx([stopped, stopped])
+
+
+def test_a_weapon_without_penetration_and_a_sheet_without_thickness_stop_a_ray() -> None:
+    plain = Range(WeaponSpec("gun", 100, 0.1), geometry=geometry_of(FLOOR, *slab(3.0, 0.05)), distance=8.0)
+    sheet = Range(PIERCING, geometry=WALLED, distance=8.0)
+    for spot in (plain, sheet):
+        spot.fire()
+        assert spot.victims == []
+        assert spot.judged.pellets[0, 5] == 0
+
+
+@pytest.mark.parametrize("bodies", [1, 2, 3, 4])
+def test_a_ray_strikes_as_many_players_as_its_weapon_says_nearest_first(bodies: int) -> None:
+    spot = Range(WeaponSpec("rail", 100, 1.5, bodies=bodies, head=1.0))
+    feet = np.array([[0.0, 0, 0], *([2.0 * n, 0, 0] for n in (3, 1, 5, 2, 4))])
+    spot.line_up(feet)
+    spot.fire()
+    assert spot.victims == [2, 4, 1, 5, 3][:bodies]
+    assert spot.judged.blows[:, 1].tolist() == [100.0] * bodies
+    assert (np.diff(spot.judged.blows[:, 0]) > 1.9).all()
+
+
+CLUB = WeaponSpec("club", 50, 0.4, range_m=1.3, sweep_m=0.25, head=1.0)
+
+
+@pytest.mark.parametrize(
+    ("feet", "struck"),
+    [
+        ((1.2, 0.0, 0.0), True),
+        ((1.2, 0.35, 0.0), True),  # beside the ray, within the sphere's way
+        ((1.2, 0.6, 0.0), False),
+        ((2.0, 0.0, 0.0), False),  # out of reach
+        ((-1.0, 0.0, 0.0), False),
+    ],
+)
+def test_a_melee_strike_reaches_whom_its_sphere_touches(feet: tuple[float, float, float], struck: bool) -> None:
+    spot = Range(CLUB)
+    spot.feet[1] = feet
+    assert spot.fire() == 1
+    assert spot.victims == ([1] if struck else [])
+    assert spot.judged.blows[:, 1].tolist() == ([50.0] if struck else [])
+
+
+def test_a_melee_strike_hits_the_nearest_and_no_one_behind_a_wall() -> None:
+    spot = Range(CLUB)
+    spot.line_up(np.array([[0.0, 0, 0], [1.3, 0, 0], [0.9, 0.1, 0]]))
+    spot.fire()
+    assert spot.victims == [2]
+    near = quad((0.8, -20, 0), (0.8, 20, 0), (0.8, 20, 10), (0.8, -20, 10))
+    walled = Range(CLUB, geometry=geometry_of(FLOOR, near))
+    walled.feet[1] = (1.2, 0.0, 0.0)
+    walled.fire()
+    assert walled.victims == []
+    beside = quad((0.0, 0.1, 0), (5.0, 0.1, 0), (5.0, 0.1, 10), (0.0, 0.1, 10))
+    along = Range(CLUB, geometry=geometry_of(FLOOR, beside))
+    along.line_up(np.array([[0.0, 0, 0], [0.9, 0.4, 0], [1.2, -0.3, 0]]))  # the nearer one is behind the wall
+    along.fire()
+    assert along.victims == [2]
+
+
+def test_strikes_beyond_the_room_for_them_are_counted() -> None:
+    spot = Range(WeaponSpec("shot", 5, 1.0, pellets=32, spread=0.02), distance=2.0)
+    spot.judged = Judgement(20)
+    assert spot.fire() == 32
+    assert len(spot.judged.pellets) == 20
+    assert spot.judged.dropped == 12
+
+
+def press(buttons: list[int], *, loaded: int, reserve: int, spec: WeaponSpec) -> list[int]:
+    """What triggers say of each tick of buttons at 60 Hz: 0 nothing, a `NoShot`, or -1 for a shot."""
+    rounds = np.full((1, 16), reserve, np.int16), np.full((1, 16), loaded, np.int16)
+    arms = (np.zeros(1), np.zeros(1), np.zeros(1, np.bool_), rounds[1], rounds[0])
+    told, shots, refused = [], np.zeros((1, 2), np.int32), np.zeros((1, 2), np.int32)
+    for held in buttons:
+        fired, kept = triggers(
+            Armoury([spec]).table, np.ones(1, np.bool_), np.array([held], np.uint16), np.ones(1, np.uint8), 1 / 60,
+            arms, shots, refused,
+        )  # fmt: skip
+        told.append(-1 if fired else int(refused[0, 1]) if kept else 0)
+    return told
+
+
+def test_a_newly_pressed_trigger_is_refused_by_reason_and_a_held_one_is_not() -> None:
+    spec = WeaponSpec("gun", 1, 0.05)
+    assert press([8, 8, 8, 8, 8, 8, 8], loaded=0, reserve=9, spec=spec) == [-1, 0, 0, -1, 0, 0, -1]
+    assert press([8, 0, 8, 8, 0, 8], loaded=0, reserve=9, spec=spec) == [-1, 0, NoShot.RATE, -1, 0, NoShot.RATE]
+    assert press([8, 0, 8, 8], loaded=0, reserve=0, spec=spec) == [NoShot.AMMO, 0, NoShot.AMMO, 0]
+    slow = WeaponSpec("gun", 1, 0.05, magazine=3, reload_s=1.0)
+    assert press([32, 8, 8, 0, 8], loaded=2, reserve=9, spec=slow) == [0, NoShot.RELOAD, 0, 0, NoShot.RELOAD]
+    assert press([8, 8], loaded=0, reserve=9, spec=slow)[0] == NoShot.RELOAD  # it begins by itself
