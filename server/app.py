@@ -104,6 +104,7 @@ class Server:
         *,
         clock: Clock | None = None,
         progress: Progress | None = None,
+        sealed: bool = True,
     ) -> None:
         """Build everything but the edge process.
 
@@ -111,6 +112,7 @@ class Server:
             config: All settings.
             clock: The machine's clocks unless given.
             progress: Told of kernels that are compiled or loaded: (done, total, name).
+            sealed: Whether kernels may not be compiled from then on; off for bots in the same process.
 
         Raises:
             ServerError: Something cannot be had; one line with the remedy.
@@ -136,7 +138,8 @@ class Server:
         self._set_threads(config.threads)
         unused = CLIENTS_ONLY | (frozenset() if self.sight else SIGHT) | (frozenset() if world_map.moving else MOVING)
         self.kernels_compiled = prepare(progress, without=unused)
-        seal()
+        if sealed:
+            seal()
         self._open()
 
     def _set_threads(self, count: int) -> None:

@@ -2,8 +2,8 @@
 
     python -m tools.golden_record JSON
 
-`record_apart` starts it as a process of its own, since a server seals the kernels of its process. Server, sockets,
-connections, bots and their bad networks are those that everybody uses; only time is told and not read.
+`record_apart` starts it as a process of its own. Server, sockets, connections, bots and their bad networks are those
+that everybody uses; only time is told and not read.
 """
 
 import json
@@ -93,6 +93,7 @@ def record_match(
     """
     from server.app import Server
     from server.config import load_config
+    from server.kernels import MODULES, prepare
     from tools.bots import BotSwarm
     from tools.maps import OPENARENA
     from tools.openarena import map_path
@@ -104,9 +105,10 @@ def record_match(
         "map": source, "seed": seed, "tick_hz": tick_hz, "feed": f"golden-{os.getpid()}", "feed_hz": 0,
         "visibility": "off", "record_dir": str(directory), "record_keyframe_s": keyframe_s, "resume_s": 0,
     }  # fmt: skip
+    prepare(modules=(*MODULES, "tools.bots"))
     clock = _Hands()
     with ExitStack() as stack:
-        server = stack.enter_context(Server(load_config(None, settings), clock=clock))
+        server = stack.enter_context(Server(load_config(None, settings), clock=clock, sealed=False))
         swarms: dict[int, BotSwarm] = {}
         changed: set[int] = set()
         start, tick_ns = clock.now, NS // tick_hz
@@ -114,7 +116,9 @@ def record_match(
             clock.now = start + tick * tick_ns
             elapsed = tick / tick_hz
             for number, party in enumerate(parties):
-                if number not in swarms and elapsed >= party.begin_s:
+                if elapsed < party.begin_s:
+                    continue
+                if number not in swarms:
                     network = profile_named(party.network) if party.network else None
                     swarm = BotSwarm(
                         server.card, party.count, seed=seed + number, first=number * BOTS_PER_PARTY, network=network
