@@ -41,6 +41,7 @@ def record_script(
     change: Callable[[World, Commands], None] | None = None,
     spoil_hash: int = -1,
     notes: list[tuple[int, str, dict[str, Any]]] | None = None,
+    world: World | None = None,
     **header: Any,
 ) -> Path:
     """Record a scripted match on the built-in arena.
@@ -52,9 +53,10 @@ def record_script(
         change: May change commands before a tick, or the world behind the simulation's back.
         spoil_hash: Tick whose hash is recorded wrongly; -1: none.
         notes: Notes to write at the end.
+        world: A world of another game to play in; `header` names the game then.
         header: Fields of the header to write otherwise.
     """
-    world = arena_world(seed=seed)
+    world = world or arena_world(seed=seed)
     tape = CommandTape(world.players.capacity, ticks_max=BLOCK_TICKS)
 
     def step(commands: Commands) -> None:

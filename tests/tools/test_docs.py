@@ -62,7 +62,7 @@ def runnable(words: list[str], directory: Path) -> list[str]:
     if words[1] == "token":
         _make_token_files(words, directory)
     if SKELETON.search(" ".join(words)) or words[1] in HELP_ONLY:
-        depth = 3 if words[1] == "map" else 2
+        depth = 3 if words[1] in {"map", "replay"} else 2
         return [*program, *words[1:depth], "--help"]
     extra = ["--seconds", "2", "--feed", f"docs-{os.getpid()}"] if words[1] in ENDLESS else []
     extra += ["--edge-port", "0"] if words[1] in ENDLESS and "--no-edge" not in words else []
