@@ -58,6 +58,8 @@ window.hitreg = {
   get problem() { return app.problem || app.warning; },
   get held() { return match.heldUntil(app.position, stride()); },
   get openMs() { return app.firstDrawn ? app.firstDrawn - app.openedAt : null; },
+  get firstMs() { return app.firstDrawn; }, // since the page was asked for
+  get meshMs() { return app.meshAt ? app.meshAt - app.openedAt : null; },
   get drawn() { return app.drawn; },
   open: (name) => open(name, {}),
   go: (tick) => go(tick),
@@ -76,7 +78,7 @@ function state() {
 function open(name, { tick = null, follow = null, mode = null }) {
   if (app.link) app.link.close();
   Object.assign(app, { file: name, opened: null, position: tick || 0, playing: false, until: null, scrub: null, problem: "", warning: "",
-    openedAt: performance.now(), firstDrawn: 0, drawn: 0, index: null, scene: match.scene(), follow, killKey: "", wantedAt: performance.now() });
+    openedAt: performance.now(), firstDrawn: 0, meshAt: 0, drawn: 0, index: null, scene: match.scene(), follow, killKey: "", wantedAt: performance.now() });
   app.networks.clear();
   match.reset();
   shots.clear();
@@ -146,6 +148,7 @@ function differs({ tick }) {
 
 function mesh(found) {
   if (found && stage.view) stage.setMesh(found);
+  app.meshAt = performance.now();
 }
 
 function index(message) {
