@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +134,8 @@ def view(
         from server.maps.plates import perspective_plate, topdown_plate
 
         world = open_map(source)
-        geometry = load_geometry(world)
+        # Pictures show movers in their resting place, which no other geometry does.
+        geometry = load_geometry(replace(world, movers=()) if world.moving else world)
         for kind, plate in (
             ("topdown", topdown_plate(world, width_px=width)),
             ("perspective", perspective_plate(world, geometry, size_px=(width, width * 5 // 8))),
