@@ -183,21 +183,23 @@ class CommandTape:
         self.narrow: U8 = np.zeros((len(NARROW), ticks_max, capacity), np.uint8)
         self.hashes: U64 = np.zeros(ticks_max, np.uint64)
         self.discrete: list[tuple[int, list[Any], list[Any], list[Any]]] = []
-        self._targets: list[AnyArray] = [*self.wide, *self.narrow]
+        # Views of each tick's rows, made once: slicing takes longer than copying.
+        self._targets: list[tuple[AnyArray, ...]] = [
+            (self.has_input[at], *self.wide[:, at], *self.narrow[:, at]) for at in range(ticks_max)
+        ]
 
     @property
     def full(self) -> bool:
         """Whether there is no room for another tick."""
         return self.count >= self.ticks_max
 
-    def append(self, tick: int, commands: Commands, state_hash: int, *, rows: int = -1) -> None:
+    def append(self, tick: int, commands: Commands, state_hash: int) -> None:
         """Copy what entered one tick; the ticks must be consecutive.
 
         Args:
             tick: Its number.
-            commands: What entered it.
+            commands: What entered it, of the tape's capacity.
             state_hash: Of the world after it.
-            rows: How many rows of the table may hold inputs; all unless given.
 
         Raises:
             MatchError: The tape is full, or the tick is not the next one.
@@ -207,11 +209,8 @@ class CommandTape:
             self.first_tick = tick
         if at >= self.ticks_max or tick != self.first_tick + at:
             raise MatchError(f"tick {tick} does not fit after {at} of {self.ticks_max} ticks from {self.first_tick}")
-        rows = self.capacity if rows < 0 else rows
-        self.has_input[at, rows:] = False
-        self.has_input[at, :rows] = commands.has_input[:rows]
-        for target, source in zip(self._targets, _columns(commands), strict=True):
-            target[at, :rows] = source[:rows]
+        for target, source in zip(self._targets[at], (commands.has_input, *_columns(commands)), strict=True):
+            target[:] = source
         self.hashes[at] = state_hash
         if commands.joins or commands.leaves or commands.actions:
             self.discrete.append(

@@ -167,7 +167,7 @@ class Recorder:
     def record(self, commands: Commands) -> None:
         """Take in the tick that the world has just made of `commands`; never waits, and never raises for a disk."""
         world, tape = self._world, self._tape
-        tape.append(world.tick, commands, state_hash(world), rows=world.players.high_water)
+        tape.append(world.tick, commands, state_hash(world))
         for source in self.sources.values():
             source.take()
         if world.players.live_count or commands.joins:

@@ -89,7 +89,7 @@ def test_any_block_gives_the_same_commands_and_hashes(
             commands.add(Leave(2**64 - 1))
             commands.add(Action(5, 1, (4, -3, 0.5, "x", b"y", (1, 2))))
         recorded.append(commands)
-        tape.append(first + number, commands, 2**64 - 1 - number, rows=rows)
+        tape.append(first + number, commands, 2**64 - 1 - number)
     block = CommandBlock(encode_block(tape), CAPACITY)
     assert (block.first_tick, block.tick_count) == (first, ticks)
     out = random_commands(seed - 1, steady=True) if seed else Commands(CAPACITY)
@@ -109,7 +109,7 @@ def test_a_tape_can_be_used_again_and_forgets_what_was_on_it() -> None:
     with pytest.raises(MatchError, match="tick 7 does not fit"):
         tape.append(7, full, 3)
     tape.clear()
-    tape.append(7, Commands(CAPACITY), 3, rows=0)
+    tape.append(7, Commands(CAPACITY), 3)
     with pytest.raises(MatchError, match="tick 9 does not fit"):
         tape.append(9, full, 3)
     block = CommandBlock(encode_block(tape), CAPACITY)
