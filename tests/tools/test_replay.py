@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ import pytest
 from textual.widgets import DataTable, Input, Label, RichLog
 from typer.testing import CliRunner, Result
 
+from server.game import load_game
+from server.maps import load_geometry, load_map
 from server.replay import Replay
+from server.replay_tape import Tape
 from server.replay_words import EventWords, clock_text, parse_moment, player_names
 from sim.commands import Commands
 from sim.world import World
 from tests.server.recorded_script import record_script
+from tools.golden_record import BotParty, record_apart
 from tools.replay import app
 from tools.replay_builds import Build, bisect_builds
 from tools.replay_compare import compare
@@ -147,38 +152,37 @@ def test_bisect_needs_one_of_two_things(home: Path) -> None:
 
 
 def changed_checkout(path: Path) -> Path:
-    """The project as it is, but for a faster decay of health above the full amount."""
+    """The project as it is, but that in the toy game tick 30 lasts twice as long."""
     for name in ("sim", "net", "server", "persistence", "tools"):
         (path / name).symlink_to(ROOT / name)
-    (path / "sim").unlink()
-    (path / "sim").mkdir()
-    for entry in (ROOT / "sim").iterdir():
-        if entry.name not in {"games", "__pycache__"}:
-            (path / "sim" / entry.name).symlink_to(entry)
-    arena = path / "sim" / "games" / "arena"
-    arena.mkdir(parents=True)
-    (path / "sim" / "games" / "__init__.py").symlink_to(ROOT / "sim" / "games" / "__init__.py")
-    for entry in (ROOT / "sim" / "games" / "arena").glob("*.py"):
-        if entry.name != "rules.py":
-            (arena / entry.name).symlink_to(entry)
-    rules = (ROOT / "sim" / "games" / "arena" / "rules.py").read_text(encoding="utf-8")
-    assert "health_full: float = 100.0" in rules
-    (arena / "rules.py").write_text(rules.replace("health_full: float = 100.0", "health_full: float = 101.0"))
+    toy = path / "tests" / "sim"
+    toy.mkdir(parents=True)
+    (path / "tests" / "__init__.py").touch()
+    (toy / "__init__.py").touch()
+    source = (ROOT / "tests" / "sim" / "toy.py").read_text(encoding="utf-8")
+    longer = source.replace("[slots] * step.dt", "[slots] * step.dt * (1 + (step.tick == 30))")
+    assert longer != source
+    (toy / "toy.py").write_text(longer, encoding="utf-8")
     return path
 
 
 @pytest.mark.slow
-def test_bisect_of_two_builds_names_tick_value_and_system(home: Path, tmp_path: Path) -> None:
-    from server.replay_tape import Tape
-
+def test_bisect_of_two_builds_names_tick_value_and_system(tmp_path: Path) -> None:
     other = changed_checkout(tmp_path)
-    with Tape.read(home / "match-one.hitrec") as tape, Build(ROOT) as own, Build(other) as theirs:
-        report = bisect_builds(tape, "arena", own, theirs)
-    assert 0 < report.tick <= TICKS
-    assert report.difference is not None
-    assert report.difference.column == "vitals.health"
-    assert report.system.startswith("after system items, in table player, column vitals.health")
+    name, arena = "tests.sim.toy:declare", load_map("arena")
+    world = World(load_game(name), arena, load_geometry(arena))
+    path = record_script(
+        tmp_path / "toy.hitrec", ticks=60, players=4, keyframe_ticks=50, world=world, game=name, game_version="1"
+    )  # fmt: skip
+    with Tape.read(path) as tape, Build(ROOT) as own, Build(ROOT) as again, Build(other) as theirs:
+        same = bisect_builds(tape, "arena", own, again)
+        report = bisect_builds(tape, "arena", own, theirs)  # opened anew, both begin again
+    assert (same.tick, same.ticks, same.builds[0]) == (-1, 60, same.builds[1])
+    assert (report.tick, report.ticks) == (30, 29)
     assert report.builds[0] != report.builds[1]
+    assert report.difference is not None
+    assert (report.difference.table, report.difference.column) == ("player", "drift.position")
+    assert report.system == "after system drift, in table player, column drift.position"
 
 
 def test_find_reads_notes_whatever_the_build(home: Path, tmp_path: Path) -> None:
@@ -352,12 +356,33 @@ def test_the_page_steps_seeks_follows_and_says_what_is_wrong(replay: Replay) -> 
     asyncio.run(use())
 
 
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short match of bots over UDP, recorded by a server."""
+    parties = [BotParty(5, network="bad-wifi", end_s=3.0), BotParty(3, network="mobile", begin_s=1.0)]
+    return record_apart(tmp_path_factory.mktemp("played"), parties=parties, seconds=5.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_fresh_process_verifies_with_any_thread_count(home: Path, threads: str) -> None:
+def test_a_server_s_recording_is_verified_in_a_fresh_process_with_any_thread_count(played: Path, threads: str) -> None:
+    command = [sys.executable, "-m", "tools.cli", "replay", "verify", str(played), "--threads", threads, "--json"]
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-m", "tools.cli", "replay", "verify", str(home / "match-one.hitrec"), "--threads", threads],
-        capture_output=True, text=True, check=False, timeout=240, cwd=ROOT,
+        [*command, "--from-key-frames"], capture_output=True, text=True, check=False, timeout=240, cwd=ROOT,
+        env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "bit for bit" in done.stdout
+    verdict = json.loads(done.stdout)
+    assert (verdict["same"], verdict["ticks"], verdict["problems"]) == (True, 300, [])
+
+
+@pytest.mark.slow
+def test_kills_and_shots_of_a_server_s_recording_are_found_without_playing(played: Path) -> None:
+    found = json.loads(good(played.parent, "find", "shots", "--json"))
+    assert [entry["number"] for entry in found] == list(range(1, len(found) + 1))
+    with Replay.open(played) as replay:
+        shots = []
+        while replay.step():
+            shots += [(event.tick, event.actor) for event in replay.events() if event.kind == "shot"]
+    assert [(entry["tick"], entry["entities"][0]) for entry in found] == shots
