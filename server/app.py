@@ -284,6 +284,8 @@ class Server:
             views=self.frame.views,
             clock=self.clock,
             sight=self.sight,
+            refusals=self.frame.refusals,
+            aim=self.frame.aim,
         )
         return Watch(self.config.feed, parts, self.frame.stages, feed_hz=self.config.feed_hz)
 

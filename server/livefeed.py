@@ -52,6 +52,7 @@ __all__ = [
     "FRAME",
     "HEADER",
     "MAGIC",
+    "MEASURES_MAX",
     "METRICS",
     "MOVER",
     "NAMES_BYTES",
@@ -63,6 +64,7 @@ __all__ = [
     "PLAYERS_MAX",
     "PROJECTILE",
     "PROJECTILES_MAX",
+    "REASONS_MAX",
     "RING_ENTRIES",
     "STAGE",
     "STAGES_MAX",
@@ -86,6 +88,8 @@ PROJECTILES_MAX = 2048
 PICKUPS_MAX = 1024
 EVENTS_MAX = 1024
 STAGES_MAX = 32
+REASONS_MAX = 16
+MEASURES_MAX = 8
 NAME_BYTES = 24
 PICTURE_BYTES_MAX = 16 << 20
 INFO_BYTES_MAX = 1 << 20
@@ -182,6 +186,8 @@ FRAME = np.dtype(
         ("reserved", "<u2", (2,)),
         ("metrics", METRICS),
         ("telling", TELLING),
+        ("refused", "<u4", (REASONS_MAX,)),  # since the start, by reason, as `FeedInfo.extra` names them
+        ("flagged", "<u4", (MEASURES_MAX,)),  # players whose aim should be looked at, by measure, likewise
     ]
 )
 HEADER = np.dtype(
@@ -306,7 +312,7 @@ NAMES_BYTES = _up(8 + NAME_BYTES * PLAYERS_MAX)
 class LiveFeedWriter:
     """Publishes frames; every call returns at once.
 
-    Fill `metrics` and `telling` in place before `publish`; they go into the frame as they stand.
+    Fill `metrics`, `telling`, `refused` and `flagged` in place before `publish`; they go into the frame as they stand.
 
     Args:
         name: Of the feed; one writer at a time.
@@ -333,6 +339,8 @@ class LiveFeedWriter:
         self._head["kind"], self._head["version"] = 1, VERSION
         self.metrics: AnyArray = self._head["metrics"].reshape(())
         self.telling: AnyArray = self._head["telling"].reshape(())
+        self.refused: AnyArray = self._head["refused"][0]
+        self.flagged: AnyArray = self._head["flagged"][0]
         self.metrics["budget_ns"] = 1_000_000_000 // info.tick_rate
         self._sequence = 0
         self._names_version = 0

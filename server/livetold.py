@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from server.livefeed import FeedError, create_shared, feed_path
+from server.livefeed import REASONS_MAX, FeedError, create_shared, feed_path
 from sim.arrays import U8, U64, AnyArray
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
     "told_path",
 ]
 
-VERSION = 1
+VERSION = 2
 MAGIC = 0x444C4F5456495248
 WATCHED_MAX = 8
 RING = 32
@@ -105,6 +105,7 @@ TOLD = np.dtype(
         ("sequence", "<u4"),  # of its newest snapshot
         ("snapshot_tick", "<u4"),
         ("reserved2", "<u4", (3,)),
+        ("refused", "<u2", (REASONS_MAX,)),  # of it since it connected, by reason, as `FeedInfo.extra` names them
     ]
 )
 SLOT = np.dtype(

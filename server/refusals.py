@@ -24,6 +24,7 @@ import numpy as np
 
 from net.inputs import FLOOD_COMMANDS_MAX, FUTURE_TICKS_MAX, InputCount
 from server.errors import ServerError
+from server.livefeed import REASONS_MAX
 from server.refusals_kernels import (
     E_NUMBERS,
     PLACE_AMOUNTS,
@@ -46,7 +47,6 @@ __all__ = [
     "EVIDENCE_MAX",
     "HONEST",
     "NOTES_PER_TICK_MAX",
-    "REASONS_MAX",
     "Evidence",
     "InputCounters",
     "Reason",
@@ -56,12 +56,11 @@ __all__ = [
 
 EVIDENCE_MAX = 4096  # entries of all clients; the oldest are overwritten, which is counted
 NOTES_PER_TICK_MAX = 32  # entries handed on per tick; the others wait for the next
-REASONS_MAX = 16  # that a page has room for
 FREE_TURN_S = 2.0  # after a new life or a teleport a view may turn anywhere once, within this
 CLOCK_SHARE = 1.05  # more new inputs a second than this times the ticks: the client's clock is fast
 CLOCK_SLACK = 4  # and so many more, for those that only came together
 CLOCK_SECONDS = 3  # in a row
-SEPARATION_M = 0.4  # what being parted from others moves somebody in a tick; most seen among 64 bots: see tests
+SEPARATION_M = 0.4  # being parted from others; in a crowd of 96 that and steps came to 0.48 m a tick, allowed is 0.99
 
 
 class Reason(enum.IntEnum):
@@ -340,6 +339,11 @@ class Refusals:
         tick, client, entity, reason, count, left_out = self._ring[place].tolist()
         claimed, allowed = self._amounts[place].tolist()
         return Evidence(tick, client, entity & (1 << 64) - 1, Reason(reason), count, claimed, allowed, left_out)
+
+    def of_client(self, client: int) -> list[int]:
+        """Counts of one client by reason, as many as a page has room for, each at most 65,535."""
+        counts = np.minimum(self.counts[:, client], 65535).tolist()
+        return [*counts, *[0] * (REASONS_MAX - len(counts))]
 
     def report(self) -> dict[str, int]:
         """Totals since the start by label of the reason, for status and metrics."""

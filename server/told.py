@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from net.snapshots import PAYLOAD_BYTES
+from server.aim import AimMonitor
+from server.livefeed import REASONS_MAX
 from server.livetold import KEY, KEYS_MAX, SNAPSHOT_BYTES_MAX, WATCHED_MAX, ToldWriter
 from server.loop import Clock
+from server.refusals import Refusals
 from server.replication import Replication
 from server.sessions import Sessions
 from server.sight import HALF_CONE, TURN_PER_S, Sight
@@ -42,7 +45,8 @@ __all__ = ["ToldFeed", "WatchParts"]
 NOT_DECIDED = 255
 NEVER_TOLD = 65535
 SELF_LEVEL = 3
-HEAD = struct.Struct("<4H2I4Q5fI3fH2B2fI4H5I")  # TOLD
+NOTHING_REFUSED = [0] * REASONS_MAX
+HEAD = struct.Struct("<4H2I4Q5fI3fH2B2fI4H5I16H")  # TOLD
 MOTION_FIELDS = 6
 
 
@@ -52,6 +56,8 @@ class WatchParts:
 
     Attributes:
         sight: What decides visibility; None: everything in range is told.
+        refusals: What was refused of whom; None: nothing is said of it.
+        aim: Whose aim was flagged; None: likewise.
     """
 
     world: World
@@ -61,6 +67,8 @@ class WatchParts:
     views: Views
     clock: Clock
     sight: Sight | None = None
+    refusals: Refusals | None = None
+    aim: AimMonitor | None = None
 
 
 @dataclass(slots=True)
@@ -175,11 +183,12 @@ class ToldFeed:
             horizon, rays = float(parts.sight.horizon[client]), int(parts.sight.rays[client])
             half = min(HALF_CONE + TURN_PER_S * horizon, np.pi) if views.body[client] >= 0 else np.pi
         return HEAD.pack(
-            2, 1, *sizes, one.number & 0xFFFFFFFF, one.kept_bytes, one.entity, *when, int(views.watched[client]),
+            2, 2, *sizes, one.number & 0xFFFFFFFF, one.kept_bytes, one.entity, *when, int(views.watched[client]),
             endpoint.rtt_ns[client] * 1e-6, endpoint.loss[client], hz / max(columns[INTERVAL], 1),
             endpoint.rate_Bps[client], recent, max(columns[BUDGET], 0), *views.eye[client].tolist(),
             int(views.yaw[client]), int(views.mode[client]), 0, half, horizon * 1e3, max(rays, 0), *counts,
             len(parts.replication.table), columns[NEXT_SEQUENCE] - 1 & 0xFFFF, max(columns[LAST_TICK], 0), 0, 0, 0,
+            *(NOTHING_REFUSED if parts.refusals is None else parts.refusals.of_client(client)),
         )  # fmt: skip
 
     def _slots(self, client: int, tick: int) -> tuple[AnyArray, tuple[int, int, int]]:

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from server.aim import Measure
 from server.livefeed import FeedInfo, LiveFeedWriter
 from server.livemesh import live_mesh
 from server.liverows import LiveRows, live_info, live_names
 from server.livetimes import TimingWindow
 from server.loop import LoopStats
 from server.maps.picture import map_picture
+from server.refusals import Reason
 from server.slots import COUNTS, HIDDEN_SLOT, LIVE, STATE
 from server.told import ToldFeed, WatchParts
 from sim.arrays import I64, AnyArray
@@ -26,7 +28,12 @@ def feed_info(
     """What stays the same, and the picture of the map from above as PNG; `records` as `FieldTable.describe` has it."""
     picture = map_picture(world.map, width_px=PICTURE_WIDTH_PX)
     low, high = ((float(corner[0]), float(corner[1])) for corner in (picture.low, picture.high))
-    return replace(live_info(world, stages, records=records), picture_low=low, picture_high=high), picture.png
+    extra = {
+        "reasons": ",".join(reason.label for reason in Reason),
+        "measures": ",".join(measure.label for measure in Measure),
+    }
+    info = live_info(world, stages, records=records)
+    return replace(info, picture_low=low, picture_high=high, extra=info.extra | extra), picture.png
 
 
 class Watch:
@@ -118,6 +125,12 @@ class Watch:
         wall_ns = self._parts.clock.unix_ns()
         self.told.publish(tick, wall_ns)
         self.writer.telling["watched"] = self.told.watched
+        if self._parts.refusals is not None:
+            totals = self._parts.refusals.totals
+            self.writer.refused[: len(totals)] = totals
+        if self._parts.aim is not None:
+            flags = self._parts.aim.counts
+            self.writer.flagged[: len(flags)] = flags
         self.writer.publish(
             tick=tick,
             wall_ns=wall_ns,

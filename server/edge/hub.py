@@ -30,6 +30,7 @@ from server.edge.settings import EdgeSettings
 from server.livefeed import RING_ENTRIES, FeedError
 from server.livereader import LiveFeedReader, LiveFrame
 from server.livetold import AskBoard
+from sim.arrays import AnyArray
 
 __all__ = ["Hub", "Viewer"]
 
@@ -282,6 +283,12 @@ class Hub:
             if names_version != self._names_version:
                 self._tell("names", self._names_text(reader))
 
+    def _named(self, names: str, counts: AnyArray) -> dict[str, int]:
+        """Counts of a frame by the names that the feed's `extra` lists; those without a name are left out."""
+        extra = self.reader.info.get("extra", {}) if self.reader is not None else {}
+        listed = [name for name in str(extra.get(names, "")).split(",") if name]
+        return dict(zip(listed, counts.tolist(), strict=False))
+
     def status(self) -> dict[str, Any]:
         """What `/api/status` answers."""
         document: dict[str, Any] = {
@@ -299,5 +306,7 @@ class Hub:
             head = LiveFrame.from_bytes(self._last_frame).head
             document |= {name: int(head["metrics"][name]) for name in METRIC_NAMES}
             document |= {"tick": int(head["tick"]), "players": int(head["player_count"])}
+            document["refused"] = self._named("reasons", head["refused"])
+            document["flagged"] = self._named("measures", head["flagged"])
             document["frame_age_s"] = round(self._clock() - self._last_frame_at, 3)
         return document

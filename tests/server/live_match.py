@@ -76,6 +76,7 @@ class SyntheticMatch:
         return FeedInfo(
             game="arena team deathmatch",
             map_name=self.world.name,
+            extra={"reasons": "fire_rate,turn,flood", "measures": "headshots,follows"},
             tick_rate=self.tick_rate,
             bounds_low=(float(low[0]), float(low[1]), float(low[2])),
             bounds_high=(float(high[0]), float(high[1]), float(high[2])),

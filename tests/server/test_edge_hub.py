@@ -13,7 +13,9 @@ from server.livefeed import PLAYER, RING_ENTRIES, FeedInfo, LiveFeedWriter
 from server.livereader import LiveFrame
 from server.livetold import TOLD, WATCHED_MAX, ToldWriter
 
-INFO = FeedInfo("arena", "box", 60, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+INFO = FeedInfo(
+    "arena", "box", 60, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), extra={"reasons": "turn,flood", "measures": "snap"}
+)  # fmt: skip
 
 
 class Clock:
@@ -79,6 +81,17 @@ def test_state_follows_the_server() -> None:
         publish(writer, 1)
         assert watched.poll() == "live"
         assert watched.hub.status()["run"] == "2"
+
+
+def test_the_status_names_what_was_refused_and_flagged() -> None:
+    watched = Watched()
+    with watched.writer() as writer:
+        writer.refused[:3] = (7, 2, 9)  # the third has no name
+        writer.flagged[0] = 1
+        publish(writer, 1)
+        watched.poll()
+        status = watched.hub.status()
+        assert (status["refused"], status["flagged"]) == ({"turn": 7, "flood": 2}, {"snap": 1})
 
 
 def test_a_viewer_hears_of_everything_in_order() -> None:

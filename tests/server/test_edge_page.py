@@ -244,6 +244,15 @@ def test_stages_and_tick_times_are_shown(page: Page) -> None:
     assert pixels(page, "timeline")["colours"] > 8
 
 
+def test_what_was_refused_is_counted_by_its_name(page: Page, show: Show) -> None:
+    assert show.writer is not None
+    assert page.get_by_test_id("refused").inner_text() == "nothing"
+    show.writer.refused[:3] = (12_000, 0, 3)
+    show.writer.flagged[1] = 1
+    until(page, "document.getElementById('refused').textContent === '12 k fire rate, 3 flood'")
+    until(page, "document.getElementById('flagged').textContent === '1 follows'")
+
+
 def test_kills_are_told(page: Page, show: Show) -> None:
     item = page.get_by_test_id("killfeed").locator("li").first
     item.wait_for(timeout=WAIT_MS)

@@ -43,7 +43,7 @@ def writer(name: str) -> Iterator[ToldWriter]:
 
 
 def test_records_lie_as_the_page_reads_them() -> None:
-    assert (TOLD.itemsize, SLOT.itemsize, KEY.itemsize) == (128, 16, 16)
+    assert (TOLD.itemsize, SLOT.itemsize, KEY.itemsize) == (160, 16, 16)
     fields = TOLD.fields
     assert fields is not None
     places = [fields[key][1] for key in ("entity", "rtt_ms", "budget", "mode", "told", "field_count", "snapshot_tick")]

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from net.inputs import InputCount
 from server.actions import ActionGate
+from server.aim import Measure
 from server.errors import ServerError
+from server.livefeed import MEASURES_MAX, REASONS_MAX
 from server.refusals import (
     CLOCK_SECONDS,
     EVIDENCE_MAX,
     FREE_TURN_S,
     HONEST,
     NOTES_PER_TICK_MAX,
-    REASONS_MAX,
     Evidence,
     Reason,
     Refusals,
@@ -98,6 +99,7 @@ class Zone:
 def test_reasons_fit_where_a_page_keeps_them_and_have_labels() -> None:
     assert list(Reason) == list(range(len(Reason)))
     assert len(Reason) <= REASONS_MAX
+    assert len(Measure) <= MEASURES_MAX
     assert Reason.VIEW_PAST.label == "view_past"
     assert {Reason.FIRE_RATE, Reason.AMMUNITION, Reason.RELOAD} == HONEST
 
@@ -225,6 +227,7 @@ def test_what_inputs_refuse_is_counted_by_player_and_kept(counter: InputCount, r
     assert zone.count(reason, 2) == zone.refusals.totals[reason] == 3
     assert zone.refusals.counts.sum() == 3
     assert zone.refusals.report()[reason.label] == 3
+    assert zone.refusals.of_client(2) == [3 * (number == reason) for number in range(REASONS_MAX)]
     (entry,) = zone.refusals.take()
     assert entry == Evidence(zone.tick, 2, int(zone.entity[2]), reason, 3, claimed, entry.allowed, 0)
     zone.gather()

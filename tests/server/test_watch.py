@@ -3,9 +3,11 @@
 import numpy as np
 
 from net.snapshots import FIELDS_MAX
-from server.livefeed import feed_path
+from server.aim import Measure
+from server.livefeed import MEASURES_MAX, REASONS_MAX, feed_path
 from server.livereader import LiveFeedReader, LiveFrame
 from server.livetold import KEY, SLOT, TOLD, AskBoard
+from server.refusals import Reason
 from server.slots import LIVE
 from server.tickets import card_path
 from server.views import OWN
@@ -65,6 +67,9 @@ def test_pages_are_told_of_a_client_as_it_is_told_itself() -> None:
         assert board.take() == []
         client = 1
         entity = int(server.sessions.entity[client])
+        server.frame.refusals.counts[Reason.TURN, client] = 70_000
+        server.frame.refusals.totals[Reason.FLOOD] = 5
+        server.frame.aim.counts[Measure.SNAP] = 2
         nobody = (1 << 63) + 5  # neither a player nor anything else
         board.ask([entity, nobody], 0.0)
         heads, sent, keyed, pairs, recent = [], [], 0, 0, 0
@@ -104,6 +109,13 @@ def test_pages_are_told_of_a_client_as_it_is_told_itself() -> None:
         assert content is not None
         telling = LiveFrame.from_bytes(content).head["telling"]
         assert telling["watched"] == 1
+        assert heads[-1]["refused"].tolist() == [65535 * (number == Reason.TURN) for number in range(REASONS_MAX)]
+        frame = LiveFrame.from_bytes(content).head
+        assert frame["refused"].tolist() == [5 * (number == Reason.FLOOD) for number in range(REASONS_MAX)]
+        assert frame["flagged"].tolist() == [2 * (number == Measure.SNAP) for number in range(MEASURES_MAX)]
+        names = {key: value.split(",") for key, value in reader.info["extra"].items()}
+        assert names["reasons"][Reason.VIEW_PAST] == "view_past"
+        assert names["measures"][Measure.FOLLOWS] == "follows"
         assert telling["told_pairs"] == pairs
         shares = [float(telling[name]) for name in ("sent", "at_rest", "steady", "in_flight", "deferred")]
         assert abs(sum(shares) - 1.0) < 1e-5

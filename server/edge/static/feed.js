@@ -6,9 +6,10 @@ const PICKUP_BYTES = 16;
 const EVENT_BYTES = 48;
 const STAGE_BYTES = 12;
 const MOVER_BYTES = 12;
-const HEAD_BYTES = 192;
+const HEAD_BYTES = 288;
 const METRICS_AT = 48;
 const TELLING_AT = 128;
+const [REFUSED_AT, REASONS, FLAGGED_AT, MEASURES] = [192, 16, 256, 8];
 const VERSION = 3;
 const TELLING = ["p50", "p95", "max", "hz", "records", "events", "sent", "atRest", "steady", "inFlight", "deferred",
   "toldPairs", "hiddenPairs", "rays", "watched"];
@@ -104,6 +105,8 @@ export function decode(buffer) {
   return {
     sequence: big(view, 8), tick: big(view, 16), wall: big(view, 24) / 1e6, metrics: metrics(view, METRICS_AT),
     telling: telling(view, TELLING_AT),
+    refused: Array.from({ length: REASONS }, (_, reason) => view.getUint32(REFUSED_AT + reason * 4, true)),
+    flagged: Array.from({ length: MEASURES }, (_, measure) => view.getUint32(FLAGGED_AT + measure * 4, true)),
     stages, players, projectiles, pickups, events, movers, byId: new Map(players.map((entry) => [entry.id, entry])),
   };
 }

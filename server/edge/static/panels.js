@@ -17,6 +17,13 @@ export function duration(ns) {
   return `${ns >= 1e5 ? Math.round(ns / 1e3) : (ns / 1e3).toPrecision(3)} µs`;
 }
 
+/** Counts that are not 0, each with its name from the server's lists: "12 turn, 3 flood". */
+export function counted(info, list, counts) {
+  const names = ((info && info.extra && info.extra[list]) || "").split(",");
+  return counts.map((count, number) => (count ? `${amount(count)} ${(names[number] || `${number}`).replaceAll("_", " ")}` : ""))
+    .filter(Boolean).join(", ");
+}
+
 export class Panels extends Board {
   constructor(match, choose) {
     super(match, choose);
@@ -63,6 +70,8 @@ export class Panels extends Board {
     });
     this.network(latest, history);
     this.telling(latest.telling);
+    get("refused").textContent = counted(this.match.info, "reasons", latest.refused) || "nothing";
+    get("flagged").textContent = counted(this.match.info, "measures", latest.flagged) || "nobody’s";
     this.timeline(history, metrics);
   }
 

@@ -4,7 +4,8 @@
 
 import { SnapshotDecoder } from "./snapshot.js";
 
-const HEAD_BYTES = 128;
+const HEAD_BYTES = 160;
+const [REFUSED_AT, REASONS] = [128, 16];
 const SLOT_BYTES = 16;
 const KEY_BYTES = 16;
 const QUEUE_MAX = 400;
@@ -47,7 +48,7 @@ function readKey(view, at, count, fields) {
 /** Take one message apart; null when it is not one. */
 export function decodeTold(buffer) {
   const view = new DataView(buffer);
-  if (view.byteLength < HEAD_BYTES || view.getUint16(0, true) !== 2 || view.getUint16(2, true) !== 1) return null;
+  if (view.byteLength < HEAD_BYTES || view.getUint16(0, true) !== 2 || view.getUint16(2, true) !== 2) return null;
   const [slotCount, keyCount, fields] = [4, 6, 106].map((at) => view.getUint16(at, true));
   const keyAt = HEAD_BYTES + slotCount * SLOT_BYTES;
   let at = keyAt + keyCount * (KEY_BYTES + 4 * fields);
@@ -65,6 +66,7 @@ export function decodeTold(buffer) {
     bytes: float(64), budget: view.getUint32(68, true), eye: [72, 76, 80].map(float),
     yaw: (view.getUint16(84, true) / 65536) * 2 * Math.PI, mode: view.getUint8(86), halfCone: float(88),
     horizon: float(92), rays: view.getUint32(96, true), told: view.getUint16(100, true), hidden: view.getUint16(102, true),
+    refused: Array.from({ length: REASONS }, (_, reason) => view.getUint16(REFUSED_AT + reason * 2, true)),
     waiting: view.getUint16(104, true), sequence: view.getUint32(108, true), snapshotTick: view.getUint32(112, true),
     slots: readSlots(view, slotCount), key: keyCount ? readKey(view, keyAt, keyCount, fields) : null, snapshots,
   };

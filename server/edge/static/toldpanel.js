@@ -1,6 +1,7 @@
 // The panel of the client looked at, and its marks on the map from above.
 
 import { sharpen } from "./board.js";
+import { counted } from "./panels.js";
 import { MODE } from "./told.js";
 
 const SILENT_MS = 2500;
@@ -74,6 +75,7 @@ export class ToldPanel {
       fact("waiting", String(latest.waiting)),
       fact("rays", latest.horizon > 0 ? String(latest.rays) : "–"),
     );
+    get("told-refused").textContent = counted(match.info, "reasons", latest.refused) || "nothing";
     const far = match.latest ? match.latest.players.filter((player) => told.relation(player.id) === "far").length : 0;
     const counts = { told: latest.told, hidden: latest.hidden, far };
     for (const [name, count] of Object.entries(counts)) {
