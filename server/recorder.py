@@ -173,7 +173,7 @@ class Recorder:
         if world.players.live_count or commands.joins:
             self._peopled_tick = world.tick
         events = world.events
-        starts = self._match_started >= 0 and bool((events.kind[: events.count] == self._match_started).any())
+        starts = self._match_started >= 0 and self._match_started in events.kind[: events.count].tolist()
         if starts and world.tick - self._begin_tick >= MATCH_S_MIN * self._hz:
             self._turn("match started")
         elif tape.full:
