@@ -25,8 +25,8 @@ NETWORKS = {
     "150 ms, queues of 20 ms on average each way, 5 % loss": NetworkProfile(latency_ms=55.0, jitter_ms=20.0, loss=0.05),
 }
 ROUND_TRIPS_MS = (0, 50, 100, 150)
-PAIRS, PEEKS = 8, 8
-SETTLE_S, SECONDS = 8.0, 20.0
+PAIRS, PEEKS = 8, 4
+SETTLE_S, SECONDS = 7.0, 14.0
 WITHOUT = "without rewind"
 
 
