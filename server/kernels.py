@@ -26,8 +26,9 @@ MODULES = ("sim.games.arena", "server.app")
 """Importing these declares every kernel that a server uses."""
 
 HEAVY = (
-    "move_players", "assemble", "receive", "push_movers", "separate_players", "sweep_batch", "receive_packets",
-    "refresh", "receive_batch", "build", "build_binary", "compose_packets", "tell_events", "hitscan_batch", "find_pairs",
+    "move_players", "hitscan_batch", "projectiles_fly", "assemble", "receive", "push_movers", "separate_players",
+    "sweep_batch", "receive_packets", "refresh", "receive_batch", "build", "build_binary", "compose_packets",
+    "tell_events", "find_pairs",
 )  # fmt: skip
 """Kernels that take longest to compile, the longest first; beginning with them keeps the cores evenly busy."""
 
