@@ -30,14 +30,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from server.aim_kernels import FOLLOWS, LAST, REACTION, RING, SNAP, TRIGGER, WEAPONS, AimState, note_hits, watch_walls
-from sim.arrays import F64, I32, I64, AnyArray, Bool
+from sim.arrays import F64, I32, I64, AnyArray
 from sim.components import Vitals
 from sim.rewind import PoseHistory
 from sim.systems import Intent
 from sim.world import World
 
 __all__ = [
+    "AGAIN_S",
     "FLAGS_MAX",
+    "HOLD",
+    "LANES",
     "MEASURES",
     "PLAYERS_MIN",
     "SCORE_MIN",
@@ -55,7 +58,7 @@ PLAYERS_MIN = 8
 FLAGS_MAX = 256  # kept; the oldest go first, all are counted
 AGAIN_S = 60  # until the same of a player is flagged again
 LOOKS_PER_S = 5.0
-PAIRS_PER_TICK_MAX = 8192  # of a viewer and a player; beyond it, viewers are looked at more rarely
+PAIRS_PER_TICK_MAX = 4096  # of a viewer and a player; beyond it, viewers are looked at more rarely
 LOOK_BACKS_PER_TICK_MAX = 2  # from hits; more of a tick are left out, and counted
 
 
@@ -100,6 +103,7 @@ MEASURES = {
     Measure.SNAP: Gate(12, 10.0, high=True, spread=0.35, offset=1.0),
     Measure.FOLLOWS: Gate(60, 0.05, high=True, spread=0.01),
 }
+LANES = WEAPONS + len(Measure) - 1  # comparisons: HEADSHOTS by weapon, then the others
 RINGS = {Measure.REACTION: REACTION, Measure.SNAP: SNAP}
 SHARES = {Measure.TRIGGER: TRIGGER, Measure.FOLLOWS: FOLLOWS}
 
@@ -168,7 +172,7 @@ class AimMonitor:
     """
 
     def __init__(self, world: World, *, evaluate_s: float = EVALUATE_S) -> None:
-        self._every = max(1, round(evaluate_s * world.tick_hz))
+        self._every = max(LANES, round(evaluate_s * world.tick_hz))
         self._world, self._hz = world, world.tick_hz
         players = world.players
         rows = players.capacity
@@ -183,9 +187,8 @@ class AimMonitor:
         self._team = players[Vitals].team
         self._rewind = players[Intent].rewind if self.active else np.zeros(rows, np.uint16)
         self._row = 0
-        lanes = WEAPONS + len(Measure) - 1
-        self._held: I64 = np.zeros((lanes, rows), np.int64)
-        self._evidence: I64 = np.zeros((lanes, rows), np.int64)  # samples at the last evaluation
+        self._held: I64 = np.zeros((LANES, rows), np.int64)
+        self._evidence: I64 = np.zeros((LANES, rows), np.int64)  # samples at the last evaluation
         self._flagged: dict[tuple[int, int], tuple[int, int]] = {}  # entity and tick, by lane and row
         self.flags: deque[Flag] = deque(maxlen=FLAGS_MAX)
         self._fresh: list[Flag] = []
@@ -215,8 +218,9 @@ class AimMonitor:
                 (tick, history.first, self._row, count), float(self._hz), rewind, self._team[:rows],
                 history.arrays, geometry, self._state,
             )  # fmt: skip
-        if tick % self._every == 0:
-            self._evaluate(tick, client_of_row)
+        lane = tick % self._every
+        if lane < LANES:  # one comparison a tick: all in one would take milliseconds of it
+            self._compare(tick, lane, client_of_row)
 
     def take_flags(self) -> list[Flag]:
         """Flags since the last call, oldest first."""
@@ -244,16 +248,11 @@ class AimMonitor:
             figures[rows] = np.median(samples[rows, ring, :count], axis=1)
         return figures, counts
 
-    def _evaluate(self, tick: int, client_of_row: I32) -> None:
-        """Compare all players, measure by measure, weapon by weapon."""
-        present = self._world.players.live & (self._state[0][:, 0] == self._world.players.ids.astype(np.int64))
-        lanes = [(Measure.HEADSHOTS, weapon) for weapon in range(WEAPONS)]
-        lanes += [(measure, -1) for measure in Measure if measure is not Measure.HEADSHOTS]
-        for lane, (measure, weapon) in enumerate(lanes):
-            self._compare(tick, lane, (measure, weapon), present, client_of_row)
-
-    def _compare(self, tick: int, lane: int, what: tuple[Measure, int], present: Bool, client_of_row: I32) -> None:
-        measure, weapon = what
+    def _compare(self, tick: int, lane: int, client_of_row: I32) -> None:
+        """Compare all players by one measure, and of one weapon where that matters."""
+        present = self._world.players.live & (self._state[0][:, 0] == self._world.players.ids.view(np.int64))
+        measure = Measure.HEADSHOTS if lane < WEAPONS else Measure(lane - WEAPONS + 1)
+        weapon = lane if lane < WEAPONS else -1
         gate = MEASURES[measure]
         figures, samples = self.figures(measure, weapon)
         rows = np.flatnonzero(present & (samples >= gate.samples))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from server.aim import AGAIN_S, HOLD, MEASURES, PLAYERS_MIN, SCORE_MIN, AimMonitor, Flag, Measure, robust_scores
+from server.aim import AGAIN_S, HOLD, LANES, MEASURES, PLAYERS_MIN, SCORE_MIN, AimMonitor, Flag, Measure, robust_scores
 from server.aim_kernels import FOLLOWS, REACTION, SNAP, TRIGGER
 from sim.arrays import I32
 from sim.commands import Commands, Join
@@ -105,7 +105,8 @@ class Made:
     def evaluate(self, times: int = 1, *, news: bool = True) -> list[Flag]:
         for _ in range(times):
             self.tick += 300
-            self.monitor._evaluate(self.tick, self.clients)
+            for lane in range(LANES):
+                self.monitor._compare(self.tick, lane, self.clients)
             if news:
                 self.hits[: self.players, 1] *= 2
                 self.taken += 1
