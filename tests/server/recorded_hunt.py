@@ -20,7 +20,7 @@ from sim.commands import Button, Commands, Join
 from sim.components import Motion
 from sim.world import World
 
-__all__ = ["NOW_NS", "STAGES", "Recorded", "record_match"]
+__all__ = ["NOW_NS", "STAGES", "Recorded", "name_of", "record_match"]
 
 NOW_NS = 1_700_000_000_000_000_000
 GAME = "sim.games.arena:free_for_all"
@@ -97,13 +97,18 @@ def record_match(directory: Path, *, players: int = 8, ticks: int = 600, map_sou
     return made
 
 
+def name_of(slot: int) -> str:
+    """What the player in a slot is called; one of them tries what names can do on a page."""
+    return "Ann <b>" if slot == 1 else f"Player {slot}"
+
+
 def _hunt(world: World, players: int, ticks: int) -> Iterator[Commands]:
     """Everybody runs at the nearest and shoots, seeing the others some ticks late."""
     commands = Commands(world.players.capacity)
     for tick in range(ticks):
         commands.clear()
         for number in range(players if tick == 0 else 0):
-            commands.add(Join(number, f"Player {number}"))
+            commands.add(Join(number, name_of(number)))
         slots = world.players.live_slots
         feet = world.players[Motion].position[slots]
         for at, slot in enumerate(slots.tolist()):
@@ -122,10 +127,10 @@ def _hunt(world: World, players: int, ticks: int) -> Iterator[Commands]:
 
 def _tell(recorder: Any, tick: int, entity: int) -> None:
     if tick == 100:
-        recorder.note("connect", client=1, entity=entity, name="Ann <b>", resumed=0)
+        recorder.note("connect", client=1, entity=entity, name=name_of(1), resumed=0)
         recorder.note("refusal", client=1, entity=entity, reason="turn", count=2, claimed=400.0, allowed=90.5)
     else:
-        recorder.note("disconnect", client=1, entity=entity, name="Ann <b>", reason="timeout")
+        recorder.note("disconnect", client=1, entity=entity, name=name_of(1), reason="timeout")
 
 
 def _remember(made: Recorded, world: World) -> None:

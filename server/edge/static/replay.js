@@ -51,6 +51,7 @@ window.hitreg = {
   get frames() { return match.frameCount; },
   get selected() { return stage.selected === null ? null : String(stage.selected); },
   get mode() { return stage.mode; },
+  get camera() { return stage.view ? { ...stage.view.camera } : null; },
   get mesh() { return stage.mesh !== null; },
   get index() { return app.index; },
   get shots() { return shots; },
@@ -498,6 +499,10 @@ const clicks = {
   "zoom-whole": () => timeline.whole(), "to-list": () => { list(); address(); },
 };
 for (const [id, action] of Object.entries(clicks)) get(id).addEventListener("click", action);
+// A button that was clicked gives the keys back to the page: the space bar plays.
+document.querySelector(".deck").addEventListener("click", (event) => {
+  if (event.detail && document.activeElement instanceof HTMLButtonElement) document.activeElement.blur();
+});
 get("goto").addEventListener("keydown", (event) => {
   if (event.key === "Escape") get("goto").blur();
   if (event.key !== "Enter") return;

@@ -150,16 +150,13 @@ export class Shots {
     const shown = this.explained && this.explained.drawing;
     if (!shown || Math.abs(scene.tick - this.explained.tick) > this.match.rate * 2) return scene;
     const lines = shown.rays.map(({ from, to, hit }) => ({ from, to, colour: hit ? HIT : RAY, width: 0.02, alpha: 1.5 }));
-    const ghosts = [];
     for (const body of shown.bodies) {
       for (const box of body.boxes) {
         lines.push(...outline(body.feet, box, box.hit ? HIT : REWOUND, box.hit ? 1.6 : 1.1));
       }
       for (const box of body.boxes_now) lines.push(...outline(body.feet_now, box, PRESENT, 0.5));
-      const player = scene.byId.get(BigInt(body.entity));
-      if (player) ghosts.push({ ...player, p: body.feet, flags: player.flags | 1 });
     }
-    return { ...scene, lines, ghosts };
+    return { ...scene, lines };
   }
 
   /** The same on the map from above. */

@@ -285,7 +285,7 @@ export class Stage {
       const action = actions[key];
       // A focused button keeps its own keys; arrows scroll lists.
       if (!action || (key === " " && event.target instanceof HTMLButtonElement)) return;
-      if (key.startsWith("arrow") && event.target !== this.overlay && event.target !== document.body) return;
+      if (key.startsWith("arrow") && event.target.closest(".side, .shot")) return;
       event.preventDefault();
       action(event);
     });

@@ -15,7 +15,6 @@ const CHASE_M = 4.2;
 const SKY = [0.085, 0.108, 0.14];
 const NAMES_WITHIN_M = 70;
 const HIDDEN_TINT = [1.0, 0.48, 0.72];
-const GHOST_TINT = [0.16, 0.42, 0.5];
 const UNKNOWN_TINT = [0.2, 0.22, 0.25];
 
 const MAP_VERTEX = `
@@ -310,8 +309,7 @@ export class View3d {
       return { player, tint: told.relation(player.id) === "hidden" ? HIDDEN_TINT.map((v, n) => v * 0.75 + own[n] * 0.15) : own };
     });
     const unknown = (scene.truth || []).filter((player) => !scene.byId.has(player.id));
-    const ghosts = (scene.ghosts || []).map((player) => ({ player, tint: GHOST_TINT }));
-    return players.concat(unknown.map((player) => ({ player, tint: UNKNOWN_TINT })), ghosts);
+    return players.concat(unknown.map((player) => ({ player, tint: UNKNOWN_TINT })));
   }
 
   drawPlayers(scene, match, mode, selected, told) {
@@ -371,7 +369,8 @@ export class View3d {
       } else if (effect.kind === "spawn") dot(effect.p, 1.4 * left, effect.colour, 0.8 * left, 0.7);
       else if (effect.kind === "death") dot(effect.p, 0.3 + age, effect.colour, 0.7 * left * left, 0.5);
     }
-    // Lines that do not fade along their way: 0.2 is neither a dot nor a tracer.
+    const fading = count;
+    // Lines that do not fade along their way (0.2 is neither a dot nor a tracer), and are seen through everything.
     for (const { from, to, colour, width, alpha } of scene.lines || []) add(from, width, to, 0.2, colour, alpha);
     this.use(this.glows);
     gl.enable(gl.BLEND);
@@ -381,9 +380,19 @@ export class View3d {
     gl.bindVertexArray(this.glowArray);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.glowBuffer);
     gl.bufferSubData(gl.ARRAY_BUFFER, 0, glowData, 0, count * GLOW_FLOATS);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
+    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, fading);
+    if (count > fading) this.drawThrough(fading, count);
     gl.depthMask(true);
     gl.disable(gl.BLEND);
+  }
+
+  /** Draw the glows from `first` on over everything that stands before them. */
+  drawThrough(first, count) {
+    const { gl, glowData } = this;
+    gl.disable(gl.DEPTH_TEST);
+    gl.bufferSubData(gl.ARRAY_BUFFER, 0, glowData, first * GLOW_FLOATS, (count - first) * GLOW_FLOATS);
+    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count - first);
+    gl.enable(gl.DEPTH_TEST);
   }
 
   /** Where a point stands on a screen of that size, and how far away; null behind the camera. */

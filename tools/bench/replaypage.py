@@ -1,0 +1,216 @@
+"""How fast the replay page opens a long match: from the click to the first frame drawn, in headless Chromium.
+
+The match is 30 minutes of 64 players, simulated once without sockets (some minutes) and kept in the temporary directory
+for as long as the build stays the same; `--data FILE` takes another recording. Its page is opened by the real edge with
+real workers, so that a jump goes to a key frame and simulates from there, at most 10 s of the match.
+"""
+
+import contextlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from server.app import build_world
+from server.config import ServerConfig
+from server.event_notes import EventNotes
+from server.game import load_game
+from server.maps import load_geometry, load_map
+from server.match import kernel_digest
+from server.recorder import open_recorder
+from server.recorder_notes import NETWORK_COLUMNS
+from sim.arrays import AnyArray
+from sim.games.arena import declare
+from sim.games.arena.rules import ArenaRules
+from sim.plugin import Registration
+from sim.world import World
+from tools.bench.harness import Row, row
+from tools.errors import ToolsError
+from tools.script import play_script
+
+__all__ = ["run", "thirty_minutes"]
+
+PLAYERS = 64
+MINUTES = 30
+GAME = "tools.bench.replaypage:thirty_minutes"
+CASE = "64 players 30 min"
+GOAL_MS = 3000.0
+OPENINGS = 5
+JUMPS = 15
+WAIT_S = 180.0
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync")
+
+
+def thirty_minutes(registration: Registration) -> None:
+    """The arena with matches that are long enough, for recordings end with their match."""
+    declare(registration, ArenaRules(match_s=MINUTES * 60.0 + 60.0))
+
+
+class _Connections:
+    """Connections for everybody, since nobody has one here: so the notes are as large as in a real match."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def take(self) -> None:
+        """Nothing happens between notes."""
+
+    def note(self) -> dict[str, Any]:
+        """Figures of everybody who is there."""
+        table, tick = self._world.players, self._world.tick
+        slots = table.live_slots
+        figures: dict[str, AnyArray] = {name: np.zeros(len(slots)) for name in NETWORK_COLUMNS}
+        figures["entity"] = table.ids[slots]
+        figures["rtt_ms"] = 20 + (slots * 7 + tick) % 90
+        figures["kbps_out"] = 150 + (slots + tick) % 60
+        return {name: figures[name].astype(dtype).tobytes() for name, dtype in NETWORK_COLUMNS.items()}
+
+
+def _make_match(directory: Path) -> Path:
+    """Simulate and record the match, or find it from before."""
+    game = load_game(GAME)
+    kept = directory / f"{kernel_digest(game)}-{PLAYERS}-{MINUTES}"
+    found = sorted(kept.glob("*.hitrec"))
+    if found:
+        return found[0]
+    making = Path(tempfile.mkdtemp(dir=directory))
+    config = ServerConfig(record_dir=str(making), game=GAME)
+    world_map = load_map(config.map)
+    world = build_world(config, game, world_map, load_geometry(world_map))
+    with contextlib.closing(open_recorder(config, world, unix_ns=time.time_ns)) as recorder:
+        recorder.sources |= {"events": EventNotes(world), "network": _Connections(world)}
+        ticks = MINUTES * 60 * config.tick_hz
+        for commands in play_script(world, players=PLAYERS, ticks=ticks, step=world.step):
+            recorder.record(commands)
+            if world.tick % config.tick_hz == 0:
+                recorder.drain()  # the match is made faster than its writer is meant to write
+    making.rename(kept)
+    return sorted(kept.glob("*.hitrec"))[0]
+
+
+@contextlib.contextmanager
+def _edge(directory: Path) -> Iterator[str]:
+    """The page's address at an edge of its own."""
+    command = [sys.executable, "-m", "server.edge", "--feed", "bench", "--port", "0", "--record-dir", str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[1]
+        finally:
+            process.terminate()
+            process.wait(10.0)
+
+
+@contextlib.contextmanager
+def _page() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise ToolsError("bench replaypage: needs playwright; install the development requirements") from error
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        raise ToolsError("bench replaypage: Chromium is missing: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(WAIT_S * 1000)
+        yield page
+        browser.close()
+
+
+def _until(page: Any, condition: str) -> None:
+    """Wait for a condition on the page, which its own policy lets nobody evaluate as text inside it."""
+    deadline = time.monotonic() + WAIT_S
+    while not page.evaluate(condition):
+        if time.monotonic() > deadline:
+            raise ToolsError(f"bench replaypage: the page does not get to {condition}")
+        page.wait_for_timeout(5)
+
+
+def _warm(page: Any, url: str) -> None:
+    """The list, looked at for as long as a worker takes to load its kernels."""
+    page.goto(f"{url}replays")
+    _until(page, "document.querySelectorAll('[data-testid=recording]').length > 0")
+    page.wait_for_timeout(4000)
+
+
+def _open(page: Any, url: str, *, figure: str) -> float:
+    _warm(page, url)
+    page.locator("[data-testid=recording] a").first.click()
+    _until(page, f"{figure} !== null")
+    return float(page.evaluate(figure))
+
+
+def _jumps(page: Any, url: str) -> list[float]:
+    """Time from asking for a moment to seeing it [ms], all over the match."""
+    _open(page, url, figure="hitreg.openMs")
+    _until(page, "hitreg.index !== null")
+    first, last = page.evaluate("[hitreg.first, hitreg.last]")
+    times = []
+    for number in range(JUMPS):
+        tick = first + (number * 7919 + 3571) * 7 % (last - first)
+        script = """(tick) => new Promise((done) => {
+          const start = performance.now();
+          hitreg.go(tick);
+          const look = () => (hitreg.tick === tick ? done(performance.now() - start) : requestAnimationFrame(look));
+          look();
+        })"""
+        times.append(float(page.evaluate(script, tick)))
+    return times
+
+
+def _cold(url: str) -> float:
+    """From asking for the address of a moment in the middle to its first frame, worker's start included [ms]."""
+    with _page() as page:
+        page.goto(url)
+        _until(page, "hitreg.openMs !== null")
+        return float(page.evaluate("hitreg.firstMs"))
+
+
+def _median(measure: Callable[[], float], count: int) -> float:
+    return statistics.median(measure() for _ in range(count))
+
+
+def run(data: Sequence[Path]) -> list[Row]:
+    """Open, and jump about.
+
+    Args:
+        data: A recording, or nothing for the 30-minute match.
+
+    Raises:
+        ToolsError: There is no browser.
+    """
+    with _page():
+        pass  # before minutes are spent on the match
+    place = Path(tempfile.gettempdir()) / "hitreg-bench-replaypage"
+    place.mkdir(exist_ok=True)
+    path = data[0] if data else _make_match(place)
+    case = CASE if not data else path.name
+    with tempfile.TemporaryDirectory() as shown, _edge(Path(shown)) as url:
+        copy = Path(shown) / path.name
+        shutil.copy(path, copy)
+        middle = f"{url}replays?file={path.name}&tick={MINUTES * 60 * 30}"
+        _cold(middle)  # kernels are compiled once, and the system's caches filled
+        cold = _median(lambda: _cold(middle), OPENINGS)
+        with _page() as page:
+            warm = _median(lambda: _open(page, url, figure="hitreg.openMs"), OPENINGS)
+            drawn = _median(lambda: _open(page, url, figure="hitreg.meshMs"), OPENINGS)
+            jumps = _jumps(page, url)
+    return [
+        _against_goal(f"{case}, click to first frame", warm),
+        _against_goal(f"{case}, click to first frame with the map", drawn),
+        _against_goal(f"{case}, link to its middle, no worker ready", cold),
+        row(f"{case}, jump to a moment, median", statistics.median(jumps), unit="ms"),
+        row(f"{case}, jump to a moment, slowest of {JUMPS}", max(jumps), unit="ms"),
+    ]
+
+
+def _against_goal(case: str, value: float) -> Row:
+    return row(case, value, unit="ms", reference="3 s", reference_value=GOAL_MS)
