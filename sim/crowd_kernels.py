@@ -64,8 +64,12 @@ def _bound(history: HistoryArrays, tick: int, ticks: int, grow: float, bounds: F
     """
     feet, height, since = history[FEET], history[HEIGHT], history[SINCE]
     mask = feet.shape[0] - 1
-    count = np.uint64(height.shape[1])
     now = np.uint64(tick & mask)
+    # Behind the last row that can be hit nobody looks: a match of 64 fills a sixteenth of the table.
+    last = height.shape[1]
+    while last > 0 and history[IDS][now, last - 1] == 0:
+        last -= 1
+    count = np.uint64(last)
     for row in range(count):
         x, y, z, tall = feet[now, row, 0], feet[now, row, 1], feet[now, row, 2], height[now, row]
         bounds[row, 0], bounds[row, 2], bounds[row, 4] = x, y, z
