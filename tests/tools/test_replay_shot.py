@@ -9,7 +9,7 @@ from server.errors import ReplayError
 from server.replay import Replay
 from server.shots import explain
 from server.shots_plate import PLATE_SIZE
-from tests.server.recorded import record_script
+from tests.server.recorded_script import record_script
 from tools.errors import ToolsError
 from tools.replay_shot import explained_shots, write_plate
 
