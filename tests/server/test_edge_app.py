@@ -105,8 +105,8 @@ def test_the_page_is_whole_and_asks_nobody_else(edge: Edge) -> None:
     for path in static.iterdir():
         content = path.read_text()
         assert not [word for word in ("http://", "https://") if word in content], path.name
-        page = {"index.html": "", "replay.html": "replays"}.get(path.name, f"static/{path.name}")
-        assert edge.ask(page).body.decode() == content
+        address = {"index.html": "", "replay.html": "replays"}.get(path.name, f"static/{path.name}")
+        assert edge.ask(address).body.decode() == content
 
 
 @pytest.mark.parametrize("path", ["", "static/main.js", "api/status", "healthz", "nothing/here"])
