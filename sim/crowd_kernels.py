@@ -57,8 +57,8 @@ def _cell(column: int, line: int, mask: int) -> int:
 
 
 @kernel(inline=True)
-def _bound(history: HistoryArrays, tick: int, ticks: int, grow: float, bounds: F64) -> None:
-    """Find what each player's boxes were within from `ticks` ticks ago on.
+def _bound(history: HistoryArrays, tick: int, ticks: int, grow: float, bounds: F64) -> int:
+    """Find what each player's boxes were within from `ticks` ticks ago on; returns behind which row nobody is.
 
     Tick by tick, as they lie in memory: player by player took three times as long.
     """
@@ -66,7 +66,7 @@ def _bound(history: HistoryArrays, tick: int, ticks: int, grow: float, bounds: F
     mask = feet.shape[0] - 1
     now = np.uint64(tick & mask)
     # Behind the last row that can be hit nobody looks: a match of 64 fills a sixteenth of the table.
-    last = height.shape[1]
+    last: int = height.shape[1]
     while last > 0 and history[IDS][now, last - 1] == 0:
         last -= 1
     count = np.uint64(last)
@@ -94,6 +94,7 @@ def _bound(history: HistoryArrays, tick: int, ticks: int, grow: float, bounds: F
             bounds[row, 2 * axis + 1] += reach
         x, y = bounds[row, 1] - bounds[row, 0], bounds[row, 3] - bounds[row, 2]
         bounds[row, 6] = 0.5 * sqrt(x * x + y * y)
+    return last
 
 
 @kernel(counted=False)
@@ -141,8 +142,8 @@ def gather_crowd(history: HistoryArrays, tick: int, ticks: int, grow: float, lin
     frame[0], frame[1], frame[2], frame[3] = np.inf, -np.inf, np.inf, -np.inf
     ids = history[IDS][tick & (history[FEET].shape[0] - 1)]
     mask = start.shape[0] - 2
-    _bound(history, tick, ticks, grow, bounds)
-    for row in range(ids.shape[0]):
+    last = _bound(history, tick, ticks, grow, bounds)
+    for row in range(last):
         if ids[row] != 0:
             _place(crowd, row, lines)
     total = 0
@@ -151,7 +152,7 @@ def gather_crowd(history: HistoryArrays, tick: int, ticks: int, grow: float, lin
         start[cell] = total
         total += here
     # Writing carries every count, which stands one place on, to its end.
-    for row in range(ids.shape[0]):
+    for row in range(last):
         if ids[row] == 0 or lines[row, 1] < lines[row, 0]:
             continue
         for column in range(lines[row, 0], lines[row, 1] + 1):

@@ -79,10 +79,15 @@ def write_poses(
     feet, height, yaw = history[FEET][slot], history[HEIGHT][slot], history[YAW][slot]
     pitch, flags, kept = history[PITCH][slot], history[FLAGS][slot], history[IDS][slot]
     since = history[SINCE]
-    count = 0
+    # Behind the last row in use there is nothing to write, unless somebody was there when the ring was here last.
+    last = alive.shape[0]
+    while last > 0 and ids[last - 1] == 0 and kept[last - 1] == 0:
+        last -= 1
     for row in range(np.uint64(alive.shape[0])):
-        lives = alive[row]
         since[row] = born[row]
+    count = 0
+    for row in range(np.uint64(last)):
+        lives = alive[row]
         kept[row] = ids[row] if lives else np.uint64(0)
         # Zero where nobody is: equal worlds then keep equal memories.
         feet[row, 0] = poses[0][row, 0] if lives else 0.0

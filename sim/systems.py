@@ -22,7 +22,9 @@ from sim.schema import Component, column
 from sim.separation import Separation
 
 __all__ = [
+    "BodyHeights",
     "Intent",
+    "body_height_service",
     "body_heights",
     "contact_systems",
     "input_system",
@@ -41,6 +43,18 @@ class Before:
 
     def __init__(self, capacity: int) -> None:
         self.position: F64 = np.zeros((capacity, 3))
+
+
+class BodyHeights:
+    """Heights of the players' bodies [m], shape (players,): `pose_system` finds them, later systems read them."""
+
+    def __init__(self, capacity: int) -> None:
+        self.height: F64 = np.zeros(capacity)
+
+
+def body_height_service(access: Access) -> BodyHeights:
+    """The heights that `pose_system` finds in each tick."""
+    return access.service(BodyHeights, lambda: BodyHeights(access.world.players.capacity))
 
 
 class Intent(Component, name="intent"):
@@ -208,7 +222,7 @@ def pose_system(parameters: MotionParameters | None = None) -> System:
         history = pose_history(access)
         vitals, motion = access.read("player", Vitals), access.read("player", Motion)
         look, stance = access.read("player", Look), access.read("player", Stance)
-        height: F64 = np.zeros(access.world.players.capacity)
+        height = body_height_service(access).height
         poses = (motion.position, height, look.yaw, look.pitch, stance.flags)
 
         def run(step: Step) -> None:

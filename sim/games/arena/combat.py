@@ -29,7 +29,7 @@ from sim.movers import Crush
 from sim.occlusion import occluders
 from sim.pipeline import Access, Step, System
 from sim.rewind_kernels import ticks_back
-from sim.systems import Intent, body_heights, pose_history
+from sim.systems import Intent, body_height_service, pose_history
 from sim.trig import SINE_TABLE
 from sim.weapons_kernels import SHOTS_PER_TICK_MAX, W_SWEEP, triggers
 from sim.worldmap import TriggerKind
@@ -53,13 +53,13 @@ class Combat:
         projectiles_dropped: Projectiles for which the table had no room.
     """
 
-    def __init__(self, players: int, projectiles: int) -> None:
+    def __init__(self, players: int, projectiles: int, height: F64) -> None:
         self.damage: DamageArrays = (
             np.zeros((DAMAGE_MAX, 4), np.int32),
             np.zeros((DAMAGE_MAX, 7)),
             np.zeros(3, np.int64),
         )
-        self.height: F64 = np.zeros(players)
+        self.height = height
         self.shots: I32 = np.zeros((players, 2), np.int32)
         self.refusals: I32 = np.zeros((players, 2), np.int32)
         self.shot_count = 0
@@ -83,8 +83,8 @@ class Combat:
 
 
 def _combat(access: Access) -> Combat:
-    world = access.world
-    return access.service(Combat, lambda: Combat(world.players.capacity, world.table("projectile").capacity))
+    world, height = access.world, body_height_service(access).height
+    return access.service(Combat, lambda: Combat(world.players.capacity, world.table("projectile").capacity, height))
 
 
 def _judgement(access: Access) -> Judgement:
@@ -98,8 +98,8 @@ def fire_system() -> System:
         world = access.world
         players, projectiles = access.slots("player"), access.spawner("projectile")
         vitals, motion = access.read("player", Vitals), access.read("player", Motion)
-        look, stance = access.read("player", Look), access.read("player", Stance)
-        intent, arms = access.read("player", Intent), access.write("player", Arms)
+        look, intent = access.read("player", Look), access.read("player", Intent)
+        arms = access.write("player", Arms)
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, judged = _combat(access), _judgement(access)
         shot, no_shot = access.event("shot"), access.event("no_shot")
@@ -128,7 +128,6 @@ def fire_system() -> System:
             )
             combat.gathered = False
             judged.clear()
-            body_heights(stance.flags, combat.height)
             combat.shot_count, refused = triggers(
                 table, vitals.alive, intent.buttons, arms.weapon, step.dt, trigger, combat.shots, combat.refusals
             )
@@ -152,7 +151,7 @@ def fire_system() -> System:
     return System(
         "fire",
         bind,
-        reads=(Vitals, Look, Stance, Intent),
+        reads=(Vitals, Look, Intent),
         writes=(Arms, "projectile", Motion, Projectile),
         emits=("shot", "no_shot"),
     )
