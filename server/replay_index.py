@@ -60,7 +60,7 @@ class ReplayIndex:
             "connect": self._connect,
             "disconnect": self._disconnect,
             "refusal": self._refusal,
-            "aim": self._flag,
+            "flag": self._flag,
             "network": self._take_network,
             "stages": self._take_stages,
         }

@@ -425,6 +425,7 @@ def test_hostile_notes_are_left_out(directory: Path, recorded: Recorded, edge: E
         [8, "network", {"entity": b"12345678"}],
         [9, "stages", {"mean_ns": b"1234", "max_ns": b""}],
         [10, "nonsense", {"a": 1}],
+        [11, "flag", {"client": 3, "entity": entity, "measure": "snap", "score": 9.5}],
     ]
     path = directory / "hostile.hitrec"
     with RecordingReader(recorded.path) as reader, RecordingWriter(path, reader.header) as writer:
@@ -437,6 +438,7 @@ def test_hostile_notes_are_left_out(directory: Path, recorded: Recorded, edge: E
             index = page.text("index")
             assert index["left_out"] >= 4
             assert len(index["marks"]["refusal"][0][3]) == 200
+            assert [(row[0], row[3]) for row in index["marks"]["flag"]] == [(11, "measure snap, score 9.5")]
             assert index["shots"] == 0
     finally:
         path.unlink()
