@@ -84,8 +84,11 @@ class Game:
 def test_sixteen_bots_connect_travel_shoot_and_score() -> None:
     with Game(16) as game:
         game.play(20.0)
-        statistics = game.swarm.statistics()
         world = game.server.world
+        score = world.players[Score]
+        booked = (score.kills.sum(), score.deaths.sum())
+        game.play(0.25)  # until snapshots have told of these
+        statistics = game.swarm.statistics()
         rows = world.players.live_slots
         assert statistics["connected"] == len(rows) == 16
         assert set(world.players[Vitals].team[rows]) == {1, 2}
@@ -93,11 +96,10 @@ def test_sixteen_bots_connect_travel_shoot_and_score() -> None:
         assert game.events["shot"] > 100
         assert game.events["picked_up"] > 10
         assert game.events["kill"] > 0
-        score = world.players[Score]
-        assert score.kills.sum() > 0
+        assert booked[0] > 0
         # What bots believe of themselves is what happened.
-        assert statistics["kills"] == score.kills.sum()
-        assert statistics["deaths"] == score.deaths.sum()
+        assert booked[0] <= statistics["kills"] <= score.kills.sum()
+        assert booked[1] <= statistics["deaths"] <= score.deaths.sum()
         for reason in ("malformed", "messages_dropped", "late_inputs", "lost", "skipped"):
             assert statistics[reason] == 0, reason
         assert statistics["snapshots_malformed"] == statistics["snapshots_bad_baseline"] == 0
