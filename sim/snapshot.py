@@ -14,7 +14,7 @@ import numpy as np
 from sim.arrays import I64, AnyArray
 from sim.errors import SnapshotError
 from sim.hashing import hash_spans
-from sim.table import Table
+from sim.table import GENERATION_MAX, NO_ENTITY, Table
 from sim.world import World
 
 __all__ = ["CAPTURE_BYTES_MAX", "capture", "layout_hash", "restore", "state_hash"]
@@ -159,7 +159,23 @@ def _checked(table: Table, content: Any) -> tuple[tuple[int, int, int], list[byt
             raise SnapshotError(f"table {table.name!r}: the captured columns do not have the sizes of this layout")
     except (ValueError, TypeError) as error:
         raise SnapshotError(f"table {table.name!r}: the captured content is malformed: {error}") from error
+    _check_slots(table, (high_water, free_head, live_count), arrays)
     return (high_water, free_head, live_count), arrays
+
+
+def _check_slots(table: Table, numbers: tuple[int, int, int], arrays: list[bytes]) -> None:
+    """Refuse ids, and a queue of free slots, that no table can come to hold: kernels index by them."""
+    high_water, free_head, live_count = numbers
+    ids, generation = np.frombuffer(arrays[0], np.uint64), np.frombuffer(arrays[1], np.uint32)
+    queue = np.frombuffer(arrays[2], np.int32)
+    given = table.ids_of(np.arange(high_water), generation)
+    occupied = np.zeros(table.capacity, np.bool_)
+    occupied[:high_water] = ids != NO_ENTITY
+    free = queue[(free_head + np.arange(table.capacity - live_count)) % table.capacity]
+    right = (ids == given) | (ids == NO_ENTITY)
+    known = (generation >= 1) & (generation <= GENERATION_MAX)
+    if not right.all() or not known.all() or not np.array_equal(np.sort(free), np.flatnonzero(~occupied)):
+        raise SnapshotError(f"table {table.name!r}: the captured ids and free slots contradict each other")
 
 
 def _check_memories(world: World, tick: Any, rows: int, memories: Any) -> None:

@@ -20,6 +20,7 @@ from sim.schema import Component
 
 __all__ = [
     "GENERATION_BITS",
+    "GENERATION_MAX",
     "NO_ENTITY",
     "SLOT_BITS",
     "Table",
@@ -140,11 +141,16 @@ class Table:
         self.live[slots] = True
         if count:
             self.high_water = max(self.high_water, int(slots.max()) + 1)
-        generations = self.generation[slots].astype(np.uint64) << np.uint64(SLOT_BITS)
-        zone = np.uint64(self.zone << (SLOT_BITS + GENERATION_BITS))
-        self.ids[slots] = zone | generations | (slots + self.slot_base).astype(np.uint64)
+        self.ids[slots] = self.ids_of(slots, self.generation[slots])
         self._live_slots = None
         return slots
+
+    def ids_of(self, slots: I32 | I64, generation: U32) -> U64:
+        """Ids of occupants of slots, by their generations, shape (n,), uint64; whether they live or not."""
+        generations = generation.astype(np.uint64) << np.uint64(SLOT_BITS)
+        zone = np.uint64(self.zone << (SLOT_BITS + GENERATION_BITS))
+        ids: U64 = zone | generations | (slots + self.slot_base).astype(np.uint64)
+        return ids
 
     def free_many(self, slots: I32) -> None:
         """Give slots back: their ids are stale from now on and their columns hold their defaults.

@@ -110,6 +110,23 @@ def test_damaged_captures_are_refused_and_leave_the_world_alone() -> None:
     assert state_hash(world) == before
 
 
+@pytest.mark.parametrize("array", ["ids", "generation", "queue"])
+def test_captures_with_ids_or_free_slots_that_cannot_be_are_refused(array: str) -> None:
+    world = toy_world()
+    play(world, 9)
+    data, before = capture(world), state_hash(world)
+    parts = msgpack.unpackb(data)
+    bookkeeping = parts[4][0][1]
+    number = ["ids", "generation", "queue"].index(array)
+    held = np.frombuffer(bookkeeping[number], (np.uint64, np.uint32, np.int32)[number]).copy()
+    place = parts[4][0][0][1] if array == "queue" else int(world.players.live_slots[0])  # the next slot to be given
+    held[place] += 1 << 20
+    bookkeeping[number] = held.tobytes()
+    with pytest.raises(SnapshotError, match="contradict each other"):
+        restore(world, msgpack.packb(parts))
+    assert state_hash(world) == before
+
+
 def test_commands_survive_encoding() -> None:
     commands, copy = Commands(8), Commands(8)
     commands.set_input(3, buttons=5, move_forward=-127, move_right=3, yaw=65535, pitch=-16000, weapon=4)
