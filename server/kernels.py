@@ -99,8 +99,14 @@ def _start_worker(parent: int) -> None:
 
 
 def _marker(module: str) -> Path:
+    """Where it is marked that the cache holds a module's kernels.
+
+    The cache takes no kernel of a file with another time of change, as another checkout's is.
+    """
     checked = "-checked" if BOUNDS_CHECKED else ""
-    return cache_root() / "ready" / f"{module}-{source_digest(module)}-{platform.machine()}{checked}"
+    source = importlib.import_module(module).__file__
+    changed = Path(source).stat().st_mtime_ns if source else 0
+    return cache_root() / "ready" / f"{module}-{source_digest(module)}-{changed:x}-{platform.machine()}{checked}"
 
 
 def _mark(modules: Sequence[str]) -> None:

@@ -1,11 +1,14 @@
 """Preparing kernels: a marker spares the compiling, and workers never outlive who started them."""
 
 import importlib
+import os
 import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -27,6 +30,17 @@ def test_with_the_marker_in_place_nothing_is_compiled_in_other_processes(
     marker.touch()
     assert prepare(lambda *entry: told.append(entry), modules=("sim.rng",)) == 0
     assert told == [(0, 1, "sim.rng.uniform")]
+
+
+def test_what_another_checkout_has_compiled_is_not_taken_for_ready(tmp_path: Path) -> None:
+    source = tmp_path / "checkout.py"
+    source.write_text("from sim.jit import kernel\n", encoding="utf-8")
+    module = types.ModuleType("sim.rng")
+    module.__file__ = str(source)
+    with patch.dict(sys.modules, {"sim.rng": module}):
+        before = kernels._marker("sim.rng")
+        os.utime(source, ns=(0, 0))
+        assert kernels._marker("sim.rng") != before
 
 
 def test_a_worker_lives_and_ends_with_its_parent() -> None:
