@@ -109,7 +109,9 @@ class Frame:
         parts = self._parts
         recorder.stages = self.stages
         recorder.roster = parts.sessions.roster
-        recorder.sources["network"] = NetworkNotes(parts.transport.endpoint, parts.sessions, self.commands)
+        recorder.sources["network"] = NetworkNotes(
+            parts.transport.endpoint, parts.inputs, parts.sessions, self.commands
+        )  # fmt: skip
         recorder.sources["stages"] = StageNotes(self.stage_ns)
         recorder.sources["events"] = EventNotes(parts.world)
 

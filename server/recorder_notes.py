@@ -11,6 +11,9 @@ Kinds of notes, beside those of `server.event_notes` (`events`), `server.refusal
               kbps_out   u32[]   sent to the client in the last second [kbit/s]
               kbps_in    u32[]   received from it
               rewind     u16[]   how far in the past its shots are judged [1/256 tick]
+              lead       i16[]   how early its inputs come before their ticks, on average [1/256 tick]
+              view       u16[]   how far in the past it is shown the others, as it says and where that is believed, else
+                                 as derived: `rewind` before the cap [1/256 tick]
     stages    mean_ns    u32[]   time per tick of each stage of the tick, as listed by `begin`
               max_ns     u32[]   the longest
               ticks      int     of how many ticks
@@ -21,18 +24,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sim.arrays import I64, AnyArray
-from sim.commands import Commands
+from sim.commands import REWIND_STEPS, Commands
 
 if TYPE_CHECKING:  # who only reads notes, as replay workers do, need not load the network's kernels
     from net.endpoint import Endpoint
+    from net.inputs import InputQueues
     from server.sessions import Sessions
 
 __all__ = ["NETWORK_COLUMNS", "NetworkNotes", "NoteSource", "StageNotes", "read_network", "read_stages"]
 
 NETWORK_COLUMNS = {
     "entity": "<u8", "client": "<u2", "rtt_ms": "<u2", "jitter_ms": "<u2", "loss": "<u2", "kbps_out": "<u4",
-    "kbps_in": "<u4", "rewind": "<u2",
+    "kbps_in": "<u4", "rewind": "<u2", "lead": "<i2", "view": "<u2",
 }  # fmt: skip
+LATER_COLUMNS = frozenset({"lead", "view"})  # older recordings have none
 
 
 class NoteSource(Protocol):
@@ -48,8 +53,8 @@ class NoteSource(Protocol):
 class NetworkNotes:
     """The network of each player with a client."""
 
-    def __init__(self, endpoint: "Endpoint", sessions: "Sessions", commands: Commands) -> None:
-        self._endpoint, self._sessions, self._commands = endpoint, sessions, commands
+    def __init__(self, endpoint: "Endpoint", inputs: "InputQueues", sessions: "Sessions", commands: Commands) -> None:
+        self._endpoint, self._inputs, self._sessions, self._commands = endpoint, inputs, sessions, commands
         clients = len(sessions.row)
         self._seen: I64 = np.zeros((2, clients), np.int64)
 
@@ -80,6 +85,8 @@ class NetworkNotes:
             "kbps_out": sent / 125,
             "kbps_in": received / 125,
             "rewind": self._commands.rewind[sessions.row[clients]],
+            "lead": self._inputs.lead_ticks[clients] * REWIND_STEPS,
+            "view": self._inputs.view_given[clients] * REWIND_STEPS,
         }
         return {name: _packed(columns[name], dtype) for name, dtype in NETWORK_COLUMNS.items()}
 
@@ -87,7 +94,7 @@ class NetworkNotes:
 def _packed(values: AnyArray, dtype: str) -> bytes:
     """Values as bytes, rounded and brought into the range of the type."""
     if values.dtype.kind == "f":
-        values = np.rint(np.nan_to_num(values)).clip(0, np.iinfo(dtype).max)
+        values = np.rint(np.nan_to_num(values)).clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
     return values.astype(dtype).tobytes()
 
 
@@ -122,9 +129,16 @@ class StageNotes:
 
 
 def read_network(values: dict[str, Any]) -> dict[str, AnyArray] | None:
-    """The columns of a `network` note, equally long, or None where it is malformed."""
+    """The columns of a `network` note, equally long, or None where it is malformed.
+
+    Of older recordings `LATER_COLUMNS` lack.
+    """
     try:
-        columns = {name: np.frombuffer(values[name], dtype) for name, dtype in NETWORK_COLUMNS.items()}
+        columns = {
+            name: np.frombuffer(values[name], dtype)
+            for name, dtype in NETWORK_COLUMNS.items()
+            if name in values or name not in LATER_COLUMNS
+        }
     except (KeyError, ValueError, TypeError):
         return None
     return columns if len({len(column) for column in columns.values()}) == 1 else None

@@ -37,11 +37,21 @@ def shot_message(shot: Shot) -> dict[str, Any]:
                 "boxes_now": _boxes(target.height_now, frozenset()),
             }
         )
+    movers = [
+        {
+            "name": place.name,
+            "low": [a + b for a, b in zip(place.low, place.offset, strict=True)],
+            "high": [a + b for a, b in zip(place.high, place.offset, strict=True)],
+            "stops": place == shot.ray.mover,
+        }
+        for place in shot.movers
+        if place == shot.ray.mover or place.moved
+    ]
     return {
         "number": shot.number,
         "tick": shot.tick,
         "entity": str(shot.entity),
         "verdict": shot.verdict(),
         "text": "\n".join(shot.lines()),
-        "drawing": {"rays": rays, "bodies": bodies},
+        "drawing": {"rays": rays, "bodies": bodies, "movers": movers},
     }

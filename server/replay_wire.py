@@ -15,7 +15,9 @@ BINARY. The edge hands both on to the WebSocket as they are.
     {"type": "index", "players", "marks", "stages", "shots", "left_out", "problems"}  from `server.replay_index`
     {"type": "network", "entity", "ticks", "rtt", "delay", "kbps", "loss"}  one player's connection: ms, ms, kbit/s, %
     {"type": "shot", "number", "tick", "entity", "verdict", "text", "drawing"}  as `hitreg replay shot` explains it;
-                                               drawing: rays, and the boxes of bodies where they were judged and are
+                                               drawing: rays; the boxes of bodies where they were judged
+                                               and are; the bounds of movers as they stood then, of the one
+                                               that stopped the ray and of those that stand elsewhere now
     {"type": "differs", "tick"}                from here on the match made again is not the one recorded
     {"type": "dropped", "id"}                  frames asked for that are not wanted any more
     {"type": "refused", "text"}                a request that makes no sense

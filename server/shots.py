@@ -18,18 +18,18 @@ import numpy as np
 
 from server.errors import ReplayError
 from server.event_notes import read_events
+from server.recorder_notes import read_network
 from server.replay import Event, Replay
 from server.replay_words import clock_text, player_names
 from server.shots_rays import HITBOXES, Passage, pass_hitbox
+from server.shots_walls import MoverPlace, mover_met, mover_places, static_walls
 from sim.commands import REWIND_STEPS
 from sim.components import Vitals
 from sim.hitscan import Judgement
 from sim.rewind import PoseHistory
 from sim.world import World
-from sim.worldmap import SHOT_MASK
 
 __all__ = [
-    "NETWORK",
     "TARGETS_MAX",
     "Pellet",
     "Shot",
@@ -45,7 +45,6 @@ TARGETS_MAX = 6  # players that are told of, those nearest to the ray first; who
 PARTS = ("body", "head", "torso", "legs")
 NEAR_M = 5.0  # whom the ray passed farther off is not told of
 NETWORK_NOTE_S = 3.0  # a player's network figures are looked for in the notes of so long before the shot
-NETWORK = {"rtt_ms": "<u2", "jitter_ms": "<u2", "loss": "<u2", "kbps_out": "<u4", "kbps_in": "<u4"}
 Vector = tuple[float, float, float]
 
 
@@ -72,6 +71,7 @@ class Pellet:
         end_m: Where it ended [m].
         walls: Thin walls that it went through.
         strikes: Whom it met, in order.
+        mover: The door, lift or other mover that the wall is, as it stood then; None for what never moves.
     """
 
     origin: Vector
@@ -81,6 +81,12 @@ class Pellet:
     end_m: float
     walls: int
     strikes: tuple[Strike, ...]
+    mover: MoverPlace | None = None
+
+    @property
+    def wall(self) -> str:
+        """What stands where it met a wall, in words."""
+        return "a wall" if self.mover is None else self.mover.name
 
     @property
     def end(self) -> Vector:
@@ -136,9 +142,11 @@ class Shot:
         pellets: Its rays.
         decider: Index of the ray that decided: of the greatest damage, else the one nearest to anybody.
         targets: Who was near the deciding ray.
+        movers: All movers of the map, where they stood then and stand now.
         hits: What its shooter's victims took in this tick: entity, points, part; of all its shots in the tick.
         kills: Whom it killed in this tick.
-        network: Figures noted of the shooter's connection shortly before, by name.
+        network: Figures noted of the shooter's connection within the second of the shot, by name
+            (`server.recorder_notes`).
         refusals: Notes of refused claims of the shooter shortly before.
     """
 
@@ -153,6 +161,7 @@ class Shot:
     pellets: tuple[Pellet, ...]
     decider: int
     targets: tuple[Target, ...]
+    movers: tuple[MoverPlace, ...] = ()
     hits: tuple[tuple[int, int, str], ...] = ()
     kills: tuple[int, ...] = ()
     network: dict[str, float] = field(default_factory=dict)
@@ -167,6 +176,31 @@ class Shot:
     def rewind_ms(self) -> float:
         """How far before the tick it was judged [ms]."""
         return self.rewind * 1000.0 / (REWIND_STEPS * self.tick_hz)
+
+    @property
+    def lead_ms(self) -> float | None:
+        """How early the shooter's inputs came before their ticks [ms]; None where it was not noted."""
+        lead = self.network.get("lead")
+        return None if lead is None else lead * 1000.0 / (REWIND_STEPS * self.tick_hz)
+
+    @property
+    def interpolation_ms(self) -> float | None:
+        """How far behind the newest it could know its shooter was shown the others [ms]; None where it was not noted.
+
+        What remains of the rewind when the way there and back, and the lead of inputs, are taken off: the time between
+        snapshots, and what its client holds back against jitter. Negative: they were dead reckoned by so much.
+        """
+        if self.lead_ms is None or not self.rewind:
+            return None
+        return self.rewind_ms - self.network["rtt_ms"] - self.lead_ms
+
+    def rewind_words(self) -> str:
+        """What the rewind consists of, "" where it was not noted."""
+        if self.lead_ms is None or self.interpolation_ms is None:
+            return ""
+        late = self.interpolation_ms
+        held = f"+ interpolation {late:.0f} ms" if late >= 0.0 else f"- dead reckoning {-late:.0f} ms"
+        return f"round trip {self.network['rtt_ms']:.0f} ms + lead of inputs {self.lead_ms:.0f} ms {held}"
 
     @property
     def cap_ms(self) -> float:
@@ -205,13 +239,13 @@ class Shot:
 
     def _why_missed(self) -> str:
         ray = self.ray
-        wall = f"the ray ended at a wall after {ray.end_m:.2f} m" if ray.is_wall else "the ray met nothing"
+        wall = f"the ray ended at {ray.wall} after {ray.end_m:.2f} m" if ray.is_wall else "the ray met nothing"
         if not self.targets:
             return f"{wall}, and passed nobody within {NEAR_M:.0f} m"
         target = min(self.targets, key=lambda entry: entry.nearest.miss_m)
         near = target.nearest
         if target.behind_wall and near.miss_m <= 0.0:
-            return f"a wall after {ray.wall_m:.2f} m stood before {target.name}, {near.along_m:.2f} m away"
+            return f"{ray.wall} after {ray.wall_m:.2f} m stood before {target.name}, {near.along_m:.2f} m away"
         return f"{wall}; nearest was {target.name}'s {near.box}, by {_cm(near.miss_m)}"
 
     def lines(self) -> list[str]:
@@ -221,10 +255,12 @@ class Shot:
         head = f"shot {self.number}" if self.number else "shot"
         lines = [f"{head}   tick {self.tick} ({where})   {self.name} fires the {self.weapon}"]
         lines += [f"  saw      {text}" for text in self._view_lines()]
-        wall = f"a wall after {ray.wall_m:.2f} m" if ray.is_wall else f"no wall within {ray.wall_m:.4g} m"
+        wall = f"{ray.wall} after {ray.wall_m:.2f} m" if ray.is_wall else f"no wall within {ray.wall_m:.4g} m"
         through = f", {ray.walls} walls passed" if ray.walls else ""
         which = f", pellet {self.decider + 1} of {len(self.pellets)}" if len(self.pellets) > 1 else ""
         lines.append(f"  ray      from {_point(ray.origin)} towards {_point(ray.direction)}; {wall}{through}{which}")
+        if ray.mover is not None:
+            lines.append(f"  wall     {ray.mover.name} {ray.mover.stood()}")
         for target in self.targets:
             lines += self._target_lines(target)
         lines.append(f"  verdict  {self.verdict()}")
@@ -235,7 +271,7 @@ class Shot:
         return lines
 
     def _view_lines(self) -> Iterable[str]:
-        at_cap = ", which is the cap" if self.rewind >= self.rewind_max > 0 else f", cap {self.cap_ms:.4g} ms"
+        at_cap = f", which is the cap{self._beyond_cap()}" if self._is_capped else f", cap {self.cap_ms:.4g} ms"
         if self.rewind == 0:
             yield f"judged at the poses of this tick: no rewind (cap {self.cap_ms:.4g} ms)"
         else:
@@ -243,19 +279,30 @@ class Shot:
                 f"the others {self.rewind_ms:.1f} ms ago ({self.rewind / REWIND_STEPS:.2f} ticks){at_cap}: judged at "
                 f"moment {self.moment:.2f}"
             )
+        if words := self.rewind_words():
+            yield f"these are {words}"
         if self.network:
-            rtt = self.network["rtt_ms"]
             yield (
-                f"connection: round trip {rtt:.0f} ms ± {self.network['jitter_ms']:.0f} ms, "
-                f"{self.network['loss'] * 100.0:.1f} % lost; the other {max(self.rewind_ms - rtt, 0.0):.0f} ms are "
-                "interpolation and the lead of inputs"
+                f"connection: round trip {self.network['rtt_ms']:.0f} ms ± {self.network['jitter_ms']:.0f} ms, "
+                f"{self.network['loss'] * 100.0:.1f} % lost"
             )
         for note in self.refusals:
             yield f"its claim {note.get('claimed')} was refused ({note.get('reason')}): allowed {note.get('allowed')}"
 
+    @property
+    def _is_capped(self) -> bool:
+        return self.rewind >= self.rewind_max > 0
+
+    def _beyond_cap(self) -> str:
+        """What the client showed that is older than the cap, where that was noted."""
+        beyond = self.network.get("view", 0.0) - self.rewind_max
+        if beyond <= 0.0:
+            return ""
+        return f", and {beyond * 1000.0 / (REWIND_STEPS * self.tick_hz):.0f} ms less than it was shown"
+
     def _target_lines(self, target: Target) -> Iterable[str]:
         struck = {strike.part: strike for strike in self.ray.strikes if strike.entity == target.entity}
-        behind = ", behind the wall" if target.behind_wall else ""
+        behind = f", behind {'the wall' if self.ray.mover is None else self.ray.wall}" if target.behind_wall else ""
         yield f"  {target.name:<8} {target.nearest.along_m:.2f} m along the ray{behind}"
         yield f"    then   at {_point(target.feet)}: {_boxes(target.passages, struck)}"
         if self.rewind:
@@ -268,6 +315,7 @@ class Shot:
         """The same as plain values, for JSON; `text` holds the lines."""
         return asdict(self) | {
             "rewind_ms": self.rewind_ms,
+            "interpolation_ms": self.interpolation_ms,
             "cap_ms": self.cap_ms,
             "moment": self.moment,
             "damage": self.damage,
@@ -326,16 +374,18 @@ def _strikes(judged: Judgement, pellet: int, ids: Sequence[int]) -> tuple[Strike
     )
 
 
-def _pellets(world: World, judged: Judgement, numbers: Sequence[int]) -> tuple[Pellet, ...]:
+def _pellets(
+    world: World, judged: Judgement, numbers: Sequence[int], movers: Sequence[MoverPlace]
+) -> tuple[Pellet, ...]:
     ids = world.players.ids.tolist()
     ways = judged.ways[list(numbers)]
-    # A little beyond what was judged, so that the wall that was found is found again.
-    _, triangle = world.geometry.closest_hit(ways[:, :3], ways[:, 3:6], mask=SHOT_MASK, t_max=ways[:, 6] + 1e-6)
     made = []
-    for number, way, met in zip(numbers, ways.tolist(), triangle.tolist(), strict=True):
-        origin, direction = (way[0], way[1], way[2]), (way[3], way[4], way[5])
-        walls = int(judged.pellets[number, 5])
-        made.append(Pellet(origin, direction, way[6], met >= 0, way[7], walls, _strikes(judged, number, ids)))
+    for number, way, is_static in zip(numbers, ways, static_walls(world, ways).tolist(), strict=True):
+        ox, oy, oz, dx, dy, dz, wall_m, end_m = way.tolist()
+        mover = None if is_static else mover_met(world, movers, way)
+        walls, strikes = int(judged.pellets[number, 5]), _strikes(judged, number, ids)
+        is_wall = is_static or mover is not None
+        made.append(Pellet((ox, oy, oz), (dx, dy, dz), wall_m, is_wall, end_m, walls, strikes, mover))
     return tuple(made)
 
 
@@ -405,8 +455,9 @@ def shots_of_tick(world: World, events: Sequence[Event], names: dict[int, str]) 
         used[event.actor] += each
         if not numbers:
             raise ReplayError(f"tick {event.tick}: the shot of {event.actor:#x} was not judged: too many in one tick")
-        pellets = _pellets(world, judged, numbers)
         rewind = int(judged.pellets[numbers[0], 2])
+        movers = mover_places(world, rewind)
+        pellets = _pellets(world, judged, numbers, movers)
         decider = _decider(world, row, pellets, rewind)
         named = weapons[event.value] if 0 <= event.value < len(weapons) else f"weapon {event.value}"
         hits = [e for e in events if e.kind == "hit" and e.actor == event.actor]
@@ -416,7 +467,7 @@ def shots_of_tick(world: World, events: Sequence[Event], names: dict[int, str]) 
                 number=0, tick=world.tick, tick_hz=world.tick_hz, entity=event.actor,
                 name=names.get(event.actor, f"{event.actor:#x}"), weapon=named, rewind=rewind,
                 rewind_max=world.rewind_max, pellets=pellets, decider=decider,
-                targets=_targets(world, row, pellets[decider], rewind, names),
+                targets=_targets(world, row, pellets[decider], rewind, names), movers=movers,
                 hits=tuple((e.target, e.value // 8, PARTS[e.value % 8 & 3]) for e in hits),
                 kills=tuple(e.target for e in kills),
             )
@@ -525,11 +576,9 @@ def _is_claim(values: dict[str, Any], entity: int) -> bool:
 
 def _figures(values: dict[str, Any], entity: int) -> dict[str, float]:
     """A player's figures in a note of kind `network` (docs/recording.md); none where it has none."""
-    try:
-        rows = np.flatnonzero(np.frombuffer(values["entity"], "<u8") == entity)
-        if not len(rows):
-            return {}
-        found = {name: float(np.frombuffer(values[name], dtype)[rows[0]]) for name, dtype in NETWORK.items()}
-    except (KeyError, ValueError, TypeError, IndexError):
+    columns = read_network(values)
+    if columns is None or not (columns["entity"] == entity).any():
         return {}
+    rows = np.flatnonzero(columns["entity"] == entity)
+    found = {name: float(column[rows[0]]) for name, column in columns.items() if name not in {"entity", "client"}}
     return found | {"loss": found["loss"] / 1e4}

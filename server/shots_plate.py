@@ -2,7 +2,7 @@
 
 All three are parallel projections in the frame of the deciding ray: along it, to its right and up. Walls are where the
 plane of the picture cuts the map, so what is drawn as a line is exactly what the ray could have met there. Bodies are
-drawn where they were judged, and as ghosts where they are in the tick of the shot.
+drawn where they were judged, and as ghosts where they are in the tick of the shot; so are doors and lifts.
 """
 
 import io
@@ -14,8 +14,9 @@ import numpy as np
 
 from server.shots import Shot, Target
 from server.shots_rays import HITBOXES, Passage
+from server.shots_walls import MoverPlace, shifted_corners
 from sim.arrays import F64
-from sim.worldmap import SHOT_MASK, WorldMap
+from sim.worldmap import WorldMap
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,10 +129,23 @@ class _Frame:
         x, y, z = (self.axes @ (np.asarray(point, np.float64) - self.origin)).tolist()
         return x, y, z
 
-    def cut(self, world: WorldMap, normal: int) -> F64:
-        """Where the plane through the ray with this axis as its normal cuts what stops shots: shape (n, 2, 3) [m]."""
-        corners = ((world.vertices - self.origin) @ self.axes.T)[world.triangles]
-        corners = corners[(world.contents & np.uint32(SHOT_MASK)) != 0]
+    def cut(self, world: WorldMap, normal: int, movers: Sequence[MoverPlace] = ()) -> F64:
+        """Where the plane through the ray with this axis as its normal cuts what stops shots: shape (n, 2, 3) [m].
+
+        Args:
+            world: The map; its movers rest where nothing else is said of them.
+            normal: Axis of this frame.
+            movers: Where they stood by the moment of the shot.
+        """
+        return self._cut(shifted_corners(world, [(place.number - 1, place.offset) for place in movers]), normal)
+
+    def cut_now(self, world: WorldMap, normal: int, movers: Sequence[MoverPlace]) -> F64:
+        """As `cut`, of those movers alone that stand elsewhere in the tick of the shot, there."""
+        moved = [(place.number - 1, place.offset_now) for place in movers if place.moved]
+        return self._cut(shifted_corners(world, moved, others=False), normal)
+
+    def _cut(self, points: F64, normal: int) -> F64:
+        corners = (points - self.origin) @ self.axes.T
         side = corners[:, :, normal]
         crossing = corners[(side.min(axis=1) <= 0.0) & (side.max(axis=1) > 0.0)]
         if not len(crossing):
@@ -171,6 +185,15 @@ def _name(panel: _Panel, frame: _Frame, target: Target, axes: tuple[int, int], *
         panel.text(now[axes[0]], now[axes[1]] - sign * reach, "now", GHOST, anchor=other, size=12)
 
 
+def _parts(shot: Shot) -> str:
+    words = shot.rewind_words()
+    return f" = {words}" if words else ""
+
+
+def _wall(shot: Shot) -> str:
+    return "wall" if shot.ray.mover is None else shot.ray.mover.name
+
+
 def _moved(target: Target) -> bool:
     return math.dist(target.feet, target.feet_now) > 0.05
 
@@ -188,7 +211,9 @@ def _lane(shot: Shot, frame: _Frame, world: WorldMap, size: tuple[int, int], axe
     per_metre = size[0] / (length + 1.5)
     half = size[1] / per_metre / 2.0
     panel = _Panel(size, (-1.0, -half), per_metre)
-    for start, end in frame.cut(world, 3 - axes[1]).tolist():
+    for start, end in frame.cut_now(world, 3 - axes[1], shot.movers).tolist():
+        panel.line([(start[0], start[axes[1]]), (end[0], end[axes[1]])], (*GHOST, 120), 1.6)
+    for start, end in frame.cut(world, 3 - axes[1], shot.movers).tolist():
         panel.line([(start[0], start[axes[1]]), (end[0], end[axes[1]])], WALL, 2.0)
     for target in shot.targets:
         if _moved(target):
@@ -208,7 +233,7 @@ def _lane(shot: Shot, frame: _Frame, world: WorldMap, size: tuple[int, int], axe
         panel.capsule((strike.distance_m, 0.0), (strike.distance_m, 0.0), 4.0 / per_metre, HIT, HIT)
     if shot.ray.is_wall and shot.ray.wall_m <= length:
         panel.line([(shot.ray.wall_m, -0.3), (shot.ray.wall_m, 0.3)], HIT, 2.0)
-        panel.text(shot.ray.wall_m, -0.45, f"wall {shot.ray.wall_m:.2f} m", DIM, anchor="mt", size=13)
+        panel.text(shot.ray.wall_m, -0.45, f"{_wall(shot)} {shot.ray.wall_m:.2f} m", DIM, anchor="mt", size=13)
     for target in shot.targets:
         _name(panel, frame, target, axes, moved=_moved(target))
     panel.caption("from the side" if axes[1] == 2 else "from above, right of the ray at the bottom")
@@ -292,7 +317,7 @@ def shot_plate(shot: Shot, world: WorldMap) -> bytes:
     draw.text((MARGIN, 14), f"{number}{shot.name}, {shot.weapon}: {shot.verdict()}", font=_font(21), fill=INK)
     saw = f"{shot.rewind_ms:.1f} ms before tick {shot.tick} (moment {shot.moment:.2f}, cap {shot.cap_ms:.4g} ms)"
     key = "   coloured: where it was judged   grey: where it is now" if shot.rewind else ""
-    draw.text((MARGIN, 46), f"judged {saw}{key}", font=_font(15), fill=DIM)
+    draw.text((MARGIN, 46), f"judged {saw}{_parts(shot)}{key}", font=_font(15), fill=DIM)
     packed = io.BytesIO()
     image.save(packed, "PNG")
     return packed.getvalue()

@@ -16,8 +16,9 @@ from PIL import Image
 
 from server.errors import ReplayError
 from server.event_notes import EventNotes
+from server.recorder_notes import LATER_COLUMNS, NETWORK_COLUMNS
 from server.replay import Event, Replay
-from server.shots import NETWORK, TARGETS_MAX, Shot, explain, explain_at, judgement, shots_of_tick
+from server.shots import TARGETS_MAX, Shot, explain, explain_at, judgement, shots_of_tick
 from server.shots_plate import PLATE_SIZE, _Frame, shot_plate
 from server.shots_rays import HITBOXES, pass_hitbox
 from sim.commands import REWIND_STEPS, Button, Commands, Join
@@ -303,10 +304,13 @@ def test_notes_of_shots_find_the_tick_without_playing_all(tmp_path: Path) -> Non
 
 
 def test_the_shooters_connection_is_told_from_the_newest_note_before(tmp_path: Path) -> None:
-    def network(rtt_ms: int) -> dict[str, bytes]:
-        values = dict.fromkeys(NETWORK, 1) | {"rtt_ms": rtt_ms, "loss": 250}
-        columns = {name: np.array([values[name]], dtype).tobytes() for name, dtype in NETWORK.items()}
-        return columns | {"entity": np.array([entity], "<u8").tobytes()}
+    def network(rtt_ms: int, *, older: bool = False) -> dict[str, bytes]:
+        values = dict.fromkeys(NETWORK_COLUMNS, 1) | {"rtt_ms": rtt_ms, "loss": 250, "entity": entity, "lead": 3 * 128}
+        return {
+            name: np.array([values[name]], dtype).tobytes()
+            for name, dtype in NETWORK_COLUMNS.items()
+            if not older or name not in LATER_COLUMNS
+        }
 
     replay = Replay.open(record_script(tmp_path / "plain.hitrec", ticks=120))
     tick, event = all_shots(replay)[-1]
@@ -317,6 +321,28 @@ def test_the_shooters_connection_is_told_from_the_newest_note_before(tmp_path: P
     assert (shot.network["rtt_ms"], shot.network["loss"]) == (60.0, 0.025)
     assert "round trip 60 ms ± 1 ms, 2.5 % lost" in "\n".join(shot.lines())
     assert explain_at(replay, tick, entity)[0].network == {}
+    notes[1] = (tick, "network", network(60, older=True))
+    old = explain_at(Replay.open(record_script(tmp_path / "old.hitrec", ticks=120, notes=notes)), tick, entity)[0]
+    assert (old.network["rtt_ms"], old.lead_ms, old.interpolation_ms, old.rewind_words()) == (60.0, None, None, "")
+
+
+def test_a_rewind_is_told_by_its_parts(duel: Duel) -> None:
+    duel.world.players[Arms].cooldown_s[0] = 0.0
+    shot = duel.shoot_at_where_he_was(4)  # 83.3 ms
+    known = replace(shot, network={"rtt_ms": 40.0, "jitter_ms": 3.0, "loss": 0.0, "lead": 256.0, "view": 1280.0})
+    assert known.lead_ms == pytest.approx(1000.0 / 60)
+    assert known.interpolation_ms == pytest.approx(shot.rewind_ms - 40.0 - 1000.0 / 60)
+    words = "round trip 40 ms + lead of inputs 17 ms + interpolation 27 ms"
+    assert known.rewind_words() == words
+    assert f"  saw      these are {words}" in known.lines()
+    assert known.to_dict()["interpolation_ms"] == known.interpolation_ms
+    late = replace(known, network=known.network | {"rtt_ms": 90.0})
+    assert late.rewind_words() == "round trip 90 ms + lead of inputs 17 ms - dead reckoning 23 ms"
+    capped = replace(known, rewind_max=shot.rewind, network=known.network | {"view": 5.0 * 256 + 768.0})
+    assert "which is the cap, and 50 ms less than it was shown" in "\n".join(capped.lines())
+    without = replace(known, network={})
+    assert shot_plate(known, duel.world.map) != shot_plate(without, duel.world.map)
+    assert replace(known, rewind=0).rewind_words() == ""
 
 
 def test_a_game_without_a_judgement_says_so() -> None:

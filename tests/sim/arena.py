@@ -1,6 +1,7 @@
 """Worlds of the arena for tests."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from server.game import load_game
 from server.maps import load_geometry, load_map
@@ -11,8 +12,10 @@ from sim.world import World
 from tools.script import play_script
 
 
-def arena_world(*, tick_hz: int = 60, seed: int = 1, rules: ArenaRules | None = None) -> World:
-    world_map = load_map("arena")
+def arena_world(
+    *, tick_hz: int = 60, seed: int = 1, rules: ArenaRules | None = None, source: str | Path = "arena"
+) -> World:
+    world_map = load_map(source)
     if rules is None:
         game = load_game("arena")
     else:

@@ -1,5 +1,5 @@
 // Shots of a recorded match: the list around the present moment, and one of them explained, as `hitreg replay shot` does,
-// with the bodies where the server looked for them and where they were at that tick.
+// with the bodies, and the doors and lifts, where the server looked for them and where they were at that tick.
 
 import { element } from "./board.js";
 import { clock, countBelow } from "./timeline.js";
@@ -12,6 +12,7 @@ const REWOUND = "#6ee7c8";
 const PRESENT = "#8b98a9";
 const HIT = "#ff6b6b";
 const RAY = "#f6d365";
+const WALL = "#ffb56b";
 
 /** Lines round a hitbox, a sphere or an upright capsule of one radius from `low` to `high` [m above the feet]. */
 function outline(feet, { low, high, radius }, colour, alpha) {
@@ -35,8 +36,20 @@ function outline(feet, { low, high, radius }, colour, alpha) {
   return lines;
 }
 
+/** Lines along the edges of a box: a mover as it stood when the shot was judged. */
+function edges(low, high, colour, alpha) {
+  const lines = [];
+  const corner = (bits) => low.map((value, axis) => (bits & (1 << axis) ? high[axis] : value));
+  for (let axis = 0; axis < 3; axis += 1) {
+    for (let bits = 0; bits < 8; bits += 1) {
+      if (!(bits & (1 << axis))) lines.push({ from: corner(bits), to: corner(bits | (1 << axis)), colour, width: 0.02, alpha });
+    }
+  }
+  return lines;
+}
+
 export class Shots {
-  /** `on.go(tick)`, `on.explain(number)` and `on.nameOf(entity)`. */
+  /** `on.go(tick)`, `on.explain(number)`, `on.nameOf(entity)` and `on.now()`, the present position in ticks. */
   constructor(match, on) {
     Object.assign(this, { match, on, chosen: 0 });
     get("shot-close").addEventListener("click", () => this.close());
@@ -80,7 +93,7 @@ export class Shots {
   /** Go to the shot before or after the one chosen, or the present tick. */
   step(by) {
     if (!this.count) return;
-    const tick = Math.round(this.position || 0);
+    const tick = Math.round(this.on.now()); // not where the list was drawn last: it is drawn a few times a second
     let place = this.chosen ? (this.own ? this.own.indexOf(this.chosen - 1) : this.chosen - 1) : -1;
     if (place < 0 || this.ownTicks[place] !== tick) {
       place = by > 0 ? countBelow(this.ownTicks, tick + 1) : countBelow(this.ownTicks, tick) - 1;
@@ -117,7 +130,6 @@ export class Shots {
 
   /** Refresh the list. */
   draw(position) {
-    this.position = position;
     const here = countBelow(this.ownTicks || this.ticks, position + 1);
     const key = `${here} ${this.chosen} ${this.count}`;
     if (key === this.key) return;
@@ -156,6 +168,7 @@ export class Shots {
       }
       for (const box of body.boxes_now) lines.push(...outline(body.feet_now, box, PRESENT, 0.5));
     }
+    for (const { low, high, stops } of shown.movers) lines.push(...edges(low, high, stops ? WALL : PRESENT, stops ? 1.1 : 0.6));
     return { ...scene, lines };
   }
 
