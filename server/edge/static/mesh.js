@@ -162,10 +162,30 @@ void main() {
   colour = vec4(base, 1.0);
 }`;
 
-/** Draws the map from above, cut at a height, into a canvas of its own. */
+/** Outlines of what moves as seen from above, in metres: {path, bottom} of each run of triangles, in its resting place. */
+export function footprints(mesh, runs) {
+  return runs.map(([first, count]) => {
+    const path = new Path2D();
+    let bottom = Infinity;
+    for (let at = first * 3; at < (first + count) * 3; at += 3) {
+      const [a, b, c] = [0, 1, 2].map((corner) => mesh.vertices.subarray(mesh.indices[at + corner] * 3, mesh.indices[at + corner] * 3 + 3));
+      bottom = Math.min(bottom, a[2], b[2], c[2]);
+      // Only what faces up: all of one winding, so that overlaps do not cancel each other.
+      if ((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 1e-9) continue;
+      path.moveTo(a[0], a[1]);
+      path.lineTo(b[0], b[1]);
+      path.lineTo(c[0], c[1]);
+      path.closePath();
+    }
+    return { path, bottom };
+  });
+}
+
+/** Draws the map from above, cut at a height and without what moves, into a canvas of its own. */
 export class PlanBaker {
-  constructor(mesh) {
+  constructor(mesh, runs = []) {
     this.mesh = mesh;
+    this.moving = runs.reduce((sum, [, count]) => sum + count, 0);
     this.canvas = document.createElement("canvas");
     const [width, height] = [mesh.high[0] - mesh.low[0], mesh.high[1] - mesh.low[1]];
     const pixels = Math.min(40, BAKE_PIXELS_MAX / Math.max(width, height, 1));
@@ -209,7 +229,7 @@ export class PlanBaker {
     gl.uniform1f(this.heights.uniforms.cut, cut);
     for (let number = 0; number < CLASSES; number += 1) {
       gl.uniform1f(this.heights.uniforms.kind, number);
-      this.shape.draw(number);
+      this.shape.draw(number, number === MOVERS ? mesh.counts[number] - this.moving : undefined); // they come last
     }
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.disable(gl.DEPTH_TEST);

@@ -1,4 +1,4 @@
-// The match from above, on a 2-D canvas: the plan, pickups, view cones, tracers, players, names.
+// The match from above, on a 2-D canvas: the plan, doors and lifts, pickups, view cones, tracers, players, names.
 
 import { FLAG } from "./feed.js";
 
@@ -8,6 +8,8 @@ const NAMES_MAX = 160;
 const NAMES_DENSE = 24;
 const DENSE = 180;
 const PICK_PIXELS = 26;
+const MOVER_FILL = "#5a5442";
+const MOVER_EDGE = "#a89a68";
 
 function rgba(colour, alpha) {
   return `${colour}${Math.round(Math.max(0, Math.min(1, alpha)) * 255).toString(16).padStart(2, "0")}`;
@@ -19,6 +21,8 @@ export class Plan {
     this.centre = [0, 0];
     this.scale = 10; // pixels per metre
     this.background = null; // {image, low, high}
+    this.movers = []; // {path, bottom} at rest [m]
+    this.roof = Infinity; // above it everything is taken away
     this.names = true;
     this.size = [1, 1];
     this.dense = false; // so many on the screen that rings and cones would hide them
@@ -60,6 +64,7 @@ export class Plan {
     const { context } = this;
     context.clearRect(0, 0, ...this.size);
     this.drawGround();
+    this.drawMovers(scene.movers || []);
     this.drawPickups(scene, match);
     const alive = scene.players.filter((player) => player.flags & FLAG.alive && this.onScreen(player.p));
     this.dense = alive.length > DENSE;
@@ -118,6 +123,24 @@ export class Plan {
       context.lineTo(this.size[0], at);
     }
     context.stroke();
+  }
+
+  /** Doors and lifts, each shifted from its resting place to where it is; the outline first, so that it stays outside. */
+  drawMovers(shifts) {
+    const { context } = this;
+    context.fillStyle = MOVER_FILL;
+    context.strokeStyle = MOVER_EDGE;
+    context.lineWidth = 2.5 / this.scale;
+    this.movers.forEach(({ path, bottom }, number) => {
+      const shift = shifts[number] || [0, 0, 0];
+      if (bottom + shift[2] > this.roof) return;
+      context.save();
+      context.translate(...this.toScreen(shift));
+      context.scale(this.scale, -this.scale);
+      context.stroke(path);
+      context.fill(path);
+      context.restore();
+    });
   }
 
   radius() {

@@ -2,7 +2,7 @@
 // user's hands on it. Pages wire it to where their scenes come from.
 
 import { FLAG } from "./feed.js";
-import { PlanBaker } from "./mesh.js";
+import { PlanBaker, footprints } from "./mesh.js";
 import { sharpen } from "./board.js";
 import { Plan } from "./plan.js";
 import { View3d } from "./view3d.js";
@@ -45,7 +45,7 @@ export class Stage {
   /** Another match begins: forget the map of the last. */
   begin() {
     Object.assign(this, { fitted: false, mesh: null, baker: null });
-    this.plan.background = null;
+    Object.assign(this.plan, { background: null, movers: [] });
     if (this.view) this.view.setMesh(null);
     this.fit();
   }
@@ -58,8 +58,9 @@ export class Stage {
     this.mesh = mesh;
     this.view.setMesh(mesh);
     this.placeFreeCamera();
-    this.baker = new PlanBaker(mesh);
-    const { floors } = this.match.info;
+    const { floors, movers } = this.match.info;
+    this.baker = new PlanBaker(mesh, movers);
+    this.plan.movers = footprints(mesh, movers || []);
     const range = get("floor");
     Object.assign(range, { min: Math.floor(mesh.low[2]), max: Math.ceil(mesh.high[2]), step: 0.2 });
     range.value = floors.length ? Math.max(...floors) + HEADROOM_M : range.max;
@@ -72,6 +73,7 @@ export class Stage {
     const height = Number(get("floor").value);
     get("floor-text").textContent = height >= Number(get("floor").max) ? "all" : `${height.toFixed(1)} m`;
     this.view.roof = height + 1e-3;
+    this.plan.roof = this.view.roof;
     this.plan.background = this.baker.bake(this.view.roof);
   }
 
