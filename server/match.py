@@ -10,9 +10,9 @@ A block, little endian, nothing aligned; K ticks, R rows of the players' table t
     u32[R]     the rows, ascending
     u64[K]     state hash after each tick
     bits[K*R]  whether a row holds an input, tick by tick, highest bit first
-    u8[K*R]    low, then high bytes of each column of `WIDE`, tick by tick: the difference d from the tick before (0
-               before the first), modulo 65536, as 2d, or -2d - 1 where it is negative
-    u8[K*R]    of each column of `NARROW`: the difference, modulo 256
+    u8[K*R]    low, then high bytes of each column of `sim.commands.WIDE`, tick by tick: the difference d from the tick
+               before (0 before the first), modulo 65536, as 2d, or -2d - 1 where it is negative
+    u8[K*R]    of each column of `NARROW` but the last: the difference, modulo 256
     msgpack    discrete commands: [tick - first, joins, leaves, actions] of each tick that has some; a join is
                [ticket, name, team], a leave the entity, an action [entity, kind, values]
 
@@ -31,7 +31,7 @@ import numpy as np
 
 from server.errors import MatchError
 from sim.arrays import U8, U16, U32, U64, AnyArray, Bool
-from sim.commands import DISCRETE_MAX, NAME_BYTES_MAX, Action, Commands, Join, Leave
+from sim.commands import DISCRETE_MAX, NAME_BYTES_MAX, NARROW, WIDE, Action, Commands, Join, Leave
 from sim.jit import source_digest
 from sim.plugin import GameSpec
 from sim.schema import ActionSpec
@@ -51,9 +51,8 @@ BLOCK_FORMAT = 2
 BLOCK_TICKS_MAX = 256
 DISCRETE_BYTES_MAX = 16 << 20
 TEXT_MAX = 1024  # of a header's field
-WIDE = ("buttons", "yaw", "pitch", "rewind")  # columns of 16 bits
-NARROW = ("move_forward", "move_right", "weapon")  # of 8
-ENTRY_BYTES = 2 * len(WIDE) + len(NARROW)  # of one input
+VALUES = len(NARROW) - 1  # the last of `NARROW` says whether there is an input, and is kept as a bit
+ENTRY_BYTES = 2 * len(WIDE) + VALUES  # of one input
 
 _HEAD = struct.Struct("<HHIIq")
 
@@ -147,22 +146,14 @@ _BOUNDS = {
 }
 
 
-def _columns(commands: Commands) -> tuple[AnyArray, ...]:
-    """The columns of commands, those of `WIDE` first, as unsigned numbers."""
-    return (
-        commands.buttons, commands.yaw, commands.pitch.view(np.uint16), commands.rewind,
-        commands.move_forward.view(np.uint8), commands.move_right.view(np.uint8), commands.weapon,
-    )  # fmt: skip
-
-
 class CommandTape:
     """The commands and state hashes of up to `ticks_max` consecutive ticks, in preallocated columns.
 
     Attributes:
         first_tick: Tick of the first entry.
         count: How many ticks it holds.
-        has_input: As in `Commands`, shape (ticks_max, capacity), bool.
         wide, narrow: The columns of `WIDE` and `NARROW`, shapes (columns, ticks_max, capacity), uint16 and uint8.
+        has_input: The last of `narrow`, as bool.
         hashes: State hash after each tick, shape (ticks_max,), uint64.
         discrete: (tick - first, joins, leaves, actions) of the ticks that have some.
     """
@@ -178,14 +169,14 @@ class CommandTape:
         self.capacity, self.ticks_max = capacity, ticks_max
         self.first_tick = 0
         self.count = 0
-        self.has_input: Bool = np.zeros((ticks_max, capacity), np.bool_)
         self.wide: U16 = np.zeros((len(WIDE), ticks_max, capacity), np.uint16)
         self.narrow: U8 = np.zeros((len(NARROW), ticks_max, capacity), np.uint8)
+        self.has_input: Bool = self.narrow[VALUES].view(np.bool_)
         self.hashes: U64 = np.zeros(ticks_max, np.uint64)
         self.discrete: list[tuple[int, list[Any], list[Any], list[Any]]] = []
         # Views of each tick's rows, made once: slicing takes longer than copying.
-        self._targets: list[tuple[AnyArray, ...]] = [
-            (self.has_input[at], *self.wide[:, at], *self.narrow[:, at]) for at in range(ticks_max)
+        self._targets: list[tuple[AnyArray, AnyArray]] = [
+            (self.wide[:, at], self.narrow[:, at]) for at in range(ticks_max)
         ]
 
     @property
@@ -209,8 +200,9 @@ class CommandTape:
             self.first_tick = tick
         if at >= self.ticks_max or tick != self.first_tick + at:
             raise MatchError(f"tick {tick} does not fit after {at} of {self.ticks_max} ticks from {self.first_tick}")
-        for target, source in zip(self._targets[at], (commands.has_input, *_columns(commands)), strict=True):
-            target[:] = source
+        wide, narrow = self._targets[at]
+        np.copyto(wide, commands.wide)
+        np.copyto(narrow, commands.narrow)
         self.hashes[at] = state_hash
         if commands.joins or commands.leaves or commands.actions:
             self.discrete.append(
@@ -255,7 +247,7 @@ def encode_block(tape: CommandTape) -> bytes:
         raise MatchError("a block of no ticks cannot be encoded")
     rows: U32 = np.flatnonzero(tape.has_input[:count].any(axis=0)).astype(np.uint32)
     has = tape.has_input[:count, rows]
-    wide, narrow = tape.wide[:, :count, rows], tape.narrow[:, :count, rows]
+    wide, narrow = tape.wide[:, :count, rows], tape.narrow[:VALUES, :count, rows]
     if not has.all():
         _carry(wide, has)
         _carry(narrow, has)
@@ -341,16 +333,17 @@ class CommandBlock:
         width = self._width = int(chosen[-1]) + 1 if rows else 0
         packed: U8 = self._take(data, "u1", ((rows * count + 7) // 8,))
         planes = self._take(data, "u1", (len(WIDE), 2, count, rows))
-        narrow = np.cumsum(self._take(data, "u1", (len(NARROW), count, rows)), axis=1, dtype=np.uint8)
+        narrow = np.cumsum(self._take(data, "u1", (VALUES, count, rows)), axis=1, dtype=np.uint8)
         zigzag = planes[:, 0] | planes[:, 1].astype(np.uint16) << np.uint16(8)
         wide = np.cumsum((zigzag >> np.uint16(1)) ^ (np.uint16(0) - (zigzag & np.uint16(1))), axis=1, dtype=np.uint16)
-        self._has: Bool = np.zeros((count, width), np.bool_)
-        self._has[:, chosen] = np.unpackbits(packed, count=rows * count).reshape(count, rows)
-        self._columns: list[AnyArray] = []
-        for column in (*wide, *narrow):
-            dense = np.zeros((count, width), column.dtype)
-            dense[:, chosen] = column
-            self._columns.append(dense)
+        # By tick, as `Commands` has them: a tick is then taken over in two pieces.
+        dense_wide: U16 = np.zeros((count, len(WIDE), width), np.uint16)
+        dense_wide[:, :, chosen] = wide.transpose(1, 0, 2)
+        dense: U8 = np.zeros((count, len(NARROW), width), np.uint8)
+        dense[:, :VALUES, chosen] = narrow.transpose(1, 0, 2)
+        dense[:, VALUES, chosen] = np.unpackbits(packed, count=rows * count).reshape(count, rows)
+        self._ticks = list(zip(dense_wide, dense, strict=True))
+        self._filled: Commands | None = None
 
     def _unpack(self, content: bytes) -> dict[int, tuple[list[Join], list[Leave], list[Action]]]:
         """The discrete commands by tick within the block."""
@@ -399,13 +392,15 @@ class CommandBlock:
             MatchError: The tick is of another block, or the commands of another table.
         """
         at = self._index(tick)
-        if commands.capacity != self.capacity:
-            raise MatchError(f"commands for {commands.capacity} players; the block was decoded for {self.capacity}")
+        if commands is not self._filled:
+            if commands.capacity != self.capacity:
+                raise MatchError(f"commands for {commands.capacity} players; the block was decoded for {self.capacity}")
+            self._filled = commands
+            self._targets = commands.wide[:, : self._width], commands.narrow[:, : self._width]
         commands.clear()
-        width = self._width
-        commands.has_input[:width] = self._has[at]
-        for target, column in zip(_columns(commands), self._columns, strict=True):
-            target[:width] = column[at]
+        wide, narrow = self._ticks[at]
+        np.copyto(self._targets[0], wide)
+        np.copyto(self._targets[1], narrow)
         entered = self._discrete.get(at)
         if entered is not None:
             commands.joins.extend(entered[0])

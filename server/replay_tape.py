@@ -48,6 +48,10 @@ class DamagedError(ReplayError):
     """A chunk that had to be left out while it was needed."""
 
 
+class MissingError(ReplayError):
+    """A tick whose commands the recording does not hold."""
+
+
 class Tape:
     """One recording, opened.
 
@@ -73,6 +77,7 @@ class Tape:
         self._blocks = sorted(self._chunks(ChunkKind.COMMANDS), key=lambda chunk: chunk.first_tick)
         self._frames = {chunk.first_tick: chunk for chunk in self._chunks(ChunkKind.KEYFRAME)}
         self._decoded: dict[int, CommandBlock] = {}
+        self._latest: CommandBlock | None = None
         self._settle()
 
     @classmethod
@@ -138,7 +143,10 @@ class Tape:
         Raises:
             ReplayError: It cannot be read.
         """
-        return None if self._block_of(tick) is None else self._block(tick).state_hash(tick)
+        try:
+            return self._block(tick).state_hash(tick)
+        except MissingError:
+            return None
 
     def notes(self, first: int | None = None, last: int | None = None) -> list[Note]:
         """What the recorder noted from tick `first` to `last`, both included, in the order of ticks."""
@@ -189,9 +197,12 @@ class Tape:
         return self._blocks[number]
 
     def _block(self, tick: int) -> CommandBlock:
+        latest = self._latest
+        if latest is not None and latest.first_tick <= tick < latest.first_tick + latest.tick_count:
+            return latest
         chunk = self._block_of(tick)
         if chunk is None:
-            raise ReplayError(f"{self.path}: holds no commands of tick {tick}")
+            raise MissingError(f"{self.path}: holds no commands of tick {tick}")
         known = self._decoded.get(chunk.first_tick)
         if known is None:
             try:
@@ -204,6 +215,7 @@ class Tape:
             while len(self._decoded) >= BLOCKS_KEPT:
                 del self._decoded[next(iter(self._decoded))]
             self._decoded[chunk.first_tick] = known
+        self._latest = known
         return known
 
     def _settle(self) -> None:

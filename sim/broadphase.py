@@ -76,9 +76,10 @@ class BroadphaseError(SimError):
 
 def _check(name: str, array: AnyArray, dtype: type, shape: tuple[int | None, ...]) -> None:
     """Refuses an array of another dtype or shape (None: any length), or one that is not C-contiguous."""
-    exact = array.shape == shape
-    if not exact and len(shape) == array.ndim:
-        exact = all(want is None or want == has for want, has in zip(shape, array.shape, strict=True))
+    has = array.shape
+    exact = has == shape
+    if not exact and len(shape) == len(has):
+        exact = shape == tuple([None if want is None else size for want, size in zip(shape, has, strict=True)])
     if not exact or array.dtype.type is not dtype or not array.flags.c_contiguous or not array.dtype.isnative:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise BroadphaseError(

@@ -18,11 +18,26 @@ from sim.arrays import I8, I16, U8, U16, Bool
 from sim.errors import CommandError
 from sim.schema import Value
 
-__all__ = ["DISCRETE_MAX", "NAME_BYTES_MAX", "REWIND_STEPS", "Action", "Button", "Commands", "Join", "Leave"]
+__all__ = [
+    "DISCRETE_MAX",
+    "NAME_BYTES_MAX",
+    "NARROW",
+    "REWIND_STEPS",
+    "WIDE",
+    "Action",
+    "Button",
+    "Commands",
+    "Join",
+    "Leave",
+]
 
 DISCRETE_MAX = 1024
 NAME_BYTES_MAX = 32
 REWIND_STEPS = 256  # of a tick: the unit of `Commands.rewind`
+WIDE = ("buttons", "yaw", "pitch", "rewind")
+"""Columns of 16 bits, in the order of `Commands.wide`."""
+NARROW = ("move_forward", "move_right", "weapon", "has_input")
+"""Columns of 8 bits, in the order of `Commands.narrow`."""
 
 
 class Button(enum.IntFlag):
@@ -75,18 +90,23 @@ class Commands:
         weapon: Weapon wished for, shape (capacity,), uint8.
         rewind: How far before this tick the player saw the others, checked and capped by the caller [1/`REWIND_STEPS`
             tick], shape (capacity,), uint16.
+        wide: The memory of the columns of `WIDE`, shape (columns, capacity), uint16.
+        narrow: That of the columns of `NARROW`, shape (columns, capacity), uint8.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.has_input: Bool = np.zeros(capacity, np.bool_)
-        self.buttons: U16 = np.zeros(capacity, np.uint16)
-        self.move_forward: I8 = np.zeros(capacity, np.int8)
-        self.move_right: I8 = np.zeros(capacity, np.int8)
-        self.yaw: U16 = np.zeros(capacity, np.uint16)
-        self.pitch: I16 = np.zeros(capacity, np.int16)
-        self.weapon: U8 = np.zeros(capacity, np.uint8)
-        self.rewind: U16 = np.zeros(capacity, np.uint16)
+        # Two blocks, so that the inputs of a tick are copied in two pieces: column by column took 30 µs.
+        self.wide: U16 = np.zeros((len(WIDE), capacity), np.uint16)
+        self.narrow: U8 = np.zeros((len(NARROW), capacity), np.uint8)
+        self.has_input: Bool = self.narrow[3].view(np.bool_)
+        self.buttons: U16 = self.wide[0]
+        self.move_forward: I8 = self.narrow[0].view(np.int8)
+        self.move_right: I8 = self.narrow[1].view(np.int8)
+        self.yaw: U16 = self.wide[1]
+        self.pitch: I16 = self.wide[2].view(np.int16)
+        self.weapon: U8 = self.narrow[2]
+        self.rewind: U16 = self.wide[3]
         self.joins: list[Join] = []
         self.leaves: list[Leave] = []
         self.actions: list[Action] = []

@@ -8,18 +8,20 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sim.arrays import F64, U16
+from sim.arrays import F64, U16, Bool
 from sim.components import Look, Motion, Stance, Vitals
 from sim.contacts import Contacts
 from sim.motion import Motion as MotionKernel
 from sim.motion import MotionParameters
-from sim.motion_kernels import CROUCHING
+from sim.motion_kernels import InputColumns, StateColumns
 from sim.movers import Crush, Movers, Turn, mover_service
 from sim.occlusion import mover_history
 from sim.pipeline import Access, Step, System
 from sim.rewind import PoseHistory
 from sim.schema import Component, column
 from sim.separation import Separation
+from sim.systems_kernels import fill_heights, take_inputs
+from sim.table import Used
 
 __all__ = [
     "BodyHeights",
@@ -70,8 +72,15 @@ class Intent(Component, name="intent"):
 def body_heights(flags: U16, out_height: F64, parameters: MotionParameters | None = None) -> None:
     """Fill in the height of each player's body [m] from its stance flags."""
     figures = parameters or STANDARD
-    out_height[:] = figures.height_standing
-    out_height[(flags & CROUCHING) != 0] = figures.height_crouched
+    fill_heights(flags, (figures.height_standing, figures.height_crouched), out_height)
+
+
+def _state(motion: Motion, stance: Stance, look: Look, rows: int) -> StateColumns:
+    """What motion changes of the first rows, as kernels take it."""
+    return (
+        motion.position[:rows], motion.velocity[:rows], stance.ground_normal[:rows], look.yaw[:rows],
+        look.pitch[:rows], stance.flags[:rows],
+    )  # fmt: skip
 
 
 def input_system() -> System:
@@ -80,17 +89,16 @@ def input_system() -> System:
     def bind(access: Access) -> Callable[[Step], None]:
         intent = access.write("player", Intent)
         look = access.write("player", Look)
+        columns = Used(
+            access.slots("player"),
+            lambda rows: (
+                intent.buttons[:rows], look.yaw[:rows], look.pitch[:rows], intent.rewind[:rows],
+                intent.move_forward[:rows], intent.move_right[:rows], intent.weapon[:rows],
+            ),
+        )  # fmt: skip
 
         def run(step: Step) -> None:
-            commands = step.commands
-            given = commands.has_input
-            np.copyto(intent.buttons, commands.buttons, where=given)
-            np.copyto(intent.move_forward, commands.move_forward, where=given)
-            np.copyto(intent.move_right, commands.move_right, where=given)
-            np.copyto(intent.weapon, commands.weapon, where=given)
-            np.copyto(intent.rewind, commands.rewind, where=given)
-            np.copyto(look.yaw, commands.yaw, where=given)
-            np.copyto(look.pitch, commands.pitch, where=given)
+            take_inputs(step.commands.wide, step.commands.narrow, columns())
 
         return run
 
@@ -118,7 +126,7 @@ def mover_system(parameters: MotionParameters | None = None) -> System:
         table, turn = access.spawner("mover"), access.write("mover", Turn)
         motion, look = access.write("player", Motion), access.write("player", Look)
         stance, vitals = access.write("player", Stance), access.read("player", Vitals)
-        state = (motion.position, motion.velocity, stance.ground_normal, look.yaw, look.pitch, stance.flags)
+        players = Used(access.slots("player"), lambda rows: (_state(motion, stance, look, rows), vitals.alive[:rows]))
         turns = (turn.opens, turn.since, turn.until)
         movers, kernel = mover_service(access), motion_service(access, parameters)
         live = access.service(Movers, lambda: Movers(movers, kernel, players=world.players.capacity))
@@ -132,7 +140,8 @@ def mover_system(parameters: MotionParameters | None = None) -> System:
                 table.allocate_many(movers.count)
                 movers.begin(turns)
             crush.amount[:] = 0.0
-            live.step(turns, step.tick, state, active=vitals.alive, dt=step.dt, out_crush=crush.amount)
+            state, alive = players()
+            live.step(turns, step.tick, state, active=alive, dt=step.dt, out_crush=crush.amount)
             history.record(step.tick, live.offsets)
 
         return run
@@ -149,13 +158,22 @@ def motion_system(parameters: MotionParameters | None = None) -> System:
         motion, look = access.write("player", Motion), access.write("player", Look)
         stance, intent = access.write("player", Stance), access.read("player", Intent)
         vitals = access.read("player", Vitals)
-        state = (motion.position, motion.velocity, stance.ground_normal, look.yaw, look.pitch, stance.flags)
-        inputs = (intent.buttons, intent.move_forward, intent.move_right, look.yaw, look.pitch)
         before = access.service(Before, lambda: Before(world.players.capacity))
 
+        def views(rows: int) -> tuple[StateColumns, InputColumns, Bool, F64, F64]:
+            inputs = (
+                intent.buttons[:rows], intent.move_forward[:rows], intent.move_right[:rows], look.yaw[:rows],
+                look.pitch[:rows],
+            )  # fmt: skip
+            state = _state(motion, stance, look, rows)
+            return state, inputs, vitals.alive[:rows], before.position[:rows], motion.position[:rows]
+
+        players = Used(access.slots("player"), views)
+
         def run(step: Step) -> None:
-            before.position[:] = motion.position
-            kernel.move(state, inputs, active=vitals.alive, dt=step.dt)
+            state, inputs, alive, former, present = players()
+            np.copyto(former, present)
+            kernel.move(state, inputs, active=alive, dt=step.dt)
 
         return run
 
@@ -223,11 +241,18 @@ def pose_system(parameters: MotionParameters | None = None) -> System:
         vitals, motion = access.read("player", Vitals), access.read("player", Motion)
         look, stance = access.read("player", Look), access.read("player", Stance)
         height = body_height_service(access).height
-        poses = (motion.position, height, look.yaw, look.pitch, stance.flags)
+        used = Used(
+            players,
+            lambda rows: (
+                players.ids[:rows], vitals.alive[:rows], vitals.born[:rows],
+                (motion.position[:rows], height[:rows], look.yaw[:rows], look.pitch[:rows], stance.flags[:rows]),
+            ),
+        )  # fmt: skip
 
         def run(step: Step) -> None:
-            body_heights(stance.flags, height, parameters)
-            history.record(step.tick, players.ids, vitals.alive, vitals.born, poses)
+            ids, alive, born, poses = used()
+            body_heights(poses[4], poses[1], parameters)
+            history.record(step.tick, ids, alive, born, poses)
 
         return run
 
