@@ -37,7 +37,11 @@ SPEED = 8.0
 
 
 class SyntheticMatch:
-    """`count` players on `world`; the same seed gives the same match."""
+    """`count` players on `world`; the same seed gives the same match.
+
+    Attributes:
+        still: Whether nobody moves and nothing happens for now.
+    """
 
     def __init__(self, world: WorldMap, count: int, *, seed: int = 1, tick_rate: int = 60) -> None:
         self.world = world
@@ -64,6 +68,7 @@ class SyntheticMatch:
         kinds = self.kinds()
         for row, item in zip(self.pickups, world.items, strict=True):
             row["position"], row["kind"], row["available"] = item.position, kinds.index(item.kind), 1
+        self.still = False
         self.names = [f"Bot {number:02d}" for number in range(count)]
 
     def kinds(self) -> list[str]:
@@ -154,7 +159,9 @@ class SyntheticMatch:
     def publish(self, writer: LiveFeedWriter, *, seconds: float, wall_ns: int) -> None:
         """One step, and one frame of it."""
         self.tick += round(seconds * self.tick_rate)
-        happened = self.step(seconds)
+        happened = [] if self.still else self.step(seconds)
+        if self.still:
+            self.players["velocity"] = 0.0
         events: AnyArray = np.zeros(len(happened), EVENT)
         for row, (kind, value, actor, target, position, end) in zip(events, happened, strict=True):
             row["kind"], row["value"], row["actor"], row["target"] = kind, value, actor, target

@@ -1,20 +1,19 @@
 """The replay page in a real browser: the real edge, real workers, a recorded match."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from server.edge.replays import Recordings
 from server.replay import Replay
 from server.shots import explain
+from tests.server.browser import chromium, colours, expect, expect_text, new_page, until
 from tests.server.edge_process import Edge, running_edge
 from tests.server.recorded_hunt import Recorded, name_of, record_match
-from tests.server.test_edge_page import ARGUMENTS, WAIT_MS, pixels, until
 
 pytestmark = pytest.mark.slow
 
@@ -38,31 +37,19 @@ def edge(recorded: Recorded) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path is not None, "Chromium is missing: apt-get install chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
-
-
-def new_page(browser: Browser, problems: list[str]) -> Page:
-    page = browser.new_page(viewport={"width": 1200, "height": 800})
-    page.set_default_timeout(WAIT_MS)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    return page
 
 
 @pytest.fixture(scope="module")
 def opened(browser: Browser, edge: Edge, recorded: Recorded) -> Iterator[tuple[Page, list[str]]]:
     """The page, come to through the list."""
     problems: list[str] = []
-    page = new_page(browser, problems)
+    page = new_page(browser, problems, height=800)
     page.goto(edge.url + "replays")
     until(page, "document.querySelectorAll('[data-testid=recording]').length === 2")
     page.get_by_role("link").filter(has_text=recorded.path.name).click()
-    until(page, "hitreg.mesh && hitreg.index && hitreg.players >= 0 && hitreg.state === 'paused'")
+    until(page, "hitreg.mesh && hitreg.index && hitreg.drawn > 0 && hitreg.state === 'paused'")
     yield page, problems
     page.close()
 
@@ -83,12 +70,19 @@ def page(opened: tuple[Page, list[str]]) -> Iterator[Page]:
 
 def at(page: Page, tick: int) -> None:
     """Go to a tick and wait until it is drawn."""
-    page.evaluate(f"hitreg.go({tick})")
-    until(page, f"hitreg.tick === {tick} && hitreg.state === 'paused'")
+    drawn = page.evaluate(f"(hitreg.go({tick}), hitreg.drawn)")
+    until(page, f"hitreg.drawn > {drawn} && hitreg.tick === {tick} && hitreg.state === 'paused'")
 
 
-def text(page: Page, name: str) -> str:
-    return page.get_by_test_id(name).inner_text()
+def drawn_again(page: Page) -> None:
+    """Wait until what the page knows now is drawn."""
+    drawn = page.evaluate("hitreg.drawn")
+    until(page, f"hitreg.drawn > {drawn} + 1")
+
+
+def expect_tip(page: Page, wanted: str) -> None:
+    tip = page.locator("#tip")
+    expect(lambda: tip.inner_text(timeout=2000), lambda text: wanted in text, wanted, page=page)
 
 
 def entity(recorded: Recorded, number: int = 0) -> int:
@@ -97,7 +91,7 @@ def entity(recorded: Recorded, number: int = 0) -> int:
 
 def test_the_list_says_what_there_is(browser: Browser, edge: Edge, recorded: Recorded) -> None:
     problems: list[str] = []
-    page = new_page(browser, problems)
+    page = new_page(browser, problems, height=800)
     page.goto(edge.url + "replays")
     until(page, "document.querySelectorAll('[data-testid=recording]').length === 2")
     lines = page.get_by_test_id("recording").all_inner_texts()
@@ -120,21 +114,26 @@ def test_players_stand_where_they_stood_in_the_match(page: Page, recorded: Recor
         assert {int(identity) for identity, _ in shown} == set(recorded.positions[tick])
         for identity, position in shown:
             assert position == pytest.approx(recorded.positions[tick][int(identity)], abs=1e-4)
-    assert pixels(page, "overlay")["colours"] > 30
+    colours(page, "overlay", more_than=30)
 
 
 def test_it_plays_pauses_and_changes_speed(page: Page) -> None:
+    # Slowly, so that a busy machine does not look when it is over.
+    page.get_by_test_id("speed-0").click()
+    until(page, "hitreg.speed === 1 / 8")
     page.keyboard.press(" ")
-    until(page, "hitreg.position > 130 && hitreg.state === 'playing'")
-    assert page.get_by_test_id("play").get_attribute("aria-pressed") == "true"
+    pressed = "document.querySelector('#play').getAttribute('aria-pressed')"
+    assert until(page, f"hitreg.position > 103 && hitreg.state === 'playing' && {pressed}") == "true"
     page.get_by_test_id("speed-6").click()
-    assert page.evaluate("hitreg.speed") == 8
+    until(page, "hitreg.speed === 8")
     until(page, f"hitreg.position === {TICKS} && !hitreg.playing")
-    page.get_by_test_id("speed-3").click()
+    page.get_by_test_id("speed-0").click()
     page.get_by_test_id("play").click()  # from the end it begins anew
-    until(page, "hitreg.playing && hitreg.position > 0 && hitreg.position < 100")
+    until(page, "hitreg.playing && hitreg.position > 0 && hitreg.position < 300")
     page.get_by_test_id("play").click()
     until(page, "hitreg.state === 'paused' && Number.isInteger(hitreg.tick) && hitreg.tick === hitreg.position")
+    page.get_by_test_id("speed-3").click()
+    until(page, "hitreg.speed === 1")
 
 
 def test_it_steps_tick_by_tick_and_jumps(page: Page) -> None:
@@ -158,7 +157,7 @@ def test_it_steps_tick_by_tick_and_jumps(page: Page) -> None:
     until(page, "hitreg.tick === 77")
     page.get_by_test_id("goto").fill("soon")
     page.get_by_test_id("goto").press("Enter")
-    assert page.get_by_test_id("goto").get_attribute("aria-invalid") == "true"
+    until(page, "document.querySelector('#goto').getAttribute('aria-invalid') === 'true'")
     page.get_by_test_id("goto").press("Escape")
 
 
@@ -174,11 +173,12 @@ def test_the_time_line_is_dragged_and_zoomed(page: Page) -> None:
     until(page, "Math.abs(hitreg.tick - 300) <= 1")
     page.mouse.up()
     until(page, "Math.abs(hitreg.tick - 300) <= 1 && hitreg.state === 'paused'")
-    assert pixels(page, "timeline")["colours"] > 6
+    colours(page, "timeline", more_than=6)
     before = page.evaluate("hitreg.timeline.high - hitreg.timeline.low")
     page.mouse.wheel(0, -600)
-    until(page, f"hitreg.timeline.high - hitreg.timeline.low < {before} / 2")
-    assert page.evaluate("hitreg.timeline.low") < 300 < page.evaluate("hitreg.timeline.high")
+    span = "hitreg.timeline.high - hitreg.timeline.low"
+    low, high = until(page, f"{span} < {before} / 2 && [hitreg.timeline.low, hitreg.timeline.high]")
+    assert low < 300 < high
     page.get_by_test_id("timeline").dblclick(position={"x": 200, "y": 8})
     until(page, f"hitreg.timeline.high - hitreg.timeline.low === {before}")
 
@@ -192,7 +192,7 @@ def test_marks_are_told_and_gone_to(page: Page, recorded: Recorded) -> None:
     )
     page.mouse.move(box["x"] + spot[0], box["y"] + spot[1])
     killer, victim = (name_of(entity & 0xFFFFFF) for entity in (actor, target))
-    assert f"{killer} killed {victim}" in page.locator("#tip").inner_text()
+    expect_tip(page, f"{killer} killed {victim}")
     page.mouse.down()
     page.mouse.up()
     until(page, f"hitreg.tick === {tick}")
@@ -202,7 +202,7 @@ def test_marks_are_told_and_gone_to(page: Page, recorded: Recorded) -> None:
     page.mouse.move(box["x"] + page.evaluate("hitreg.timeline.x(100)"), box["y"] + page.evaluate(
         "hitreg.timeline.tops.refused[0] + 7"
     ))  # fmt: skip
-    assert "Ann <b>: turn, wanted 400, allowed 90.5" in page.locator("#tip").inner_text()
+    expect_tip(page, "Ann <b>: turn, wanted 400, allowed 90.5")
     assert page.locator("#tip b").count() == 0  # names stay text
 
 
@@ -212,14 +212,14 @@ def test_a_player_is_followed_with_its_connection_and_through_its_eyes(page: Pag
     slot = int(page.evaluate("hitreg.selected")) & 0xFFFFFF
     until(page, f"document.querySelector('#network-key').textContent.includes('round trip {30 + slot} ms')")
     until(page, f"document.querySelector('#card-ping').textContent === '{30 + slot} ms'")
-    assert "shown late by 91.7 ms" in page.locator("#network-key").inner_text()
+    until(page, "document.querySelector('#network-key').textContent.includes('shown late by 91.7 ms')")
     mine = sum(actor == int(page.evaluate("hitreg.selected")) for _, actor in recorded.shots)
     until(page, f"document.querySelector('#shots-whose').textContent === 'Its shots: {mine}'")
     page.get_by_test_id("mode-first").click()
     eye = "(() => { const p = hitreg.scene.byId.get(BigInt(hitreg.selected)).p; "
     eye += "return Math.hypot(...hitreg.camera.eye.map((v, n) => v - p[n])); })()"
     until(page, f"hitreg.mode === 'first' && {eye} < 2")
-    assert pixels(page, "world")["colours"] > 30
+    colours(page, "world", more_than=30)
 
 
 def test_a_shot_is_explained_as_the_command_does(page: Page, recorded: Recorded) -> None:
@@ -229,9 +229,9 @@ def test_a_shot_is_explained_as_the_command_does(page: Page, recorded: Recorded)
         for _ in range(3):
             shot = explain(replay, number)
             until(page, f"hitreg.tick === {shot.tick} && hitreg.shots.explained && hitreg.shots.chosen === {number}")
-            assert text(page, "shot-text") == "\n".join(shot.lines())
-            assert text(page, "shot-verdict") == shot.verdict()
-            until(page, "hitreg.scene.lines !== undefined")
+            expect_text(page, "shot-text", "\n".join(shot.lines()))
+            expect_text(page, "shot-verdict", shot.verdict())
+            drawn_again(page)
             lines = page.evaluate("hitreg.scene.lines.slice(0, 1)[0]")
             assert lines["from"] == pytest.approx(shot.pellets[0].origin)
             assert lines["to"] == pytest.approx(shot.pellets[0].end)
@@ -249,7 +249,7 @@ def test_a_shot_is_explained_as_the_command_does(page: Page, recorded: Recorded)
 
 def test_an_address_names_file_moment_and_player(browser: Browser, edge: Edge, recorded: Recorded) -> None:
     problems: list[str] = []
-    page = new_page(browser, problems)
+    page = new_page(browser, problems, height=800)
     followed = entity(recorded, 3)
     page.goto(f"{edge.url}replays?file={recorded.path.name}&tick=123&follow={followed}&view=third")
     until(page, f"hitreg.tick === 123 && hitreg.selected === '{followed}' && hitreg.mode === 'third'")
@@ -265,25 +265,27 @@ def test_an_address_names_file_moment_and_player(browser: Browser, edge: Edge, r
 
 def test_a_cut_recording_is_shown_with_one_line(browser: Browser, edge: Edge) -> None:
     problems: list[str] = []
-    page = new_page(browser, problems)
+    page = new_page(browser, problems, height=800)
     page.goto(f"{edge.url}replays?file=cut.hitrec&tick=9999")
-    until(page, "hitreg.index !== null && hitreg.state === 'paused'")
-    assert page.evaluate("hitreg.tick") == page.evaluate("hitreg.last") < TICKS
-    until(page, "!document.querySelector('#banner').hidden")
-    assert "\n" not in text(page, "banner")
-    assert text(page, "banner").startswith(("was not closed", "the last chunk"))
+    until(page, "hitreg.index !== null && hitreg.state === 'paused' && hitreg.tick === hitreg.last")
+    assert page.evaluate("hitreg.last") < TICKS
+    line = expect_text(page, "banner", lambda text: text.startswith(("was not closed", "the last chunk")))
+    assert "\n" not in line
     page.goto(f"{edge.url}replays?file=../cut.hitrec")
-    until(page, "hitreg.state === 'failed'")
-    assert text(page, "banner") == "There is no recording of that name. Choose one from the list."
+    banner = "document.querySelector('#banner')"
+    # The reason is there as soon as the state is: both are looked at at once.
+    (reason,) = until(page, f"hitreg.state === 'failed' && [{banner}.hidden ? '' : {banner}.innerText]")
+    assert reason == "There is no recording of that name. Choose one from the list."
+    expect_text(page, "state", "failed")
     page.close()
     assert problems == []
 
 
 def test_it_fits_a_small_screen(page: Page) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
-    assert page.get_by_test_id("overlay").is_visible()
-    assert page.get_by_test_id("timeline").is_visible()
+    until(page, "innerWidth === 400 && document.documentElement.scrollWidth <= 400")
+    page.get_by_test_id("overlay").wait_for(state="visible")
+    page.get_by_test_id("timeline").wait_for(state="visible")
     page.set_viewport_size({"width": 1200, "height": 800})
 
 

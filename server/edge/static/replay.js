@@ -25,10 +25,10 @@ const match = new ReplayMatch();
 const app = {
   file: null, link: null, opened: null, position: 0, playing: false, speed: 1, until: null, scrub: null, problem: "", warning: "",
   lastDraw: 0, lastPanels: 0, urlAt: 0, scene: match.scene(), shownAt: 0, openedAt: 0, firstDrawn: 0, drawn: 0, index: null,
-  networks: new Map(), killKey: "", follow: null,
+  networks: new Map(), killKey: "", follow: null, shown: "", said: "",
 };
 const shots = new Shots(match, {
-  go: (tick) => go(tick), nameOf: (id) => match.nameById.get(BigInt(id)) || id,
+  now: () => app.position, go: (tick) => go(tick), nameOf: (id) => match.nameById.get(BigInt(id)) || id,
   explain: (number) => app.link && app.link.ask({ op: "shot", number }),
 });
 const stage = new Stage(match, { marks: shots, relation: () => "", onSelect: chosen });
@@ -38,7 +38,7 @@ const library = new Library((name) => open(name, {}));
 
 // The page's state, for tests and the curious.
 window.hitreg = {
-  get state() { return state(); },
+  get state() { return app.shown; },
   get file() { return app.file; },
   get position() { return app.position; },
   get tick() { return app.scene.tick; },
@@ -66,12 +66,38 @@ window.hitreg = {
   go: (tick) => go(tick),
 };
 
+/** How things stand; what the page says is set by `showState`. */
 function state() {
   if (app.problem) return "failed";
   if (!app.file) return "choosing";
   if (!app.opened) return "opening";
   if (app.shownAt !== app.position && performance.now() - app.wantedAt > 150) return "loading";
   return app.playing ? "playing" : "paused";
+}
+
+/** Say how things stand, and why, in one go: nobody is to see that it failed without the reason. */
+function showState() {
+  const now = state();
+  const text = app.problem || app.warning;
+  const key = `${now} ${app.playing} ${text}`;
+  if (key === app.said) return;
+  Object.assign(app, { shown: now, said: key });
+  const pill = get("state");
+  pill.textContent = STATES[now];
+  pill.dataset.state = { playing: "live", failed: "gone" }[now] || "waiting";
+  const banner = get("banner");
+  banner.hidden = !text;
+  banner.textContent = text;
+  banner.dataset.level = app.problem ? "bad" : "warn";
+  busy({ opening: "Opening…", loading: "Playing up to there…" }[now] || "");
+  get("play").textContent = app.playing ? "❚❚" : "▶";
+  get("play").setAttribute("aria-pressed", String(app.playing));
+  get("play").setAttribute("aria-label", app.playing ? "Pause" : "Play");
+}
+
+function warn(text) {
+  app.warning = text;
+  showState();
 }
 
 // Opening
@@ -91,11 +117,12 @@ function open(name, { tick = null, follow = null, mode = null }) {
     preparing: ({ done, total }) => busy(`Preparing the simulation: ${done} of ${total}…`),
     ready: () => {},
     failed: ({ text }) => fail(text),
-    refused: ({ text }) => { app.warning = text; },
+    refused: ({ text }) => warn(text),
     opened, damaged, names, differs, index, network, chunk, mesh, shotList,
     shot: (message) => shots.explain(message),
     closed: () => { if (!app.problem) fail("The connection has ended. Reload the page to go on."); },
   });
+  showState();
   address();
 }
 
@@ -106,6 +133,7 @@ function list() {
   document.title = "hitreg · replays";
   get("map-name").textContent = "Replays";
   get("game-name").textContent = "";
+  showState();
   library.load();
 }
 
@@ -119,13 +147,13 @@ function opened(message) {
   get("game-name").textContent = `${message.info.game} · ${new Date(message.started_unix_s * 1000).toLocaleString("en-GB")}`;
   get("length").textContent = clock(message.last / match.rate, 1);
   app.position = Math.max(message.first, Math.min(message.last, app.position));
-  if (message.problems.length) app.warning = problems(message.problems);
+  if (message.problems.length) warn(problems(message.problems));
 }
 
 function damaged(message) {
   Object.assign(app.opened, message, { type: "opened" });
   Object.assign(timeline, { first: message.first, last: message.last, spans: message.spans, dirty: true });
-  app.warning = problems(message.problems);
+  warn(problems(message.problems));
   app.position = playable(app.position);
   replan();
 }
@@ -137,6 +165,7 @@ function problems(lines) {
 function fail(text) {
   app.problem = text;
   app.playing = false;
+  showState();
 }
 
 function names({ names: fresh }) {
@@ -144,7 +173,7 @@ function names({ names: fresh }) {
 }
 
 function differs({ tick }) {
-  app.warning = `From tick ${tick} on, the match played again is not the one recorded: hitreg replay verify says where it differs.`;
+  warn(`From tick ${tick} on, the match played again is not the one recorded: hitreg replay verify says where it differs.`);
 }
 
 function mesh(found) {
@@ -159,7 +188,7 @@ function index(message) {
   timeline.stages = message.stages || null;
   timeline.dirty = true;
   shots.setIndex(message);
-  if (message.problems.length) app.warning = app.warning || problems(message.problems);
+  if (message.problems.length) warn(app.warning || problems(message.problems));
 }
 
 function shotList(found) {
@@ -381,19 +410,6 @@ function drawKills() {
 }
 
 function drawPanels() {
-  const now = state();
-  const pill = get("state");
-  pill.textContent = STATES[now];
-  pill.dataset.state = { playing: "live", failed: "gone" }[now] || "waiting";
-  const banner = get("banner");
-  banner.hidden = !app.problem && !app.warning;
-  banner.textContent = app.problem || app.warning;
-  banner.dataset.level = app.problem ? "bad" : "warn";
-  if (now !== "opening") busy(now === "loading" ? "Playing up to there…" : "");
-  else if (get("busy").hidden) busy("Opening…");
-  get("play").textContent = app.playing ? "❚❚" : "▶";
-  get("play").setAttribute("aria-pressed", String(app.playing));
-  get("play").setAttribute("aria-label", app.playing ? "Pause" : "Play");
   if (!app.opened) return;
   board.board(null);
   board.card(match.latest ? match.latest.byId.get(stage.selected) : null);
@@ -432,6 +448,7 @@ function draw(now) {
   const elapsed = Math.min(250, now - app.lastDraw);
   app.lastDraw = now;
   if (app.file) drawMatch(now, elapsed);
+  showState();
   if (now - app.lastPanels < PANEL_MS) return;
   app.lastPanels = now;
   drawPanels();

@@ -112,7 +112,7 @@ export class Told {
     this.parts = null;
     this.messages = 0;
     this.decoded = 0;
-    this.lost = 0;
+    this.losses = { missed: 0, undecodable: 0, late: 0 };
     this.since = performance.now();
     this.decoder = this.schema ? new SnapshotDecoder(this.schema) : null;
     this.loseStep();
@@ -130,7 +130,7 @@ export class Told {
 
   add(message) {
     if (message.entity !== this.entity) return;
-    if (this.latest && message.number !== this.latest.number + 1) this.fail();
+    if (this.latest && message.number !== this.latest.number + 1) this.fail("missed");
     this.latest = message;
     this.messages += 1;
     if (message.snapshots.length) this.parts = partsOf(message.snapshots[message.snapshots.length - 1]);
@@ -148,11 +148,12 @@ export class Told {
       this.queue.push({ tick: message.snapshotTick, key: message });
     }
     if (this.inStep) this.upTo = message.tick;
-    if (this.queue.length > QUEUE_MAX) this.fail(); // a page that is not drawn, as in the background
+    if (this.queue.length > QUEUE_MAX) this.fail("late"); // a page that is not drawn, as in the background
   }
 
-  fail() {
-    this.lost += 1;
+  /** Out of step until the next key: a message is missing, as on a busy machine, or what came could not be decoded. */
+  fail(why) {
+    this.losses[why] += 1;
     this.loseStep();
   }
 
@@ -170,7 +171,7 @@ export class Told {
       this.measureUntil(next.tick - 1);
       if (next.key) this.seed(next.key);
       else if (this.decoder.decode(next.data) !== null) this.decoded += 1;
-      else return this.fail();
+      else return this.fail("undecodable");
     }
     return this.measureUntil(Math.min(tick, this.upTo));
   }
