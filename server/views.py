@@ -18,15 +18,24 @@ from typing import Final
 
 import numpy as np
 
+from server.views_kernels import (
+    CAMERA,
+    DEAD,
+    FOLLOW,
+    KILLCAM,
+    OWN,
+    BodyArrays,
+    ToldArrays,
+    ViewArrays,
+    renew_views,
+)
 from sim.arrays import F64, I32, I64, U8, U16, U64
 from sim.components import Look, Motion, Stance, Vitals
-from sim.systems import body_heights
-from sim.weapons_kernels import EYE
+from sim.motion import MotionParameters
 from sim.world import World
 
 __all__ = ["CAMERA", "CHANGES_MAX", "DEAD", "FOLLOW", "KILLCAM", "OWN", "Views"]
 
-OWN, KILLCAM, DEAD, FOLLOW, CAMERA = range(5)
 CHANGES_MAX = 64  # told of in one tick; the others wait for the next ones
 CAMERA_M: Final = 1.2  # above the spawn point
 
@@ -58,7 +67,13 @@ class Views:
         self._kill = world.game.event("kill") if "kill" in world.game.events else -1
         self._camera: F64 = np.array(world.map.spawns[0].position)
         self._camera[2] += CAMERA_M
-        self._height: F64 = np.zeros(world.players.capacity)
+        vitals, motion, look = world.players[Vitals], world.players[Motion], world.players[Look]
+        self._bodies: BodyArrays = (
+            world.players.ids, vitals.alive, vitals.team, vitals.respawn_s, look.yaw, world.players[Stance].flags,
+            motion.position,
+        )  # fmt: skip
+        figures = MotionParameters()
+        self._heights = (figures.height_standing, figures.height_crouched)
         self.eye: F64 = np.tile(self._camera, (clients, 1))
         self.yaw: U16 = np.zeros(clients, np.uint16)
         self.body: I32 = np.full(clients, -1, np.int32)
@@ -68,13 +83,14 @@ class Views:
         self._target: I32 = np.full(clients, -1, np.int32)  # player row that is asked for
         self._target_id: U64 = np.zeros(clients, np.uint64)
         self._until: I64 = np.zeros(clients, np.int64)  # tick at which a killcam ends; 0: it follows
-        self._told_mode: U8 = np.zeros(clients, np.uint8)
-        self._told_watched: U64 = np.zeros(clients, np.uint64)
+        self._told: ToldArrays = (np.zeros(clients, np.uint8), np.zeros(clients, np.uint64))
+        self._views: ViewArrays = (self.eye, self.yaw, self.body, self.watched, self.mode)
+        self._changed: I32 = np.zeros(CHANGES_MAX, np.int32)
 
     def reset(self, client: int) -> None:
         """Make a client new: it follows nobody, and has been told nothing."""
         self._target[client] = -1
-        self._told_mode[client] = self._told_watched[client] = 0
+        self._told[0][client] = self._told[1][client] = 0
 
     def watch(self, client: int, entity: int) -> bool:
         """Let a client follow an entity, or none for 0; False, and counted, where it may not.
@@ -110,31 +126,11 @@ class Views:
             What has changed, as (client, watched entity, mode) for those to be told, at most `CHANGES_MAX`.
         """
         self._follow_killers()
-        world, players = self._world, self._world.players
-        vitals, motion, look = players[Vitals], players[Motion], players[Look]
-        playing = self._row >= 0
-        own, target = np.maximum(self._row, 0), np.maximum(self._target, 0)
-        alive = playing & vitals.alive[own]
-        killcam = self._until > 0
-        follows = playing & ~alive & (self._target >= 0) & vitals.alive[target]
-        follows &= players.ids[target] == self._target_id
-        follows &= np.where(killcam, world.tick < self._until, self._may_follow(own, target))
-        self._target[~follows] = -1
-        watches = np.isinf(vitals.respawn_s[own])
-        source = np.where(follows, target, own)
-        self.mode[:] = np.where(watches, CAMERA, DEAD)
-        self.mode[follows] = np.where(killcam, KILLCAM, FOLLOW)[follows]
-        self.mode[alive | ~playing] = OWN
-        fixed = playing & (self.mode == CAMERA)
-        through = alive | follows
-        self.body[:] = np.where(through, source + players.slot_base, -1)
-        self.watched[:] = np.where(playing & ~fixed, players.ids[source], 0)
-        body_heights(players[Stance].flags, self._height)
-        self.eye[playing] = motion.position[source[playing]]
-        self.eye[playing, 2] += EYE * self._height[source[playing]]
-        self.eye[fixed] = self._camera
-        self.yaw[:] = look.yaw[source]
-        return self._changes(playing)
+        count = renew_views(
+            self._world.tick, self._world.players.slot_base, self._heights, self._camera, self._row, self._bodies,
+            (self._target, self._target_id, self._until), self._views, self._told, self._changed,
+        )  # fmt: skip
+        return [(c, int(self.watched[c]), int(self.mode[c])) for c in self._changed[:count].tolist()]
 
     def _follow_killers(self) -> None:
         """Give those who died in this tick the eyes of their killers."""
@@ -148,9 +144,3 @@ class Views:
             if client >= 0 and target >= 0 and target != row:
                 self._target[client], self._target_id[client] = target, killer
                 self._until[client] = self._world.tick + self._killcam_ticks
-
-    def _changes(self, playing: np.typing.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-        changed = playing & ((self.mode != self._told_mode) | (self.watched != self._told_watched))
-        clients = np.flatnonzero(changed)[:CHANGES_MAX]
-        self._told_mode[clients], self._told_watched[clients] = self.mode[clients], self.watched[clients]
-        return [(int(client), int(self.watched[client]), int(self.mode[client])) for client in clients]
