@@ -7,6 +7,7 @@ of declaration. Kinds without a column carry 0 there. A client is sent the field
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -126,6 +127,7 @@ class _Copy:
     step: float
     low: int
     high: int
+    saturates: bool  # whether the column can hold what the field cannot
 
 
 class WireView:
@@ -157,7 +159,10 @@ class WireView:
                     low, high = (-(1 << field.bits - 1), (1 << field.bits - 1) - 1) if field.signed else (0, 0)
                     high = high or (1 << field.bits) - 1
                     source = getattr(table[component], column_name)
-                    self._copies.append(_Copy(table, source, index, field.step, low, high))
+                    if source.dtype == np.bool_:
+                        source = source.view(np.uint8)
+                    saturates = _exceeds(source.dtype, field.step, low, high)
+                    self._copies.append(_Copy(table, source, index, field.step, low, high, saturates))
 
     def take(self) -> None:
         """Quantise everything that is replicated, as of now."""
@@ -185,10 +190,26 @@ class WireView:
         if source.dtype == np.float64:
             quantise_scalars(source, 1.0 / copy.step, copy.field, widths, fields[base : base + count])
             return
-        values = source.astype(np.int32)
+        column = fields[base : base + count, copy.field]
         if copy.step != 1.0:
-            values //= int(copy.step)
-        np.clip(values, copy.low, copy.high, out=fields[base : base + count, copy.field])
+            np.floor_divide(source, int(copy.step), out=column, casting="unsafe")
+        elif copy.saturates and source.dtype.kind == "u":
+            np.minimum(source, copy.high, out=column, casting="unsafe")
+            return
+        else:
+            np.copyto(column, source, casting="unsafe")
+        if copy.saturates:
+            # np.clip takes 20 µs of these, most of them to see whether the bounds fit the type.
+            np.minimum(column, copy.high, out=column)
+            np.maximum(column, copy.low, out=column)
+
+
+def _exceeds(dtype: np.dtype[Any], step: float, low: int, high: int) -> bool:
+    """Whether a type of whole numbers, divided by a step, goes beyond some bounds."""
+    if dtype.kind == "f":
+        return False  # `quantise_scalars` sees to it
+    limits = np.iinfo(dtype)
+    return limits.min // int(step) < low or limits.max // int(step) > high
 
 
 def owner_columns(world: World) -> dict[str, AnyArray]:
