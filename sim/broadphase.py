@@ -181,6 +181,11 @@ class Broadphase:
         self._pair_count = 0
         return int(build(positions, radii, active, self.grid, self._work))
 
+    def take(self, positions: F64, radii: F64) -> int:
+        """`build` of arrays that the caller has made by the same rules, each tick: looking at them took 8 µs."""
+        self._pair_count = 0
+        return int(build(positions, radii, self._everything[: len(radii)], self.grid, self._work))
+
     def pairs(self) -> I32:
         """All pairs of things whose spheres overlap or touch, each once.
 

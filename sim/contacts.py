@@ -61,7 +61,7 @@ class Contacts:
                     present.get(name, table.live)[:rows], previous.get(name, position)[:rows], position[:rows],
                     radii[name], number, count, self.things,
                 )  # fmt: skip
-        self.broadphase.build(self.things[0][:count], self.things[1][:count])
+        self.broadphase.take(self.things[0][:count], self.things[1][:count])
         self._pairs = self.broadphase.pairs()
 
     def touching(self, first: str, second: str) -> I32:

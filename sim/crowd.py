@@ -25,7 +25,7 @@ class Crowd:
             np.zeros(players, np.int64),
             np.zeros((players, 8)),
             np.zeros(4),
-            np.zeros(3, np.int64),
+            np.zeros(4, np.int64),
         )
         self._lines: I32 = np.zeros((players, 4), np.int32)
         self.count = 0

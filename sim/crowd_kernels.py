@@ -7,12 +7,13 @@ nearest first, and ends where the next cell begins behind the best hit. The walk
 Voxel Traversal Algorithm for Ray Tracing" (1987). The answer is the same, to the bit, as that of a loop
 over all players.
 
-CROWD is (start, rows, seen, bounds, frame, counts): start int32 (cells + 1,) first entry of each cell, cells a power of
-two; rows int32 ((ENTRIES_PER_PLAYER + 1) · players,) the players' rows, ascending within a cell, and at the end those
-of who were in too many cells (who went through a teleport), whom every ray tries; seen int64 (players,) the last ray
-that tried each; bounds float64 (players, 8) what each was within over the window: low and high x, low and high y, low
-and high z, then a disc around it: radius; frame float64 (4,) the lowest and highest x, lowest and highest y of all [m];
-counts int64 (3,) who can be hit, how many of them every ray tries, rays so far.
+CROWD is (start, rows, seen, bounds, frame, counts): start int32 (cells + 1,) first entry of each cell; rows int32
+((ENTRIES_PER_PLAYER + 1) · players,) the players' rows, ascending within a cell, and at the end those of who were in
+too many cells (who went through a teleport), whom every ray tries; seen int64 (players,) the last ray that tried each;
+bounds float64 (players, 8) what each was within over the window: low and high x, low and high y, low and high z, then a
+disc around it: radius; frame float64 (4,) the lowest and highest x, lowest and highest y of all [m]; counts int64 (4,)
+who can be hit, how many of them every ray tries, rays so far, cells in use less one: a power of two less one, by how
+many rows are in use.
 """
 
 from math import sqrt
@@ -118,7 +119,7 @@ def _place(crowd: CrowdArrays, row: int, out_lines: I32) -> None:
         return
     for column in range(out_lines[row, 0], out_lines[row, 1] + 1):
         for line in range(out_lines[row, 2], out_lines[row, 3] + 1):
-            start[_cell(column, line, start.shape[0] - 2) + 1] += 1
+            start[_cell(column, line, counts[3]) + 1] += 1
 
 
 @kernel(f"({HISTORY_TYPE}, i8, i8, f8, i4[:,::1], {CROWD_TYPE})", counted=False)
@@ -137,17 +138,21 @@ def gather_crowd(history: HistoryArrays, tick: int, ticks: int, grow: float, lin
         How many can be hit.
     """
     start, rows, _, bounds, frame, counts = crowd
-    start[:] = 0
     counts[0], counts[1] = 0, 0
     frame[0], frame[1], frame[2], frame[3] = np.inf, -np.inf, np.inf, -np.inf
     ids = history[IDS][tick & (history[FEET].shape[0] - 1)]
-    mask = start.shape[0] - 2
     last = _bound(history, tick, ticks, grow, bounds)
+    mask = start.shape[0] - 2
+    while mask >= 2 * CELLS_PER_PLAYER * last and mask > 1:
+        mask >>= 1
+    counts[3] = mask
+    for cell in range(np.uint64(mask + 2)):
+        start[cell] = 0
     for row in range(last):
         if ids[row] != 0:
             _place(crowd, row, lines)
     total = 0
-    for cell in range(1, start.shape[0]):
+    for cell in range(1, mask + 2):
         here = start[cell]
         start[cell] = total
         total += here
@@ -242,7 +247,7 @@ def first_body(
     _spare(seen, stamp, four)
     best, who, where = reach, -1, PART_NONE
     at, last = _clip(frame, origin, ray, reach)
-    mask = start.shape[0] - 2
+    mask = counts[3]
     flat = sqrt(ray[0] * ray[0] + ray[1] * ray[1])
     column, line = _line(origin[0] + ray[0] * at), _line(origin[1] + ray[1] * at)
     east, north = (1 if ray[0] > 0.0 else 0), (1 if ray[1] > 0.0 else 0)

@@ -91,7 +91,7 @@ def _hash_span(address: np.int64, size: np.int64, seed: np.uint64) -> np.uint64:
     return total ^ (total >> np.uint64(29))
 
 
-@kernel("(i8[:,::1], i8[::1], u8)")
+@kernel("(i8[:,::1], i8[::1], u8)", counted=False)
 def hash_spans(spans: I64, rows: I64, seed: np.uint64) -> np.uint64:
     """Hash of many pieces of memory, in order.
 

@@ -6,20 +6,24 @@ defaults, as do freed rows, so equal worlds give equal captures and hashes.
 """
 
 import hashlib
+import struct
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from sim.arrays import I64, AnyArray
+from sim.arrays import I64, AnyArray, Bool
 from sim.errors import SnapshotError
 from sim.hashing import hash_spans
+from sim.plugin import Kind
+from sim.schema import VALUE_MAX
 from sim.table import GENERATION_MAX, NO_ENTITY, Table
 from sim.world import World
 
 __all__ = ["CAPTURE_BYTES_MAX", "capture", "layout_hash", "restore", "state_hash"]
 
 CAPTURE_FORMAT = 2
+SEED = np.uint64(0)  # of the hash
 CAPTURE_BYTES_MAX = 1 << 30
 
 
@@ -32,32 +36,35 @@ class _Layout:
     def __init__(self, world: World) -> None:
         self.tables = list(world.tables.values())
         self.digest = _layout_digest(world)
-        # Tick and seed, then per table its numbers: hashed in this order, each before what it belongs to.
-        self._numbers: I64 = np.zeros(2 + 3 * len(self.tables), np.int64)
-        self._rows: I64 = np.ones(1 + len(self.tables), np.int64)
+        # Tick and seed, then per table its numbers: hashed in this order, each before what it belongs to. The first of
+        # a table says how many of its rows count; the last of all is the one row of what has no rows.
+        self._numbers: I64 = np.ones(3 + 3 * len(self.tables), np.int64)
+        self._pack = struct.Struct(f"={2 + 3 * len(self.tables)}q").pack_into
         self._held: list[AnyArray] = []
         spans = [self._span(self._numbers[:2])]
         for number, table in enumerate(self.tables):
-            spans.append(self._span(self._numbers[2 + 3 * number : 5 + 3 * number]))
-            spans += [self._span(array, number + 1) for array in (table.ids, table.generation)]
+            place = 2 + 3 * number
+            spans.append(self._span(self._numbers[place : place + 3]))
+            spans += [self._span(array, place) for array in (table.ids, table.generation)]
             spans.append(self._span(table.free_queue))
             for kind, component in table.components.items():
-                spans += [self._span(getattr(component, name), number + 1) for name in kind.columns]
+                spans += [self._span(getattr(component, name), place) for name in kind.columns]
         self._spans: I64 = np.array(spans, np.int64)
 
-    def _span(self, array: AnyArray, place: int = 0) -> tuple[int, int, int]:
-        """Address and bytes of a whole array, or, for the columns of a table, of one row."""
+    def _span(self, array: AnyArray, place: int = -1) -> tuple[int, int, int]:
+        """Address and bytes of a whole array, or, for the columns of a table, of one row; where its rows are told."""
         assert array.flags.c_contiguous
         self._held.append(array)
-        return array.ctypes.data, array.nbytes // (len(array) if place else 1), place
+        if place < 0:
+            return array.ctypes.data, array.nbytes, len(self._numbers) - 1
+        return array.ctypes.data, array.nbytes // len(array), place
 
     def state_hash(self, world: World) -> int:
         values = [world.tick, world.seed]
         for table in self.tables:
             values += (table.high_water, table.free_head, table.live_count)
-        self._numbers[:] = values
-        self._rows[1:] = self._numbers[2::3]
-        return int(hash_spans(self._spans, self._rows, np.uint64(0)))
+        self._pack(self._numbers.data, 0, *values)
+        return int(hash_spans(self._spans, self._numbers, SEED))
 
 
 def _layout(world: World) -> _Layout:
@@ -127,7 +134,10 @@ def restore(world: World, data: bytes) -> None:
             f"the captured state has format {kind}, layout {layout}, seed {seed}; this world has {CAPTURE_FORMAT}, "
             f"{layout_hash(world)}, {world.seed}: restore it with the build and game that made it"
         )
-    checked = [_checked(table, content) for table, content in zip(world.tables.values(), tables, strict=True)]
+    checked = [
+        _checked(table, kind, content)
+        for table, kind, content in zip(world.tables.values(), world.game.kinds, _entries(tables, world), strict=True)
+    ]
     rows = checked[list(world.tables.values()).index(world.players)][0][0]
     _check_memories(world, tick, rows, memories)
     for table, (numbers, arrays) in zip(world.tables.values(), checked, strict=True):
@@ -141,6 +151,12 @@ def restore(world: World, data: bytes) -> None:
     world.events.clear()
 
 
+def _entries(tables: Any, world: World) -> list[Any]:
+    if not isinstance(tables, list) or len(tables) != len(world.tables):
+        raise SnapshotError(f"the captured state does not have {len(world.tables)} tables, as this world has")
+    return tables
+
+
 def _targets(table: Table, high_water: int) -> list[AnyArray]:
     arrays = _bookkeeping(table, high_water)
     for kind, component in table.components.items():
@@ -148,11 +164,13 @@ def _targets(table: Table, high_water: int) -> list[AnyArray]:
     return arrays
 
 
-def _checked(table: Table, content: Any) -> tuple[tuple[int, int, int], list[bytes]]:
+def _checked(table: Table, kind: Kind, content: Any) -> tuple[tuple[int, int, int], list[bytes]]:
     """The content of one table, its sizes proven before anything is written."""
     try:
         (high_water, free_head, live_count), bookkeeping, columns = content
         arrays = [*bookkeeping, *columns]
+        if not all(type(number) is int for number in (high_water, free_head, live_count)):
+            raise TypeError(f"{high_water!r}, {free_head!r} and {live_count!r} must be whole numbers")
         sizes = [array.nbytes for array in _targets(table, high_water)]
         fits = 0 <= live_count <= high_water <= table.capacity and 0 <= free_head < table.capacity
         if not fits or sizes != [len(array) for array in arrays]:
@@ -160,6 +178,7 @@ def _checked(table: Table, content: Any) -> tuple[tuple[int, int, int], list[byt
     except (ValueError, TypeError) as error:
         raise SnapshotError(f"table {table.name!r}: the captured content is malformed: {error}") from error
     _check_slots(table, (high_water, free_head, live_count), arrays)
+    _check_values(table, kind, high_water, columns)
     return (high_water, free_head, live_count), arrays
 
 
@@ -178,6 +197,32 @@ def _check_slots(table: Table, numbers: tuple[int, int, int], arrays: list[bytes
         raise SnapshotError(f"table {table.name!r}: the captured ids and free slots contradict each other")
 
 
+def _check_values(table: Table, kind: Kind, high_water: int, contents: list[bytes]) -> None:
+    """Refuse values that no tick can leave in a column: kernels index by them, and loop over them."""
+    names = [(component, name) for component in table.components for name in component.columns]
+    for (component, name), content in zip(names, contents, strict=True):
+        low, high = kind.bounds_of(component, name)
+        values = _plain(np.frombuffer(content, component.columns[name].dtype))
+        wrong = _outside(values, low, high)
+        if wrong.any():
+            at = int(wrong.argmax())
+            slot, column = at * high_water // len(values), f"{component.component_name}.{name}"
+            raise SnapshotError(
+                f"table {table.name!r}: column {column} of slot {slot} holds {values[at]}; must be {low:g} to {high:g}"
+            )
+
+
+def _plain(values: AnyArray) -> AnyArray:
+    """Truth values as the bytes that they are, which can be any."""
+    return values.view(np.uint8) if values.dtype == np.bool_ else values
+
+
+def _outside(values: AnyArray, low: float, high: float) -> Bool:
+    """Which values are not within bounds: NaN is not."""
+    wrong: Bool = ~((values >= low) & (values <= high))
+    return wrong
+
+
 def _check_memories(world: World, tick: Any, rows: int, memories: Any) -> None:
     """Refuse memories of other sizes than this world's, before anything is written."""
     if not isinstance(tick, int) or not 0 <= tick < 1 << 62:
@@ -188,6 +233,15 @@ def _check_memories(world: World, tick: Any, rows: int, memories: Any) -> None:
         raise SnapshotError(f"the captured memories are malformed: {error}") from error
     if found != [[view.nbytes for view in memory.views(tick, rows)] for memory in world.memories.values()]:
         raise SnapshotError("the captured memories do not have the sizes of this layout")
+    for memory, contents in zip(world.memories.values(), memories, strict=True):
+        for number, (view, content) in enumerate(zip(memory.views(tick, rows), contents, strict=True)):
+            values = np.frombuffer(content, view.dtype)
+            wrong = _outside(values, -VALUE_MAX, VALUE_MAX) if view.dtype.kind == "f" else np.zeros(0, np.bool_)
+            if wrong.any():
+                raise SnapshotError(
+                    f"memory {type(memory).__name__}: part {number}, value {int(wrong.argmax())}, holds "
+                    f"{values[int(wrong.argmax())]}; must be {-VALUE_MAX:g} to {VALUE_MAX:g}"
+                )
 
 
 def _put(table: Table, numbers: tuple[int, int, int], arrays: list[bytes]) -> None:

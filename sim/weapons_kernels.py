@@ -107,7 +107,7 @@ def _refusal(table: F64, weapon: int, row: int, arms: ArmsArrays) -> int:
     return REFUSED_AMMO if rounds <= 0 and not endless else REFUSED_RATE
 
 
-@kernel(f"(f8[:,::1], b1[::1], u2[::1], u1[::1], f8, {ARMS_TYPE}, i4[:,::1], i4[:,::1])", counted=False)
+@kernel(counted=False)
 def triggers(
     table: F64, able: Bool, buttons: U16, weapon: U8, dt: float, arms: ArmsArrays, out_shots: I32, out_refusals: I32
 ) -> tuple[int, int]:

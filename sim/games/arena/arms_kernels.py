@@ -8,22 +8,36 @@ from sim.arrays import F64, I16, I32, U8, U16, U64, Bool
 from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.jit import kernel
 from sim.trig_kernels import direction
-from sim.weapons_kernels import EYE, W_CATCH_UP, W_KIND, W_LIFE, W_SPEED, WeaponKind
+from sim.weapons_kernels import (
+    ARMS_TYPE,
+    EYE,
+    W_CATCH_UP,
+    W_KIND,
+    W_LIFE,
+    W_SPEED,
+    W_SWEEP,
+    ArmsArrays,
+    WeaponKind,
+    triggers,
+)
 
-__all__ = ["FLIGHT_TYPE", "FlightArrays", "change_weapons", "launch", "list_launches", "tell_refusals"]
+__all__ = ["FLIGHT_TYPE", "SHOOTERS_TYPE", "FlightArrays", "ShooterArrays", "launch", "pull_triggers", "tell_refusals"]
 
 CHANGE_S = 0.25  # from one weapon to the first shot of another
 AHEAD_M = 0.1  # where a projectile begins, before the eye; the body's own width keeps walls away from there
 
 FLIGHT_TYPE = "Tuple((u8[::1], u1[::1], u1[::1], f8[::1], u2[::1], f8[:,::1], f8[:,::1]))"
 FlightArrays: TypeAlias = tuple[U64, U8, U8, F64, U16, F64, F64]
+SHOOTERS_TYPE = "Tuple((b1[::1], u1[::1], u2[::1], u2[::1], u1[::1], u2[::1]))"
+"""Who lives, the weapon each wishes for, those it owns, its `Button` bits, the weapon in its hand, its rewind."""
+ShooterArrays: TypeAlias = tuple[Bool, U8, U16, U16, U8, U16]
 
 
-@kernel("(b1[::1], u1[::1], u2[::1], i8, u1[::1], f8[::1], f8[::1])", counted=False)
-def change_weapons(
-    alive: Bool, wish: U8, owned: U16, weapon_count: int, weapon: U8, reloading_s: F64, cooldown_s: F64
-) -> None:
+@kernel(counted=False)
+def _change_weapons(shooters: ShooterArrays, weapon_count: int, arms: ArmsArrays) -> None:
     """Put the weapon that each living player wishes for into its hand, if it owns it; a reload begun is lost."""
+    alive, wish, owned, _, weapon, _ = shooters
+    cooldown_s, reloading_s = arms[0], arms[1]
     for row in range(alive.shape[0]):
         number = int(wish[row])
         if not alive[row] or number == int(weapon[row]) or number == 0 or number >= weapon_count:
@@ -35,23 +49,46 @@ def change_weapons(
         cooldown_s[row] = max(cooldown_s[row], CHANGE_S)
 
 
-@kernel("(f8[:,::1], u1[::1], i4[:,::1], i8, i4[::1])", counted=False)
-def list_launches(table: F64, weapon: U8, shots: I32, shot_count: int, out_rows: I32) -> int:
-    """List the player of every projectile that is fired, in the order of the shots.
+@kernel(f"(f8[:,::1], {SHOOTERS_TYPE}, f8, {ARMS_TYPE}, i4[:,::1], i4[:,::1], i4[::1])", counted=False)
+def pull_triggers(
+    table: F64,
+    shooters: ShooterArrays,
+    dt: float,
+    arms: ArmsArrays,
+    out_shots: I32,
+    out_refusals: I32,
+    out_launches: I32,
+) -> tuple[int, int, int, int, float]:
+    """Change weapons, pull all triggers of a tick, and find what judging its shots needs.
+
+    Args:
+        table: Weapon table.
+        shooters: See `SHOOTERS_TYPE`; the weapon in hand is changed.
+        dt: Length of the tick [s].
+        arms: Updated.
+        out_shots, out_refusals: As for `sim.weapons_kernels.triggers`.
+        out_launches: Receives the player of every projectile that is fired, in the order of the shots.
 
     Returns:
-        How many there are; those beyond the places of `out_rows` are not listed.
+        How many shots there are; how many refusals; how many projectiles, of which those beyond the places of
+        `out_launches` are not listed; the farthest rewind among the shots; the widest sweep of their weapons [m].
     """
-    count = 0
-    for index in range(shot_count):
-        row = int(shots[index, 0])
-        if int(table[int(weapon[row]), W_KIND]) != WeaponKind.PROJECTILE:
+    alive, _, _, buttons, weapon, rewind = shooters
+    _change_weapons(shooters, table.shape[0], arms)
+    count, refused = triggers(table, alive, buttons, weapon, dt, arms, out_shots, out_refusals)
+    launches, farthest, widest = 0, 0, 0.0
+    for index in range(count):
+        row = int(out_shots[index, 0])
+        number = int(weapon[row])
+        farthest = max(farthest, int(rewind[row]))
+        widest = max(widest, table[number, W_SWEEP])
+        if int(table[number, W_KIND]) != WeaponKind.PROJECTILE:
             continue
-        for _ in range(int(shots[index, 1])):
-            if count < out_rows.shape[0]:
-                out_rows[count] = row
-            count += 1
-    return count
+        for _ in range(int(out_shots[index, 1])):
+            if launches < out_launches.shape[0]:
+                out_launches[launches] = row
+            launches += 1
+    return count, refused, launches, farthest, widest
 
 
 @kernel(

@@ -10,7 +10,7 @@ from sim.components import Look, Motion, Projectile, Stance, Vitals
 from sim.crowd import Crowd
 from sim.events import Events
 from sim.flight_kernels import blast_batch, projectiles_fly
-from sim.games.arena.arms_kernels import change_weapons, launch, list_launches, tell_refusals
+from sim.games.arena.arms_kernels import ShooterArrays, launch, pull_triggers, tell_refusals
 from sim.games.arena.combat_kernels import (
     RULES_COUNT,
     DamageArrays,
@@ -30,8 +30,9 @@ from sim.occlusion import occluders
 from sim.pipeline import Access, Step, System
 from sim.rewind_kernels import ticks_back
 from sim.systems import Intent, body_height_service, pose_history
+from sim.table import Used
 from sim.trig import SINE_TABLE
-from sim.weapons_kernels import SHOTS_PER_TICK_MAX, W_SWEEP, triggers
+from sim.weapons_kernels import SHOTS_PER_TICK_MAX, ArmsArrays
 from sim.worldmap import TriggerKind
 
 __all__ = ["Combat", "damage_system", "fire_system", "projectile_system"]
@@ -107,44 +108,52 @@ def fire_system() -> System:
         scene = (occluders(access), history.arrays, combat.crowd.arrays)
         table = ARMOURY.table
         poses = (motion.position, combat.height, look.yaw, look.pitch)
-        trigger = (arms.cooldown_s, arms.reloading_s, arms.pressed, arms.loaded, arms.reserve)
-        shooters = (players.ids, arms.weapon, vitals.team, intent.rewind)
+        owners = (players.ids, arms.weapon, vitals.team, intent.rewind)
         flights = (
             flying.owner, flying.weapon, flying.team, flying.left_s, combat.behind, flight.position, flight.velocity,
         )  # fmt: skip
+        aims = (arms.weapon, intent.rewind)
         limits = (float(world.rewind_max), world.tick_hz * REWIND_STEPS / 1000.0)
 
-        def let_fly() -> None:
-            wanted = int(list_launches(table, arms.weapon, combat.shots, combat.shot_count, combat.launched))
+        def triggers(rows: int) -> tuple[ShooterArrays, ArmsArrays]:
+            shooters = (
+                vitals.alive[:rows], intent.weapon[:rows], arms.owned[:rows], intent.buttons[:rows],
+                arms.weapon[:rows], intent.rewind[:rows],
+            )  # fmt: skip
+            return shooters, (
+                arms.cooldown_s[:rows], arms.reloading_s[:rows], arms.pressed[:rows], arms.loaded[:rows],
+                arms.reserve[:rows],
+            )  # fmt: skip
+
+        pulled = Used(players, triggers)
+
+        def let_fly(wanted: int) -> None:
             count = min(wanted, projectiles.capacity - projectiles.live_count)
             combat.projectiles_dropped += wanted - count
             if count:
                 slots = projectiles.allocate_many(count)
-                launch(table, SINE_TABLE, combat.launched, slots, shooters, poses, limits, flights)
+                launch(table, SINE_TABLE, combat.launched, slots, owners, poses, limits, flights)
 
         def run(step: Step) -> None:
-            change_weapons(
-                vitals.alive, intent.weapon, arms.owned, len(ARMOURY), arms.weapon, arms.reloading_s, arms.cooldown_s
-            )
+            shooters, trigger = pulled()
             combat.gathered = False
             judged.clear()
-            combat.shot_count, refused = triggers(
-                table, vitals.alive, intent.buttons, arms.weapon, step.dt, trigger, combat.shots, combat.refusals
+            combat.shot_count, refused, launches, farthest, widest = pull_triggers(
+                table, shooters, step.dt, trigger, combat.shots, combat.refusals, combat.launched
             )
             if refused:
                 tell_refusals(combat.refusals, refused, players.ids, motion.position, step.events.arrays, no_shot)
             if combat.shot_count == 0:
                 return
-            rows = combat.shots[: combat.shot_count, 0]
-            farthest = min(int(intent.rewind[rows].max()), world.rewind_max)
-            combat.crowd.gather(history, int(ticks_back(farthest)), grow=float(table[arms.weapon[rows], W_SWEEP].max()))
+            combat.crowd.gather(history, int(ticks_back(min(farthest, world.rewind_max))), grow=widest)
             combat.gathered = True
             hitscan_batch(
-                scene, table, SINE_TABLE, combat.shots, combat.shot_count, (arms.weapon, intent.rewind), poses,
+                scene, table, SINE_TABLE, combat.shots, combat.shot_count, aims, poses,
                 (step.seed, step.tick, world.rewind_max), judged.arrays,
             )  # fmt: skip
             queue_hits(table, judged.arrays, players.ids, combat.damage, step.events.arrays, shot)
-            let_fly()
+            if launches:
+                let_fly(launches)
 
         return run
 
@@ -232,6 +241,7 @@ def damage_system(rules: ArenaRules) -> System:
         boxes = np.array([(*entry.low, *entry.high) for entry in hurts], np.float64).reshape(-1, 6)
         rates = np.array([entry.amount for entry in hurts], np.float64)
         void_z = float(world_map.bounds[0][2]) - rules.fall_safe_m
+        below = Used(players, lambda rows: (vitals.alive[:rows], motion.position[:rows], crush.amount[:rows]))
         columns: PlayerArrays = (
             players.ids, vitals.alive, vitals.health, vitals.armour, vitals.team, motion.velocity, motion.position,
             score.points, score.kills, score.deaths, vitals.respawn_s, powers.quad_s, powers.battle_suit_s,
@@ -239,10 +249,11 @@ def damage_system(rules: ArenaRules) -> System:
         )  # fmt: skip
 
         def run(step: Step) -> None:
-            queue_world(vitals.alive, motion.position, void_z, boxes, rates, crush.amount, step.dt, combat.damage)
-            apply_damage(
-                combat.damage, ARMOURY.table, figures, columns, match.team_points[0], step.events.arrays, kinds
-            )
+            alive, position, crushed = below()
+            if queue_world(alive, position, void_z, boxes, rates, crushed, step.dt, combat.damage):
+                apply_damage(
+                    combat.damage, ARMOURY.table, figures, columns, match.team_points[0], step.events.arrays, kinds
+                )
 
         return run
 

@@ -175,10 +175,13 @@ def queue_blasts(hits: I32, amounts: F64, count: int, owners: I32, centres: F64,
 @kernel(f"(b1[::1], f8[:,::1], f8, f8[:,::1], f8[::1], f8[::1], f8, {DAMAGE_TYPE})")
 def queue_world(
     alive: Bool, position: F64, void_z: float, boxes: F64, rates: F64, crush: F64, dt: float, damage: DamageArrays
-) -> None:
+) -> int:
     """Queue what the world does: death below the map, what movers did, damage per second in hurt boxes.
 
     Boxes are low x y z, high x y z; `crush` is by row [points].
+
+    Returns:
+        How many entries the queue has then, whoever made them.
     """
     up = (0.0, 0.0, 0.0)
     for row in range(alive.shape[0]):
@@ -194,6 +197,7 @@ def queue_world(
             inside = boxes[box, 0] <= at[0] <= boxes[box, 3] and boxes[box, 1] <= at[1] <= boxes[box, 4]
             if inside and boxes[box, 2] - 1.0 <= at[2] <= boxes[box, 5]:
                 _push(damage, FROM_WORLD, row, 0, 0, rates[box] * dt, up, at)
+    return int(damage[2][0])
 
 
 @kernel

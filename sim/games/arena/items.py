@@ -7,9 +7,10 @@ import numpy as np
 from sim.components import Motion, Pickup, Vitals
 from sim.contacts import Contacts
 from sim.games.arena.components import Arms, Match, Powers, Score
-from sim.games.arena.life_kernels import ITEM_COLUMNS, decay, take_items
+from sim.games.arena.life_kernels import ITEM_COLUMNS, tend_items
 from sim.games.arena.rules import ARMOURY, ITEM_NUMBERS, ITEMS, ArenaRules
 from sim.pipeline import Access, Step, System
+from sim.table import Used
 
 __all__ = ["match_system", "pickup_system"]
 
@@ -35,13 +36,22 @@ def pickup_system(rules: ArenaRules) -> System:
         contacts = access.service(Contacts, lambda: Contacts(world))
         picked_up = access.event("picked_up")
         known = [point for point in world.map.items if point.kind in ITEM_NUMBERS]
-        columns = (pickup.item, pickup.amount, pickup.available, pickup.away_s, lying.position)
-        taker = (
-            players.ids, vitals.alive, vitals.health, vitals.armour, arms.owned, arms.loaded, arms.reserve,
-            powers.quad_s, powers.regeneration_s, powers.battle_suit_s,
+        columns = Used(
+            pickups,
+            lambda rows: (
+                pickup.item[:rows], pickup.amount[:rows], pickup.available[:rows], pickup.away_s[:rows],
+                lying.position[:rows],
+            ),
         )  # fmt: skip
-        limits = (rules.health_full, rules.health_most)
-        timers = (powers.quad_s, powers.regeneration_s, powers.battle_suit_s)
+        takers = Used(
+            players,
+            lambda rows: (
+                players.ids[:rows], vitals.alive[:rows], vitals.health[:rows], vitals.armour[:rows],
+                arms.owned[:rows], arms.loaded[:rows], arms.reserve[:rows], powers.quad_s[:rows],
+                powers.regeneration_s[:rows], powers.battle_suit_s[:rows], powers.active[:rows],
+            ),
+        )  # fmt: skip
+        limits = (rules.health_full, rules.health_most, rules.regeneration_per_s)
 
         def lay_out() -> None:
             slots = pickups.allocate_many(min(len(known), pickups.capacity))
@@ -53,17 +63,10 @@ def pickup_system(rules: ArenaRules) -> System:
         def run(step: Step) -> None:
             if step.tick == 1:
                 lay_out()
-            away = pickup.away_s
-            away -= step.dt
-            np.maximum(away, 0.0, out=away)
-            np.less_equal(away, 1e-9, out=pickup.available)
-            touches = contacts.met("player", "pickup")
-            take_items(
-                touches, len(touches), table, ARMOURY.table, columns, taker, limits, step.events.arrays,
-                picked_up,
+            tend_items(
+                contacts.met("player", "pickup"), table, ARMOURY.table, columns(), takers(), step.dt, limits,
+                step.events.arrays, picked_up,
             )  # fmt: skip
-            figures = (step.dt, rules.health_full, rules.health_most, rules.regeneration_per_s)
-            decay(vitals.alive, vitals.health, vitals.armour, timers, powers.active, figures)
 
         return run
 
@@ -95,9 +98,9 @@ def match_system(rules: ArenaRules) -> System:
             match.team_points[0] = 0
             step.events.emit(started, value=int(match.number[0]))
 
-        def over() -> bool:
-            if match.left_s[0] <= 1e-9 or rules.points_to_win == 0:
-                return bool(match.left_s[0] <= 1e-9)
+        def over(left_s: float) -> bool:
+            if left_s <= 1e-9 or rules.points_to_win == 0:
+                return left_s <= 1e-9
             best = match.team_points[0].max() if rules.teams else score.points.max()
             return int(best) >= rules.points_to_win
 
@@ -126,8 +129,9 @@ def match_system(rules: ArenaRules) -> System:
                 matches.allocate()
                 begin(step)
                 return
-            match.left_s[0] -= step.dt
-            if over():
+            left_s = float(match.left_s[0]) - step.dt
+            match.left_s[0] = left_s
+            if over(left_s):
                 tell_end(step)
                 reset()
                 begin(step)

@@ -1,14 +1,25 @@
 """Spawning, decay of health, power-ups and taking of items, over all players at once."""
 
+from typing import TypeAlias
+
 import numpy as np
 
-from sim.arrays import F64, I16, I32, U8, U16, U64, Bool
+from sim.arrays import F64, I16, I32, I64, U8, U16, U64, Bool
 from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.jit import kernel
 from sim.rng import random_unit
 from sim.weapons_kernels import W_MAGAZINE, W_ROUNDS
 
-__all__ = ["ITEM_COLUMNS", "TAKER_TYPE", "choose_spawn", "decay", "find_ready", "take_items"]
+__all__ = [
+    "ITEM_COLUMNS",
+    "LIVES_TYPE",
+    "TAKER_TYPE",
+    "LifeArrays",
+    "TakerArrays",
+    "begin_lives",
+    "find_ready",
+    "tend_items",
+]
 
 RNG_SPAWN = 2
 CANDIDATES = 8  # spawn points that are compared; all of them would cost players × spawns × players
@@ -18,7 +29,20 @@ POWER_QUAD, POWER_REGENERATION, POWER_SUIT = 1, 2, 3
 BUTTON_FIRE = 8
 STANDS_M = 1.0  # a spawn point with somebody this near is occupied
 
-TAKER_TYPE = "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u2[::1], i2[:,::1], i2[:,::1], f8[::1], f8[::1], f8[::1]))"
+TAKER_TYPE = (
+    "Tuple((u8[::1], b1[::1], f8[::1], f8[::1], u2[::1], i2[:,::1], i2[:,::1], f8[::1], f8[::1], f8[::1], u1[::1]))"
+)
+TakerArrays: TypeAlias = tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64, U8]
+LIVES_TYPE = (
+    "Tuple((u8[::1], b1[::1], u1[::1], i8[::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], u2[::1], i2[::1], u2[::1], "
+    "f8[:,::1], u2[::1], i2[:,::1], i2[:,::1], f8[::1], f8[::1], u1[::1], f8[::1], f8[::1], f8[::1]))"
+)
+"""Ids, who lives, teams, first ticks of lives, health, armour; positions, velocities, yaw, pitch, stance flags, ground
+normals; weapons owned, rounds loaded and in reserve, cool-downs, reloads, weapons in hand; times left of quad,
+regeneration and battle suit."""
+LifeArrays: TypeAlias = tuple[
+    U64, Bool, U8, I64, F64, F64, F64, F64, U16, I16, U16, F64, U16, I16, I16, F64, F64, U8, F64, F64, F64
+]
 
 
 @kernel(counted=False)
@@ -46,8 +70,8 @@ def _nearest(
     return nearest
 
 
-@kernel("(f8[:,::1], u1[::1], i8, Tuple((f8[:,::1], b1[::1], u1[::1])), UniTuple(i8, 3), i8)", counted=False)
-def choose_spawn(
+@kernel(counted=False)
+def _choose_spawn(
     spawns: F64, spawn_teams: U8, team: int, players: tuple[F64, Bool, U8], key: tuple[int, int, int], friends_too: int
 ) -> int:
     """The spawn point, of some chosen at random, whose nearest opponent is farthest away.
@@ -86,6 +110,58 @@ def choose_spawn(
         if best_distance >= STANDS_M * STANDS_M:
             break
     return max(best, 0)
+
+
+@kernel(
+    f"(i4[::1], Tuple((f8[:,::1], u2[::1], u1[::1])), {LIVES_TYPE}, i2[:,::1], f8, UniTuple(i8, 3), {EVENTS_TYPE}, i8)",
+    counted=False,
+)
+def begin_lives(
+    rows: I32,
+    spawns: tuple[F64, U16, U8],
+    lives: LifeArrays,
+    start: I16,
+    health: float,
+    key: tuple[int, int, int],
+    events: EventArrays,
+    spawned: int,
+) -> None:
+    """Bring players to life one after the other, each at the best spawn point there is then.
+
+    Args:
+        rows: Of whom.
+        spawns: Spawn points: positions [m] (n, 3), yaw, team, 0 for any.
+        lives: See `LIVES_TYPE`; rows behind the last one in use may be left out.
+        start: What a life begins with: weapon, rounds loaded, rounds in reserve, shape (n, 3). The first is in hand.
+        health: Points that it begins with.
+        key: (seed, tick, 1 where team mates count as opponents).
+        events: Receives position = where for each.
+        spawned: Number of that event.
+    """
+    (
+        ids, alive, team, born, points, armour, position, velocity, yaw, pitch, flags, ground, owned, loaded, reserve,
+        cooldown_s, reloading_s, weapon, quad_s, regeneration_s, suit_s,
+    ) = lives  # fmt: skip
+    others = (position, alive, team)
+    for index in range(rows.shape[0]):
+        row = int(rows[index])
+        point = _choose_spawn(spawns[0], spawns[2], int(team[row]), others, (key[0], key[1], row), key[2])
+        for axis in range(3):
+            position[row, axis], velocity[row, axis], ground[row, axis] = spawns[0][point, axis], 0.0, 0.0
+        yaw[row], pitch[row], flags[row] = spawns[1][point], 0, 0
+        alive[row], born[row], points[row], armour[row] = True, key[1], health, 0.0
+        cooldown_s[row], reloading_s[row] = 0.0, 0.0
+        quad_s[row], regeneration_s[row], suit_s[row] = 0.0, 0.0, 0.0
+        for number in range(loaded.shape[1]):
+            loaded[row, number], reserve[row, number] = 0, 0
+        held = 0
+        for entry in range(start.shape[0]):
+            number = int(start[entry, 0])
+            held |= 1 << number
+            loaded[row, number], reserve[row, number] = start[entry, 1], start[entry, 2]
+        owned[row], weapon[row] = held, np.uint8(start[0, 0])
+        at = (position[row, 0], position[row, 1], position[row, 2])
+        emit(events, spawned, ids[row], np.uint64(0), at, (0.0, 0.0, 0.0), 0)
 
 
 @kernel(
@@ -132,29 +208,14 @@ def find_ready(
     return count
 
 
-@kernel("(b1[::1], f8[::1], f8[::1], UniTuple(f8[::1], 3), u1[::1], UniTuple(f8, 4))")
-def decay(
-    alive: Bool,
-    health: F64,
-    armour: F64,
-    powers: tuple[F64, F64, F64],
-    out_active: U8,
-    figures: tuple[float, float, float, float],
-) -> None:
-    """Let health and armour above the full amount fall by a point a second, power-ups run out, regeneration heal.
-
-    Args:
-        alive: Who lives.
-        health: Points, updated.
-        armour: Points, updated.
-        powers: Time left of quad, regeneration and battle suit [s], updated.
-        out_active: Bit per power-up that is running.
-        figures: (dt, full amount, greatest amount, regeneration per second).
-    """
-    dt, full, most, heals = figures
-    quad, regeneration, suit = powers
+@kernel(counted=False)
+def _decay(taker: TakerArrays, dt: float, limits: tuple[float, float, float]) -> None:
+    """Let health and armour above the full amount fall by a point a second, power-ups run out, regeneration heal."""
+    _, alive, health, armour, _, _, _, quad, regeneration, suit, active = taker
+    full, most, heals = limits
+    powers = (quad, regeneration, suit)
     for row in range(alive.shape[0]):
-        out_active[row] = 0
+        active[row] = 0
         if not alive[row]:
             quad[row], regeneration[row], suit[row] = 0.0, 0.0, 0.0
             continue
@@ -167,25 +228,18 @@ def decay(
         for power in range(3):
             powers[power][row] = max(powers[power][row] - dt, 0.0)
             if powers[power][row] > 0.0:
-                out_active[row] |= 1 << power
+                active[row] |= 1 << power
 
 
-@kernel
-def _take(
-    row: int,
-    item: F64,
-    amount: int,
-    limits: tuple[float, float],
-    table: F64,
-    taker: tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64],
-) -> bool:
+@kernel(counted=False)
+def _take(row: int, item: F64, amount: int, limits: tuple[float, float, float], table: F64, taker: TakerArrays) -> bool:
     """Give an item to one player; False if it would be of no use to it."""
-    _, _, health, armour, owned, loaded, reserve, quad, regeneration, suit = taker
+    _, _, health, armour, owned, loaded, reserve, quad, regeneration, suit, _ = taker
     used = False
     gives_health = float(amount) if amount > 0 and item[I_HEALTH] > 0.0 else item[I_HEALTH]
     gives_armour = float(amount) if amount > 0 and item[I_ARMOUR] > 0.0 else item[I_ARMOUR]
     # Small and great items (5 and 100 points) go beyond the full amount, as everywhere in the genre.
-    full, most = limits
+    full, most, _ = limits
     health_limit = most if gives_health == 5.0 or gives_health == 100.0 else full
     if gives_health > 0.0 and health[row] < health_limit:
         health[row] = min(health[row] + gives_health, health_limit)
@@ -216,30 +270,32 @@ def _take(
 
 
 @kernel(
-    f"(i4[:,::1], i8, f8[:,::1], f8[:,::1], Tuple((u1[::1], i4[::1], b1[::1], f8[::1], f8[:,::1])), {TAKER_TYPE}, "
-    f"UniTuple(f8, 2), {EVENTS_TYPE}, i8)"
+    f"(i4[:,::1], f8[:,::1], f8[:,::1], Tuple((u1[::1], i4[::1], b1[::1], f8[::1], f8[:,::1])), {TAKER_TYPE}, f8, "
+    f"UniTuple(f8, 3), {EVENTS_TYPE}, i8)",
+    counted=False,
 )
-def take_items(
+def tend_items(
     touches: I32,
-    count: int,
     items: F64,
     table: F64,
     pickups: tuple[U8, I32, Bool, F64, F64],
-    taker: tuple[U64, Bool, F64, F64, U16, I16, I16, F64, F64, F64],
-    limits: tuple[float, float],
+    taker: TakerArrays,
+    dt: float,
+    limits: tuple[float, float, float],
     events: EventArrays,
     pickup_event: int,
 ) -> int:
-    """Give touched items to players, in the order of the touches; each item to one player only.
+    """Let items return, give touched ones to players in the order of the touches, each to one; then decay and powers.
 
     Args:
         touches: (player row, pickup row), int32.
-        count: Rows of `touches` that count.
         items: One row per item, columns `I_*`.
         table: Weapon table.
         pickups: Columns item, amount, available, away_s, position of the pickups; updated.
-        taker: Columns id, alive, health, armour, owned, loaded, reserve, quad, regeneration, battle suit; updated.
-        limits: Full and greatest points of health and armour.
+        taker: Columns id, alive, health, armour, owned, loaded, reserve, quad, regeneration, battle suit, bits of the
+            power-ups that are running; updated.
+        dt: Length of the tick [s].
+        limits: Full and greatest points of health and armour, and points that regeneration gives in a second.
         events: Receives position = where, value = item for each that is taken.
         pickup_event: Its number.
 
@@ -247,9 +303,12 @@ def take_items(
         How many items were taken.
     """
     item_of, amount, available, away_s, position = pickups
+    for pickup in range(away_s.shape[0]):
+        away_s[pickup] = max(away_s[pickup] - dt, 0.0)
+        available[pickup] = away_s[pickup] <= 1e-9
     taken = 0
-    for index in range(count):
-        row, pickup = touches[index, 0], touches[index, 1]
+    for index in range(touches.shape[0]):
+        row, pickup = int(touches[index, 0]), int(touches[index, 1])
         if not available[pickup] or not taker[1][row]:
             continue
         number = int(item_of[pickup])
@@ -260,4 +319,5 @@ def take_items(
         at = (position[pickup, 0], position[pickup, 1], position[pickup, 2])
         emit(events, pickup_event, taker[0][row], np.uint64(0), at, (0.0, 0.0, 0.0), number)
         taken += 1
+    _decay(taker, dt, limits)
     return taken

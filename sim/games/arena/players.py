@@ -1,19 +1,21 @@
 """Players enter, choose teams, come to life and leave."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 
 from sim.commands import Join, Leave
 from sim.components import Look, Motion, Stance, Vitals
 from sim.games.arena.components import Arms, Name, Powers, Score
-from sim.games.arena.life_kernels import choose_spawn, find_ready
+from sim.games.arena.life_kernels import LifeArrays, begin_lives, find_ready
 from sim.games.arena.rules import ARMOURY, START_WEAPONS, ArenaRules
 from sim.pipeline import Access, Step, System
 from sim.schema import Value
 from sim.systems import Intent
+from sim.table import Used
 
-__all__ = ["population_system", "spawn_system"]
+__all__ = ["TEAM_MAX", "population_system", "spawn_system"]
 
 NAME_BYTES = 32
 TEAM_MAX = 4
@@ -111,36 +113,33 @@ def spawn_system(rules: ArenaRules) -> System:
         spawned = access.event("spawned")
         free_for_all = int(rules.teams == 0)
         intent = access.read("player", Intent)
-        ready = np.zeros(players.capacity, np.int32)
+        points = (spawns, spawn_yaw, spawn_team)
+        start = np.array([(ARMOURY.number(name), *rounds) for name, *rounds in START_WEAPONS], np.int16)
+        found = np.zeros(players.capacity, np.int32)
 
-        def revive(step: Step, slot: int) -> None:
-            key = (step.seed, step.tick, slot)
-            most = players.high_water
-            others = (motion.position[:most], vitals.alive[:most], vitals.team[:most])
-            point = choose_spawn(spawns, spawn_team, int(vitals.team[slot]), others, key, free_for_all)
-            motion.position[slot] = spawns[point]
-            motion.velocity[slot] = 0.0
-            look.yaw[slot], look.pitch[slot] = spawn_yaw[point], 0
-            stance.flags[slot], stance.ground_normal[slot] = 0, 0.0
-            vitals.alive[slot], vitals.born[slot] = True, step.tick
-            vitals.health[slot], vitals.armour[slot] = rules.spawn_health, 0.0
-            arms.owned[slot], arms.loaded[slot], arms.reserve[slot] = 0, 0, 0
-            arms.cooldown_s[slot], arms.reloading_s[slot] = 0.0, 0.0
-            for name, loaded, reserve in START_WEAPONS:
-                number = ARMOURY.number(name)
-                arms.owned[slot] |= 1 << number
-                arms.loaded[slot, number], arms.reserve[slot, number] = loaded, reserve
-            arms.weapon[slot] = ARMOURY.number(START_WEAPONS[0][0])
-            powers.quad_s[slot] = powers.regeneration_s[slot] = powers.battle_suit_s[slot] = 0.0
-            step.events.emit(spawned, actor=players.id_of(slot), position=tuple(spawns[point].tolist()))
+        def life(rows: int) -> LifeArrays:
+            columns = (
+                players.ids, vitals.alive, vitals.team, vitals.born, vitals.health, vitals.armour, motion.position,
+                motion.velocity, look.yaw, look.pitch, stance.flags, stance.ground_normal, arms.owned, arms.loaded,
+                arms.reserve, arms.cooldown_s, arms.reloading_s, arms.weapon, powers.quad_s, powers.regeneration_s,
+                powers.battle_suit_s,
+            )  # fmt: skip
+            return cast(LifeArrays, tuple(column[:rows] for column in columns))
+
+        lives = Used(players, life)
+        dead = Used(
+            players, lambda rows: (players.live[:rows], vitals.alive[:rows], arms.owned[:rows], vitals.respawn_s[:rows])
+        )
 
         def run(step: Step) -> None:
-            commands = step.commands
-            buttons = (commands.has_input, commands.buttons, intent.buttons)
-            figures = (step.dt, rules.respawn_s)
-            count = find_ready(players.live, vitals.alive, arms.owned, buttons, vitals.respawn_s, figures, ready)
-            for slot in ready[:count]:
-                revive(step, int(slot))
+            live, alive, owned, respawn_s = dead()
+            buttons = (step.commands.has_input, step.commands.buttons, intent.buttons)
+            count = find_ready(live, alive, owned, buttons, respawn_s, (step.dt, rules.respawn_s), found)
+            if count:
+                key = (step.seed, step.tick, free_for_all)
+                begin_lives(
+                    found[:count], points, lives(), start, rules.spawn_health, key, step.events.arrays, spawned
+                )  # fmt: skip
 
         return run
 

@@ -7,6 +7,7 @@ from sim.games.arena.components import Gait
 from sim.games.arena.steps_kernels import take_steps
 from sim.pipeline import Access, Step, System
 from sim.systems import Intent
+from sim.table import Used
 
 __all__ = ["step_system"]
 
@@ -20,10 +21,16 @@ def step_system() -> System:
         motion, intent = access.read("player", Motion), access.read("player", Intent)
         walked_m = access.write("player", Gait).walked_m
         kinds = (access.event("jumped"), access.event("step"), access.event("landed"))
-        columns = (players.ids, vitals.alive, stance.flags, intent.buttons, motion.position, motion.velocity)
+        columns = Used(
+            players,
+            lambda rows: (
+                players.ids[:rows], vitals.alive[:rows], stance.flags[:rows], intent.buttons[:rows],
+                motion.position[:rows], motion.velocity[:rows],
+            ),
+        )  # fmt: skip
 
         def run(step: Step) -> None:
-            take_steps(columns, step.dt, kinds, walked_m, step.events.arrays)
+            take_steps(columns(), step.dt, kinds, walked_m, step.events.arrays)
 
         return run
 
