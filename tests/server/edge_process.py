@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+WAIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Edge:
     def ask(self, path: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
         request = urllib.request.Request(self.url + path, method=method, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=WAIT_S) as response:
                 return Answer(response.status, response.headers, response.read())
         except urllib.error.HTTPError as exc:
             with exc:
@@ -62,4 +63,4 @@ def running_edge(feed: str, *arguments: str) -> Iterator[Edge]:
             yield Edge(process, process.stdout.readline().split()[1])
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(WAIT_S)

@@ -104,6 +104,8 @@ def _seal_once() -> None:
 def playing(count: int, *, with_zone: bool = False, **settings: object) -> Iterator[tuple[Server, Clients]]:
     """A server without a feed and with clients, none of them connected yet; `with_zone`: they ask for zone-wide state.
 
+    Nothing goes by how long the machine takes: datagrams arrive when they are read, by the test's clock.
+
     Kernels are neither warmed up nor sealed: other tests of this process call them with types of their own. They are in
     a process of its own (`tests.server.test_sealed`), as in every server.
     """
@@ -116,7 +118,7 @@ def playing(count: int, *, with_zone: bool = False, **settings: object) -> Itera
         _seal_once()
     with patch("server.app.prepare", return_value=0), patch("server.app.seal"):
         server = Server(config, clock=HandClock())
-    with server:
+    with server, patch("net.udp._stamp"):
         clients = Clients(server, count, with_zone=with_zone)
         try:
             yield server, clients

@@ -19,6 +19,7 @@ from server.maps import load_map
 from tests.server.edge_process import ROOT, Edge, command, running_edge
 from tests.server.live_match import SyntheticMatch
 
+WAIT_S = 120.0
 RUN = 1_700_000_000_000_000_001
 
 
@@ -48,10 +49,24 @@ def feed(match: SyntheticMatch) -> Iterator[tuple[str, LiveFeedWriter]]:
 
 
 @pytest.fixture(scope="module")
-def edge(feed: tuple[str, LiveFeedWriter]) -> Iterator[Edge]:
+def running(feed: tuple[str, LiveFeedWriter]) -> Iterator[Edge]:
     arguments = ("--viewers-max", "2", "--gone-after-s", "3600", "--token-issuer", f"{__name__}:issue")
-    with running_edge(feed[0], *arguments) as running:
-        yield running
+    with running_edge(feed[0], *arguments) as started:
+        yield started
+
+
+@pytest.fixture
+def edge(running: Edge) -> Edge:
+    """The edge, once it knows that the viewers of the test before have gone."""
+    until_nobody_watches(running)
+    return running
+
+
+def until_nobody_watches(edge: Edge) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while edge.ask("api/status").json["viewers"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def live(edge: Edge, **options: str) -> ClientConnection:
@@ -60,7 +75,7 @@ def live(edge: Edge, **options: str) -> ClientConnection:
 
 def until_ready(edge: Edge) -> None:
     """Wait until the edge has seen a frame; it looks for feeds four times a second."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WAIT_S
     while edge.ask("readyz").status != 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -73,14 +88,15 @@ def test_a_browser_gets_what_the_server_published(
     match.publish(writer, seconds=0.05, wall_ns=1)
     until_ready(edge)
     with live(edge) as browser:
-        info, names, state = (json.loads(browser.recv(timeout=20)) for _ in range(3))
+        info, names, state = (json.loads(browser.recv(timeout=WAIT_S)) for _ in range(3))
         assert (info["type"], info["run"], info["picture"], info["mesh"]) == ("info", str(RUN), True, True)
         assert names["names"] == match.names
         assert state["state"] == "live"
         reader = LiveFeedReader(name)
-        assert browser.recv(timeout=20) == reader.read(reader.newest)
+        while browser.recv(timeout=WAIT_S) != reader.read(reader.newest):
+            pass  # a frame that another test has published
         match.publish(writer, seconds=0.05, wall_ns=2)
-        assert browser.recv(timeout=20) == reader.read(reader.newest)
+        assert browser.recv(timeout=WAIT_S) == reader.read(reader.newest)
     status = edge.ask("api/status").json
     assert (status["players"], status["map_name"], status["state"]) == (20, "arena", "live")
 
@@ -150,24 +166,21 @@ def test_too_many_viewers_are_refused_and_room_comes_back(edge: Edge) -> None:
         with pytest.raises(InvalidStatus) as refused, live(edge):
             pass
         assert refused.value.response.status_code == 503
-    deadline = time.monotonic() + 20
-    while edge.ask("api/status").json["viewers"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until_nobody_watches(edge)
     with live(edge):
         pass
 
 
 @pytest.mark.parametrize("messages", [["hello"], [b"{}"], ['{"watch": "1"}'] * 30])
 def test_a_viewer_that_talks_nonsense_or_too_much_is_shown_out(edge: Edge, messages: list[str | bytes]) -> None:
-    with live(edge) as browser:
+    with live(edge) as browser, pytest.raises(ConnectionClosed) as closed:
         for message in messages:
             browser.send(message)
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                browser.recv(timeout=20)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1008
+        while True:
+            browser.recv(timeout=WAIT_S)
+    # Where more was under way than the edge has read, the system may end the connection before its reason is read.
+    assert closed.value.rcvd is not None or len(messages) > 1
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1008
 
 
 def test_without_a_server_it_is_healthy_but_not_ready() -> None:
@@ -213,4 +226,4 @@ def test_bad_options_are_one_clear_line(
 
 def test_it_ends_with_its_parent() -> None:
     with running_edge("nobody", "--parent-pid", "1") as edge:  # never our parent: as if it had gone
-        assert edge.process.wait(20) == 0
+        assert edge.process.wait(WAIT_S) == 0

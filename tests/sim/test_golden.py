@@ -37,7 +37,7 @@ def test_a_fresh_process_gives_the_same_hash_with_any_thread_count(threads: int)
     command = [sys.executable, "-m", "tools.cli", "hash", "--players", str(PLAYERS), "--ticks", str(TICKS)]
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
     done = subprocess.run(
-        [*command, "--threads", str(threads)], capture_output=True, text=True, env=environment, check=False, timeout=300
+        [*command, "--threads", str(threads)], capture_output=True, text=True, env=environment, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == GOLDEN[60]

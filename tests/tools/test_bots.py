@@ -47,6 +47,7 @@ def _apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr("server.app.prepare", lambda *_, **__: 0)
     monkeypatch.setattr("server.app.seal", lambda: None)
+    monkeypatch.setattr("net.udp._stamp", lambda _: None)  # the machine's clock means nothing beside the test's
     yield
 
 

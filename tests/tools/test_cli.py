@@ -19,7 +19,7 @@ from tools.bench.runner import bench_names
 
 ROOT = Path(__file__).parents[2]
 HITREG = (sys.executable, "-m", "tools.cli")
-WAIT_S = 240.0  # the first command of a fresh checkout compiles kernels
+WAIT_S = 900.0  # a busy machine; the first command of a fresh checkout compiles kernels
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def children(pid: int) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends within a few seconds; one that nobody has waited for yet counts as ended."""
-    for _ in range(200):
+    """Whether a process ends within a minute or two; one that nobody has waited for yet counts as ended."""
+    for _ in range(2400):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
@@ -151,7 +151,7 @@ def test_a_match_with_page_and_bots_ends_with_its_server(feed: str, number: sign
                 refused("serve", "--no-edge", "--feed", feed)  # the feed is taken, and stays whole
                 assert card_path(feed).exists()
             process.send_signal(number)
-            assert process.wait(30.0) == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
+            assert process.wait(WAIT_S) == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
         finally:
             process.kill()  # a failed check must not wait for a server that runs on
     assert all(gone(pid) for pid in others)

@@ -26,7 +26,7 @@ from tools.gen_docs import main, pages
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-WAIT_S = 240.0
+WAIT_S = 900.0  # a command may have kernels to compile, on a busy machine
 # Commands that need a server, other files, minutes, or a network: that they exist is checked, not what they do.
 HELP_ONLY = {"bots", "bench", "netem", "soak"}
 PLACEHOLDERS = {"NAME", "FILE", "FIRST", "SECOND"}  # of recordings

@@ -369,7 +369,7 @@ def test_a_server_s_recording_is_verified_in_a_fresh_process_with_any_thread_cou
     command = [sys.executable, "-m", "tools.cli", "replay", "verify", str(played), "--threads", threads, "--json"]
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
     done = subprocess.run(
-        [*command, "--from-key-frames"], capture_output=True, text=True, check=False, timeout=240, cwd=ROOT,
+        [*command, "--from-key-frames"], capture_output=True, text=True, check=False, timeout=900, cwd=ROOT,
         env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
