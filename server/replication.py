@@ -33,7 +33,7 @@ from server.errors import ServerError
 from server.hearing_kernels import EVENT_BYTES_MAX, IMPLIED, PUBLIC, SOUND, push_events
 from server.history_kernels import commit
 from server.relevance_kernels import build_cells, offer, refresh
-from server.replication_kernels import BUDGET_MIN, DRAFT_COLUMNS, SHARED_LEVELS, acknowledge, assemble
+from server.replication_kernels import BUDGET_MIN, acknowledge, assemble
 from server.slots import (
     ACTIVE,
     AT_ONCE,
@@ -69,6 +69,7 @@ from server.slots import (
     ZONE_BYTES,
     ZONE_OFFSET,
 )
+from server.strings_kernels import DRAFT_COLUMNS, SHARED_LEVELS
 from sim.arrays import F64, I32, I64, U8, U16, U32, U64
 from sim.plugin import EventSpec
 

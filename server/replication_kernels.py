@@ -3,27 +3,15 @@
 Payload layout: net/snapshots.py; slots, packets in flight and columns: server/slots.py. A packet in flight remembers
 which slots it carried; its acknowledgement moves the baselines of just these to its tick, and frees the slots it told
 the client to leave.
-
-A record depends on entity, level, baseline tick and tick, so it is encoded when the first client needs it. Cache entry
-by (level, baseline mod ring, entity): tick, place in the arena and length, and beside it the first 64 bits of the
-record, which mostly is all of it: then a record costs one cache line and one shift.
-
-A slot is passed over while nothing needs to be said (server/history_kernels.py): because the client's own reckoning
-from what it acknowledged is good enough; or from what was sent last, as long as that may still be under way.
 """
 
 import numpy as np
 
 from net.bytes_kernels import copy_bytes
 from net.records_kernels import (
-    CODEC_TYPE,
     LOW_63,
     RECORD_BITS_MAX,
-    RECORD_WORDS_MAX,
-    Codec,
     append_bits,
-    encode_delta,
-    encode_full,
 )
 from server.hearing_kernels import EVENTS_TYPE, HEARERS_TYPE, Events, Hearers, gather_events
 from server.slots import (
@@ -33,11 +21,9 @@ from server.slots import (
     BITSET_WORDS,
     BORN,
     BUDGET,
-    CHANGED,
     COUNTS,
     DESPAWNED,
     ENTITY,
-    EXACT,
     FACTOR,
     FREE,
     HIDDEN_SLOT,
@@ -46,26 +32,18 @@ from server.slots import (
     LAST_TICK,
     LEAD,
     LEAVING,
-    LEVEL,
-    LIVE,
     NEXT_SEQUENCE,
     NO_BASELINE,
     OUTSTANDING,
     OWN_HEARD,
     OWN_READ,
-    OWN_ROW,
     OWNER_BYTES,
-    OWNER_MARK,
     READ,
     SENT,
     SENT_TYPE,
     SLOTS_TYPE,
-    SPAWNED,
     STATE,
-    STEADY,
     TARGET_LEAD,
-    TEAM_MARK,
-    TOLD,
     TOP,
     WEIGHT,
     WORLD_TYPE,
@@ -76,24 +54,37 @@ from server.slots import (
     Slots,
     World,
 )
+from server.strings_kernels import (
+    DRAFT_TYPE,
+    END,
+    ORDER,
+    PLACE,
+    RECORDS_TYPE,
+    Draft,
+    Records,
+    ask,
+    common_age,
+    write_string,
+)
+from server.survey_kernels import (
+    ASKED,
+    promote_slots,
+    stamp_slots,
+)
 from sim.arrays import I32, I64, U8, U32
-from sim.jit import kernel, lowest_bit
+from sim.jit import kernel, local_i64, lowest_bit
 
-__all__ = ["BUDGET_MIN", "DRAFT_COLUMNS", "HAS_ZONE", "SHARED_LEVELS", "acknowledge", "assemble"]
+__all__ = ["BUDGET_MIN", "HAS_ZONE", "acknowledge", "assemble"]
 
 (
-    SNAPSHOTS, PAYLOAD, RECORDS, FULL, ENCODED, DEFERRED, AT_REST, AS_RECKONED, UNDER_WAY, ARENA_FULL, LEAVES, ACKS,
-    ACKS_UNKNOWN, HELD, RECORD_BYTES_SENT, ZONE_DEFERRED,
+    SNAPSHOTS, PAYLOAD, RECORDS, DEFERRED, LEAVES, ACKS, ACKS_UNKNOWN, HELD, RECORD_BYTES_SENT, ZONE_DEFERRED,
 ) = (
     COUNTS[name]
     for name in (
-        "snapshots", "payload_bytes", "records_sent", "records_full", "records_encoded", "records_deferred",
-        "records_at_rest", "records_steady", "records_in_flight", "arena_full", "leaves_sent", "acks", "acks_unknown",
+        "snapshots", "payload_bytes", "records_sent", "records_deferred", "leaves_sent", "acks", "acks_unknown",
         "snapshots_held", "record_bytes", "zone_deferred",
     )
 )  # fmt: skip
-PUBLIC_LEVEL, TEAM_LEVEL, OWNER_LEVEL, SELF_LEVEL = 0, 1, 2, 3
-SHARED_LEVELS = 2  # of these levels records are cached: the others have one reader
 HAS_OWNER, HAS_LEAVES, HAS_ZONE, HAS_EVENTS = 1, 2, 4, 8  # flags of a snapshot
 HEADER = 12
 OWNER_MAX = 128
@@ -102,23 +93,8 @@ RECORD_BYTES = (RECORD_BITS_MAX + 7 + 7) // 8  # with its age
 RECORDS_HEAD = 18  # bitmap with its length, and the common age
 BUDGET_MIN = 768  # header, owner section, all leaves and the largest record always fit
 PAYLOAD_MAX = 1200
-AGE_BITS = 6
 NEW_TICKS = 64  # what an entity that was never sent counts as having waited
 WAITED_MAX = 1 << 20
-IN_FLIGHT_TICKS = 2  # beyond the age of the newest acknowledgement, before what was sent counts as lost
-ENTRY_BITS, ENTRY_OFFSET = 11, 22  # of a cache entry, from the lowest bit; then 30 bits of the tick
-BITS_MASK, PLACE_MASK, STAMP_MASK = (1 << 11) - 1, (1 << 33) - 1, (1 << 30) - 1
-
-# records: codec; arena of words; cache by (level, age, entity), an entry and the first word each; state: words used,
-# age at which an unchanged baseline is renewed, whether records are shared
-RECORDS_TYPE = f"Tuple(({CODEC_TYPE}, i8[::1], i8[::1], i8[::1]))"
-Records = tuple[Codec, I64, I64, I64]
-# draft of one packet: per record its slot and where it ends in the string, and an order; the words of the string, and
-# the same memory as bytes; urgency of each, and then whether it is kept; words of what is kept
-DRAFT_TYPE = "Tuple((i4[:,::1], i8[::1], u1[::1], i8[::1], i8[::1]))"
-Draft = tuple[I32, I64, U8, I64, I64]
-PLACE, END, ORDER = 0, 1, 2
-DRAFT_COLUMNS = 3
 # out: payloads, lengths
 OUT_TYPE = "Tuple((u1[:,::1], i4[::1]))"
 Out = tuple[U8, I32]
@@ -129,13 +105,9 @@ def _promote(c: int, tick: int, slots: Slots, carried: I64) -> None:
     """Take note that the packet of `tick` that carried these slots has arrived."""
     columns, state = slots[0], slots[1][STATE, c]
     born, baseline, entity = columns[BORN, c], columns[BASELINE, c], columns[ENTITY, c]
+    promote_slots(baseline, born, tick, carried[0], carried[1])
     for word in range(2):
-        updated, left = carried[word], carried[2 + word]
-        while updated != 0:
-            place = np.uint64(64 * word + lowest_bit(updated))
-            updated &= updated - 1
-            if born[place] <= tick:
-                baseline[place] = max(baseline[place], np.int32(tick))
+        left = carried[2 + word]
         while left != 0:
             place = np.uint64(64 * word + lowest_bit(left))
             left &= left - 1
@@ -171,171 +143,6 @@ def acknowledge(client: I32, sequence: I32, mask: U32, clients: I64, slots: Slot
             fresh += 1
     counters[ACKS] += fresh
     return fresh
-
-
-@kernel(counted=False)
-def _encode(age: int, level: int, tick: int, entity: int, world: World, records: Records) -> int:
-    """Encode a record at the end of the arena; its bits. The arena has room."""
-    codec, arena, _, state = records
-    rows = world[2][entity]
-    current, at = rows[tick % rows.shape[0]], state[0]
-    if age == 0:
-        bits = encode_full(current, world[0][entity], level, codec, arena, at)
-    else:
-        bits = encode_delta(current, rows[(tick - age) % rows.shape[0]], age, level, codec, arena, at)
-    state[0] = at + (bits + 63) // 64
-    return bits
-
-
-@kernel(counted=False)
-def _enter(tick: int, c: int, place: int, state: int, slots: Slots) -> None:
-    """Let a slot come into another state at `tick`."""
-    columns, flags = slots
-    if state == FREE or state == DESPAWNED:
-        columns[ENTITY, c, place] = -1
-    columns[BASELINE, c, place], columns[BORN, c, place], columns[SENT, c, place] = NO_BASELINE, tick, NO_BASELINE
-    flags[STATE, c, place] = state
-
-
-@kernel(counted=False)
-def _turn(tick: int, c: int, place: int, own_row: int, slots: Slots, marks: I32) -> int:
-    """Bring a slot's state up to date with its entity and with what the client may be told; the state."""
-    columns, flags = slots
-    state, row = int(np.int64(flags[STATE, c, place])), int(np.int64(columns[ENTITY, c, place]))
-    now = state
-    if row >= 0 and marks[row, SPAWNED] > columns[BORN, c, place]:
-        now = FREE if state == HIDDEN_SLOT else DESPAWNED
-    elif flags[TOLD, c, place] == 0 and row != own_row:
-        now = LEAVING if state == LIVE else state
-    elif row >= 0 and (state == HIDDEN_SLOT or state == LEAVING):
-        # Whether a client that was to leave has done so cannot be known: told in full, it is right in both cases.
-        now = LIVE
-    if now != state:
-        _enter(tick, c, place, now, slots)
-    return now
-
-
-@kernel(counted=False)
-def _make_record(
-    age: int, level: int, tick: int, entity: int, world: World, records: Records, at: int, counters: I64
-) -> int:
-    """Encode a record, and note it in the cache at `at`; its bits and place as a cache entry has them, −1: no room."""
-    arena, cache, state = records[1], records[2], records[3]
-    offset = state[0]
-    if offset + RECORD_WORDS_MAX > arena.shape[0]:
-        counters[ARENA_FULL] += 1
-        return -1
-    bits = _encode(age, level, tick, entity, world, records)
-    counters[ENCODED] += 1
-    found = (((tick & STAMP_MASK) << ENTRY_OFFSET) | offset) << ENTRY_BITS | bits
-    if level < SHARED_LEVELS and state[2] != 0:
-        cache[at] = found
-        cache[at + 1] = arena[offset]
-    return int(found & PLACE_MASK)
-
-
-@kernel(counted=False, merge=True)
-def _append_long(
-    found: int, prefix: int, width: int, arena: I64, words: I64, to: int, word: int, fill: int
-) -> tuple[int, int, int]:
-    """Append a record that does not fit into one word together with its age; the writer's new state."""
-    to, word, fill = append_bits(words, to, word, fill, prefix, width)
-    source, bits = found >> ENTRY_BITS, found & BITS_MASK
-    while bits > 0:
-        to, word, fill = append_bits(words, to, word, fill, arena[source], min(bits, 64))
-        source += 1
-        bits -= 64
-    return to, word, fill
-
-
-@kernel(counted=False, merge=True)
-def _level(c: int, own_row: int, team: int, row: int, owner: int, its_team: int) -> int:
-    """As whom a client is told of an entity."""
-    if row == own_row:
-        return SELF_LEVEL
-    if owner == c:
-        return OWNER_LEVEL
-    return TEAM_LEVEL if team != 0 and its_team == team else PUBLIC_LEVEL
-
-
-@kernel(counted=False, merge=True)
-def _write_string(
-    tick: int, c: int, client: I64, slots: Slots, world: World, records: Records, team: int, draft: Draft, counters: I64
-) -> tuple[int, int, int]:
-    """Write every record this client needs now as one string of bits, as if there were room for all.
-
-    Indices that come from memory are unsigned: of a signed one each access asks whether it counts from the end.
-
-    Returns:
-        How many records, the bits of the string, and how many slots the client is to leave.
-    """
-    marks, ring, rows = world[1], world[2].shape[1], world[0].shape[0]
-    arena, cache, state = records[1], records[2], records[3]
-    entity, baselines, born, sent = slots[0][ENTITY, c], slots[0][BASELINE, c], slots[0][BORN, c], slots[0][SENT, c]
-    states, levels, told = slots[1][STATE, c], slots[1][LEVEL, c], slots[1][TOLD, c]
-    spans, words = draft[0], draft[1]
-    oldest, renewal, stamp = max(world[3][1], tick - ring + 1), state[1], tick & STAMP_MASK
-    acked, own_row = client[ACKED_TICK], client[OWN_ROW]
-    flight = min(tick - acked + IN_FLIGHT_TICKS, renewal) if acked > 0 else 0
-    common = _common_age(tick, acked)
-    count, leaves, full, reckoned, resting, flying = 0, 0, 0, 0, 0, 0
-    to, word, fill = 0, 0, 0
-    for place in range(client[TOP]):
-        was = states[place]
-        if was == FREE:
-            continue
-        number = int(np.int64(entity[place]))
-        row = np.uint64(max(number, 0))
-        if was != LIVE or told[place] == 0 or marks[row, SPAWNED] > born[place]:
-            now = _turn(tick, c, place, own_row, slots, marks)
-            if now != LIVE:
-                leaves += 1 if now >= LEAVING else 0
-                continue
-        level = _level(c, own_row, team, number, marks[row, OWNER_MARK], marks[row, TEAM_MARK])
-        if level != levels[place]:
-            levels[place] = level
-            _enter(tick, c, place, LIVE, slots)
-        since = marks[row, np.uint64(EXACT + min(level, OWNER_LEVEL))]
-        if level != SELF_LEVEL:
-            since = max(since, marks[row, STEADY])
-        baseline, last = baselines[place], sent[place]
-        if baseline >= since and tick - baseline < renewal:
-            resting += 1 if marks[row, CHANGED] <= baseline else 0
-            reckoned += 1
-            continue
-        if last > baseline and last >= since and tick - last <= flight:
-            flying += 1
-            continue
-        age = tick - baseline if baseline >= oldest else 0
-        entry = 2 * ((min(level, SHARED_LEVELS - 1) * ring + age) * rows + number)
-        at = np.uint64(entry)
-        found = cache[at]
-        if found >> (ENTRY_BITS + ENTRY_OFFSET) != stamp or level >= SHARED_LEVELS or state[2] == 0:
-            found = _make_record(age, level, tick, number, world, records, entry, counters)
-            if found < 0:
-                continue
-        prefix, width = (1, 1) if age == common else (age << 1, 1 + AGE_BITS)
-        if (found & BITS_MASK) + width <= 64:
-            first = cache[at + np.uint64(1)] if level < SHARED_LEVELS and state[2] != 0 else arena[found >> ENTRY_BITS]
-            to, word, fill = append_bits(words, to, word, fill, prefix | first << width, (found & BITS_MASK) + width)
-        else:
-            to, word, fill = _append_long(found & PLACE_MASK, prefix, width, arena, words, to, word, fill)
-        full += 1 if age == 0 else 0
-        spans[PLACE, count] = place
-        spans[END, count] = 64 * to + fill
-        count += 1
-    words[to] = word
-    counters[FULL] += full
-    counters[AT_REST] += resting
-    counters[AS_RECKONED] += reckoned - resting
-    counters[UNDER_WAY] += flying
-    return count, 64 * to + fill, leaves
-
-
-@kernel(counted=False, merge=True)
-def _common_age(tick: int, acked: int) -> int:
-    """The age that most records have: that of the newest snapshot acknowledged; 0 if there is none."""
-    return tick - acked if acked > 0 and tick - acked < 1 << AGE_BITS else 0
 
 
 @kernel(counted=False)
@@ -458,10 +265,10 @@ def _put_records(
     low, high = 0, 0
     for i in range(count):
         place = int(np.int64(spans[PLACE, i]))
-        sent[np.uint64(place)] = tick
         low |= 1 << place if place < 64 else 0
         high |= 1 << (place - 64) if place >= 64 else 0
     carried[0], carried[1] = low, high
+    stamp_slots(sent, tick, low, high)
     size = (spans[PLACE, count - 1] + 8) >> 3 if count > 0 else 0
     out[at] = size
     for j in range(size):
@@ -489,6 +296,7 @@ def _open_row(c: int, tick: int, client: I64, sent: Sent) -> int:
 @kernel(counted=False, merge=True)
 def _assemble_one(
     c: int,
+    ahead: int,
     tick: int,
     event_bytes: int,
     hearers: Hearers,
@@ -503,13 +311,16 @@ def _assemble_one(
 ) -> int:
     """Write the snapshot of client `c`; its length.
 
-    owner: section of each client, and the zone's sections. records: with the team of each client.
+    ahead: By how many rows the next client follows. owner: Section of each client, and the zone's sections. records:
+    With the team of each client.
     """
     client, (slots, sent) = hearers[0][c], interest
     sequence = int(np.int64(client[NEXT_SEQUENCE]))
     carried = sent[1][c, _open_row(c, tick, client, sent)]
     team = int(np.int64(records[1][c]))
-    count, bits, leaves = _write_string(tick, c, client, slots, world, records[0], team, draft, counters)
+    common, asked = common_age(tick, client[ACKED_TICK]), local_i64(ASKED)
+    ask(tick, c, client, world, records[0], team, asked)
+    count, bits, leaves = write_string(asked, common, ahead, slots, world, records[0], draft, counters)
     at = _put_head(tick, client, owner[0][c], out)
     if leaves > 0:
         at = _put_leaves(c, client, slots, carried, out, at)
@@ -528,7 +339,6 @@ def _assemble_one(
         counters[DEFERRED] += count - _choose(tick, c, count, room, slots, draft[0], draft[3])
         count, bits = _compact(count, draft[0], draft[3], draft[1], draft[4])
     before = at
-    common = _common_age(tick, client[ACKED_TICK])
     at = _put_records(tick, common, count, bits, draft, carried, slots[0][SENT, c], out, at)
     counters[RECORD_BYTES_SENT] += at - before
     client[NEXT_SEQUENCE] = (sequence + 1) & 0xFFFF
@@ -562,18 +372,23 @@ def assemble(
     clients = hearers[0]
     payload, length = out
     records[0][3][0] = 0
-    written = 0
-    for c in range(clients.shape[0]):
-        length[c] = 0
-        if clients[c, ACTIVE] == 0 or (c + tick) % max(clients[c, INTERVAL], 1) != 0:
-            continue
-        if clients[c, BUDGET] <= 0:
-            counters[HELD] += 1
-            continue
-        length[c] = _assemble_one(
-            c, tick, event_bytes, hearers, owner, interest, world, records, events, draft, payload[c], counters
-        )
-        counters[PAYLOAD] += length[c]
-        written += 1
+    written, before = 0, -1
+    for c in range(clients.shape[0] + 1):  # one behind, so that the next one's rows can be fetched
+        if c < clients.shape[0]:
+            length[c] = 0
+            if clients[c, ACTIVE] == 0 or (c + tick) % max(clients[c, INTERVAL], 1) != 0:
+                continue
+            if clients[c, BUDGET] <= 0:
+                counters[HELD] += 1
+                continue
+        if before >= 0:
+            size = _assemble_one(
+                before, c - before, tick, event_bytes, hearers, owner, interest, world, records, events, draft,
+                payload[before], counters,
+            )  # fmt: skip
+            length[before] = size
+            counters[PAYLOAD] += size
+            written += 1
+        before = c
     counters[SNAPSHOTS] += written
     return written
