@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
-CHECKED := tests/sim/test_golden.py tests/sim/test_geometry.py tests/sim/test_broadphase.py tests/sim/test_motion.py \
+CHECKED := tests/sim/test_golden.py tests/sim/test_snapshot_hostile.py tests/sim/test_geometry.py \
+	tests/sim/test_broadphase.py tests/sim/test_motion.py \
 	tests/sim/test_weapons.py tests/net/test_host_hostile.py tests/net/test_inputs.py tests/net/test_replica.py \
 	tests/tools/test_fuzz.py \
 	tests/net/test_endpoint.py tests/net/test_endpoint_hostile.py tests/net/test_endpoint_twin.py \

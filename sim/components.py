@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.schema import Audience, Component, Wire, column
+from sim.schema import VALUE_MAX, Audience, Component, Wire, column
 
 __all__ = ["Look", "Motion", "Pickup", "Projectile", "Stance", "Vitals"]
 
@@ -16,8 +16,15 @@ class Motion(Component, name="motion"):
         unit="m",
         wire=Wire(bits=22, step=1 / 128, signed=True, role="position", bound=0.05),
         persist=True,
+        bounds=(-1e6, 1e6),
     )
-    velocity = column(np.float64, shape=(3,), unit="m/s", wire=Wire(bits=14, step=1 / 64, signed=True, role="velocity"))
+    velocity = column(
+        np.float64,
+        shape=(3,),
+        unit="m/s",
+        wire=Wire(bits=14, step=1 / 64, signed=True, role="velocity"),
+        bounds=(-1e5, 1e5),
+    )
 
 
 class Look(Component, name="look"):
@@ -31,7 +38,7 @@ class Stance(Component, name="stance"):
     """What the motion of a player remembers from tick to tick; see `sim.motion`."""
 
     flags = column(np.uint16, wire=Wire(bits=9))
-    ground_normal = column(np.float64, shape=(3,))
+    ground_normal = column(np.float64, shape=(3,), bounds=(-1.001, 1.001))
 
 
 class Vitals(Component, name="vitals"):
@@ -44,8 +51,8 @@ class Vitals(Component, name="vitals"):
     armour = column(np.float64, unit="points", default=0.0, wire=Wire(bits=9, audience=Audience.TEAM))
     alive = column(np.bool_, wire=Wire(bits=1))
     team = column(np.uint8, wire=Wire(bits=3))
-    respawn_s = column(np.float64, unit="s")
-    born = column(np.int64, unit="tick")
+    respawn_s = column(np.float64, unit="s", bounds=(-VALUE_MAX, np.inf))
+    born = column(np.int64, unit="tick", bounds=(0, 1 << 62))
 
 
 class Projectile(Component, name="projectile"):

@@ -41,7 +41,7 @@ class Turn(Component, name="turn"):
     Rows are in the order of `WorldMap.moving`. Everybody is told, wherever they are: it seldom changes.
     """
 
-    opens = column(np.uint8, wire=Wire(bits=1, zone=True))
+    opens = column(np.uint8, wire=Wire(bits=1, zone=True), bounds=(0, 1))
     since = column(np.int32, unit="tick", wire=Wire(bits=32, signed=True, zone=True))
     until = column(np.int32, unit="tick")
 

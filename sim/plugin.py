@@ -6,7 +6,7 @@ as `package.module:function`. It may call `kind`, `system`, `event`, `message`, 
 sample games: they use these calls and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sim.errors import DeclarationError
@@ -76,6 +76,7 @@ class Kind:
         controlled: Whether players control entities of this kind; exactly one kind of a game does.
         replicated: Whether clients are told of entities of this kind.
         falls: When they fall; None: they are reckoned to go on as they do.
+        bounds: Least and greatest values of columns, as `component.column`, where narrower than the column's own.
     """
 
     name: str
@@ -84,6 +85,12 @@ class Kind:
     controlled: bool = False
     replicated: bool = True
     falls: Falls | None = None
+    bounds: tuple[tuple[str, tuple[float, float]], ...] = ()
+
+    def bounds_of(self, component: type[Component], column: str) -> tuple[float, float]:
+        """Least and greatest value of a column of this kind."""
+        own = dict(self.bounds).get(f"{component.component_name}.{column}")
+        return component.columns[column].bounds if own is None else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +156,30 @@ class Registration:
         controlled: bool = False,
         replicated: bool = True,
         falls: Falls | None = None,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        """Declare a kind of entity."""
+        """Declare a kind of entity; see `Kind`.
+
+        Raises:
+            DeclarationError: The name is taken, a component is given twice, or a bound is of no column of these.
+        """
         self._new("kind", name, [kind.name for kind in self._kinds], KINDS_MAX)
         if len({component.component_name for component in components}) != len(components) or not components:
             raise DeclarationError(f"kind {name!r}: give each component once, and at least one")
-        self._kinds.append(Kind(name, components, capacity, controlled=controlled, replicated=replicated, falls=falls))
+        columns = {f"{kind.component_name}.{column}" for kind in components for column in kind.columns}
+        if unknown := sorted(set(bounds or ()) - columns):
+            raise DeclarationError(f"kind {name!r}: bounds of {unknown[0]!r}, which is no column of its components")
+        self._kinds.append(
+            Kind(
+                name,
+                components,
+                capacity,
+                controlled=controlled,
+                replicated=replicated,
+                falls=falls,
+                bounds=tuple((bounds or {}).items()),
+            )
+        )
 
     def system(self, *systems: System) -> None:
         """Declare systems. Those of one call run in the order given; `after` and `before` place them among others."""

@@ -22,6 +22,7 @@ from sim.errors import DeclarationError
 
 __all__ = [
     "MESSAGE_BYTES",
+    "VALUE_MAX",
     "ActionSpec",
     "Audience",
     "Column",
@@ -42,6 +43,8 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,31}")
 FIELDS_MAX = 16
 FIELD_BYTES_MAX = 1024
 LIST_ITEMS_MAX = 256
+VALUE_MAX = 1e9
+"""What a float column may hold at most, either way, unless it says otherwise: no kernel's integers overflow at that."""
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -104,6 +107,7 @@ class Column(Generic[ScalarT]):
         default: float,
         wire: Wire | None,
         persist: bool,
+        bounds: tuple[float, float] | None,
     ) -> None:
         self.dtype: np.dtype[ScalarT] = np.dtype(dtype)
         self.shape = shape
@@ -111,6 +115,7 @@ class Column(Generic[ScalarT]):
         self.default = default
         self.wire = wire
         self.persist = persist
+        self.bounds = bounds or _widest(self.dtype)
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Takes the attribute's name."""
@@ -131,6 +136,12 @@ class Column(Generic[ScalarT]):
         return f"{self.name}:{self.dtype.str}{self.shape} [{self.unit}] ={self.default!r} {self.wire!r} {self.persist}"
 
 
+def _widest(dtype: np.dtype[Any]) -> tuple[float, float]:
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return (0, 1) if dtype.kind == "b" else (-VALUE_MAX, VALUE_MAX)
+
+
 def column(
     dtype: type[ScalarT],
     *,
@@ -139,6 +150,7 @@ def column(
     default: float = 0,
     wire: Wire | None = None,
     persist: bool = False,
+    bounds: tuple[float, float] | None = None,
 ) -> Column[ScalarT]:
     """Declare a column of a component.
 
@@ -149,8 +161,11 @@ def column(
         default: What a fresh row is filled with.
         wire: How it is sent to clients; None keeps it on the server.
         persist: Whether checkpoints of a character keep it.
+        bounds: Least and greatest value that any tick can leave in it; None: all integers of the type, floats up to
+            `VALUE_MAX`. A captured state with another value is refused, so give them to whatever is used as an index.
+            A game may narrow those of its kinds (`sim.plugin.Registration.kind`). No part of the layout.
     """
-    return Column(dtype, shape=shape, unit=unit, default=default, wire=wire, persist=persist)
+    return Column(dtype, shape=shape, unit=unit, default=default, wire=wire, persist=persist, bounds=bounds)
 
 
 class Component:

@@ -7,7 +7,7 @@ from sim.components import Look, Motion, Pickup, Projectile, Stance, Vitals
 from sim.games.arena.combat import damage_system, fire_system, projectile_system
 from sim.games.arena.components import Arms, Gait, Match, Name, Powers, Score
 from sim.games.arena.items import match_system, pickup_system
-from sim.games.arena.players import population_system, spawn_system
+from sim.games.arena.players import TEAM_MAX, population_system, spawn_system
 from sim.games.arena.rules import ARMOURY, ITEMS, ArenaRules
 from sim.games.arena.steps import step_system
 from sim.motion_kernels import ON_GROUND
@@ -39,17 +39,22 @@ def declare_events(registration: Registration) -> None:
 
 def declare(registration: Registration, rules: ArenaRules) -> None:
     """Declare the arena with the given rules."""
+    weapons, teams = (0, len(ARMOURY) - 1), (0, TEAM_MAX)
     registration.kind(
         "player", Motion, Look, Stance, Intent, Vitals, Arms, Powers, Score, Name, Gait,
         capacity=PLAYERS_MAX, controlled=True, falls=Falls(20.0, "stance.flags", ON_GROUND, 0),
+        bounds={"arms.weapon": weapons, "vitals.team": teams},
     )  # fmt: skip
     grenades = Falls(20.0, "projectile.weapon", 31, ARMOURY.number("grenade_launcher"))
-    registration.kind("projectile", Motion, Projectile, capacity=PROJECTILES_MAX, falls=grenades)
-    registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX)
+    registration.kind(
+        "projectile", Motion, Projectile, capacity=PROJECTILES_MAX, falls=grenades,
+        bounds={"projectile.weapon": weapons, "projectile.team": teams},
+    )  # fmt: skip
+    registration.kind("pickup", Motion, Pickup, capacity=PICKUPS_MAX, bounds={"pickup.item": (0, len(ITEMS) - 1)})
     registration.kind("match", Match, capacity=1, replicated=False)
     registration.kind("mover", Turn, capacity=MOVING_MAX)
     declare_events(registration)
-    team = Field("team", FieldType.INTEGER, 0, 4, doc="1 red, 2 blue, 3 green, 4 gold; 0: none, to watch")
+    team = Field("team", FieldType.INTEGER, 0, TEAM_MAX, doc="1 red, 2 blue, 3 green, 4 gold; 0: none, to watch")
     registration.action(ActionSpec("choose_team", (team,), per_second_max=1, doc="play for another team"))
     text = Field("text", FieldType.TEXT, high=200)
     registration.message(MessageSpec("say", (text,), doc="a line of chat, passed on to everyone"))

@@ -7,6 +7,8 @@ from sim.weapons import WEAPONS_MAX
 
 __all__ = ["Arms", "Gait", "Match", "Name", "Powers", "Score"]
 
+COUNT_MAX = 1 << 30  # kills, points, matches: more than any zone lives to see
+
 
 class Arms(Component, name="arms"):
     """Weapons and ammunition; arrays by weapon are indexed by its number. `pressed`: FIRE was held in the last tick."""
@@ -16,8 +18,8 @@ class Arms(Component, name="arms"):
     cooldown_s = column(np.float64, unit="s")
     reloading_s = column(np.float64, unit="s")
     pressed = column(np.bool_)
-    loaded = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
-    reserve = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds")
+    loaded = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds", bounds=(0, 32767))
+    reserve = column(np.int16, shape=(WEAPONS_MAX,), unit="rounds", bounds=(0, 32767))
 
 
 class Powers(Component, name="powers"):
@@ -32,15 +34,16 @@ class Powers(Component, name="powers"):
 class Gait(Component, name="gait"):
     """What makes footsteps regular; see `sim.games.arena.steps_kernels`."""
 
-    walked_m = column(np.float64, unit="m", default=1.2)  # half a stride: who sets off is heard soon
+    # Half a stride: who sets off is heard soon.
+    walked_m = column(np.float64, unit="m", default=1.2, bounds=(0.0, 100.0))
 
 
 class Score(Component, name="score"):
     """What the scoreboard shows."""
 
-    points = column(np.int32, wire=Wire(bits=12, signed=True, zone=True))
-    kills = column(np.int32, wire=Wire(bits=12, zone=True))
-    deaths = column(np.int32, wire=Wire(bits=12, zone=True))
+    points = column(np.int32, wire=Wire(bits=12, signed=True, zone=True), bounds=(-COUNT_MAX, COUNT_MAX))
+    kills = column(np.int32, wire=Wire(bits=12, zone=True), bounds=(0, COUNT_MAX))
+    deaths = column(np.int32, wire=Wire(bits=12, zone=True), bounds=(0, COUNT_MAX))
 
 
 class Name(Component, name="name"):
@@ -53,5 +56,5 @@ class Match(Component, name="match"):
     """The one row that says how the match stands; team scores by team number, 0 where there are no teams."""
 
     left_s = column(np.float64, unit="s")
-    number = column(np.int32)
-    team_points = column(np.int32, shape=(5,))
+    number = column(np.int32, bounds=(0, COUNT_MAX))
+    team_points = column(np.int32, shape=(5,), bounds=(-COUNT_MAX, COUNT_MAX))
