@@ -22,6 +22,7 @@ from server.tickets import WIRE_VERSION
 from server.wire import field_table, owner_layout
 from sim.plugin import GameSpec
 from sim.schema import MESSAGE_BYTES, Delivery, Direction, Field, FieldType
+from tools.protocol_movers import movers_chapter
 from tools.protocol_zone import compression_chapter, zone_chapter
 
 __all__ = ["example", "protocol_page"]
@@ -527,6 +528,7 @@ def protocol_page(note: str) -> str:
         ("Events", [EVENTS, f"{events}."]),
         ("The owner section", [OWNER, _owner()]),
         ("Zone-wide state", zone_chapter(game)),
+        ("Movers", movers_chapter()),
         ("Compressed payloads", compression_chapter()),
         ("MESSAGE", [MESSAGES, "To the server:", up, "To the client:", down]),
         ("The protocol id", [PROTOCOL]),

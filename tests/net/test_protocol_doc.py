@@ -6,7 +6,9 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,17 @@ import pytest
 from net.closing import CloseCode
 from server.app import Server
 from sim.components import Motion
+from sim.geometry import Geometry
+from sim.movers import Movers, MoverSet, Turn
+from sim.trig import SINE_TABLE
+from sim.worldmap import MoverKind, MoverMotion
 from tests.net import document_client
 from tests.net.document_client import Bits, Document, DocumentClient, Token, read_sections
-from tests.server.played import TICK_NS, Clients, HandClock, joined, playing
+from tests.net.document_movers import mover_offset, sine
+from tests.server.bsp_writer import lift_hall
+from tests.server.played import TICK_NS, Clients, HandClock, joined, play, playing
+from tests.sim.boxes import box
+from tests.sim.test_movers import world_with
 from tools.protocol_page import example
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -209,6 +219,92 @@ def test_the_example_reads_as_the_page_says() -> None:
     assert sections is not None
     assert [(kind, number) for kind, _, number, _ in sections] == [(1, 0), (3, 0)]
     assert sections[1][3] == b"\2\x92\x11\xa2hi" and packet[:9].hex() == "050009000300000010"
+
+
+def mover_rows() -> list[tuple[str, int, int, int, tuple[float, ...]]]:
+    """The page's table of movers: motion, opens, since, tick, offset."""
+    found = re.findall(
+        r"^\| ((?:SLIDE|BOB|PATH), .*?) \| ([01]) \| (-?\d+) \| (\d+) \| (\S+) \| (\S+) \| (\S+) \|$",
+        DOCUMENT.chapter("Movers"), re.M,
+    )  # fmt: skip
+    return [(row[0], int(row[1]), int(row[2]), int(row[3]), tuple(map(float, row[4:]))) for row in found]
+
+
+def motion_of(words: str) -> dict[str, Any]:
+    """A motion as the page's table writes it."""
+    kind, rest = words.split(", ", 1)
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", rest)]
+    if kind == "PATH":
+        path = [numbers[at : at + 5] for at in range(0, len(numbers), 5)]
+        return {"kind": 3, "travel": [0.0, 0.0, 0.0], "seconds": 1.0, "phase": 0.0, "path": path}
+    phase = numbers[4] if kind == "BOB" else 0.0
+    return {
+        "kind": 1 if kind == "SLIDE" else 2,
+        "travel": numbers[:3],
+        "seconds": numbers[3],
+        "phase": phase,
+        "path": [],
+    }
+
+
+def test_movers_are_where_the_page_says_to_the_last_bit() -> None:
+    rows = mover_rows()
+    assert {row[0].split(",")[0] for row in rows} == {"SLIDE", "BOB", "PATH"}
+    assert len(rows) >= 14
+    for words, opens, since, tick, offset in rows:
+        assert mover_offset(motion_of(words), opens, since, tick, 60) == offset, words
+    for angle in (0, 1, 5000, 16384, 16385, 30000, 40000, 65535):
+        own = float(SINE_TABLE[angle % 16384 if angle // 16384 % 2 == 0 else 16384 - angle % 16384])
+        assert sine(angle) == (own if angle < 32768 else -own)
+
+
+@pytest.mark.parametrize("rate", [20, 60, 128])
+def test_the_servers_movers_are_where_the_page_says(rate: int) -> None:
+    motions = list(dict.fromkeys(row[0] for row in mover_rows()))
+    figures = [motion_of(words) for words in motions]
+    parts = [box((3.0 * n, 0.0, 0.0), (3.0 * n + 1.0, 1.0, 1.0)) for n in range(len(figures))]
+    made = [
+        MoverMotion(
+            MoverKind(figure["kind"]), tuple(figure["travel"]), figure["seconds"], phase=figure["phase"],
+            path=tuple(tuple(point) for point in figure["path"]),
+        )
+        for figure in figures
+    ]  # fmt: skip
+    world = world_with(*zip(parts, made, strict=True))
+    movers = MoverSet(world, Geometry.build(world), tick_hz=rate)
+    dice, offsets = random.Random(rate), np.zeros((len(made), 3))
+    for _ in range(300):
+        opens, since = dice.getrandbits(1), dice.randint(-5000, 5000)
+        tick = since + dice.choice((dice.randint(0, 400), dice.randint(0, 10**6)))
+        turns = (np.full(3, opens, np.uint8), np.full(3, since, np.int32), np.zeros(3, np.int32))
+        movers.offsets(turns, tick, offsets)
+        for row, figure in enumerate(figures):
+            assert mover_offset(figure, opens, since, tick, rate) == tuple(offsets[row].tolist()), (row, since, tick)
+
+
+def test_a_client_finds_doors_in_what_every_client_is_told_of_the_zone(tmp_path: Path) -> None:
+    """By the page: words turn.opens and turn.since of the kind's rows, in the order of the map."""
+    path = tmp_path / "hall.bsp"
+    path.write_bytes(lift_hall().data())
+    with playing(1, with_zone=True, map=str(path)) as (server, clients):
+        joined(server, clients)
+        zone, world = clients.zone, server.world
+        assert zone is not None
+        clients.wishes["move_forward"] = 127  # onto the lift
+        turn = world.table("mover")[Turn]
+        while not turn.opens[0]:
+            assert world.tick < 600
+            play(server, clients, 1)
+        play(server, clients, 6)  # until it has been told
+        (first, last) = map(
+            int, re.findall(r"^\| mover \| (\d+) … (\d+) \|", DOCUMENT.chapter("Zone-wide state"), re.M)[0]
+        )
+        assert last - first + 1 == world.table("mover").capacity
+        opens, since = (zone.values(0, name)[first : first + 3].tolist() for name in ("turn.opens", "turn.since"))
+        for row, mover in enumerate(world.map.moving):
+            assert mover.motion is not None
+            offset = mover_offset(asdict(mover.motion), opens[row], since[row], world.tick, 60)
+            assert offset == tuple(world.services[Movers].offsets[row].tolist())
 
 
 @pytest.mark.parametrize(("order", "value"), [(0, 0), (0, 5), (3, 100), (8, 1), (16, 2**33 - 1)])
