@@ -3,13 +3,16 @@
 import gc
 import sys
 
+import numpy as np
+
 from server.app import build_world
 from server.config import ServerConfig
 from server.game import load_game
 from server.maps import load_geometry, load_map
+from sim.commands import Commands
 from sim.snapshot import state_hash
 from sim.world import World
-from tools.script import play_script
+from tools.script import COLUMNS, DRAWS, play_script, script_inputs
 
 
 def arena() -> World:
@@ -26,6 +29,23 @@ def test_the_script_is_the_same_twice_and_lets_everyone_join() -> None:
         assert world.players.live_count == 12
         hashes.append(state_hash(world))
     assert hashes[0] == hashes[1]
+
+
+def test_what_players_hold_is_what_they_would_decide_anew_each_tick() -> None:
+    world, anew, draws = arena(), Commands(arena().players.capacity), np.zeros(DRAWS)
+
+    def step(commands: Commands) -> None:
+        anew.clear()
+        script_inputs(world, anew, draws)
+        assert commands.has_input.tolist() == anew.has_input.tolist()
+        for name in COLUMNS:
+            held, decided = getattr(commands, name), getattr(anew, name)
+            assert np.array_equal(held[anew.has_input], decided[anew.has_input]), name
+        world.step(commands)
+
+    for _ in play_script(world, players=12, ticks=120, step=step):
+        pass
+    assert world.players.live_count == 12
 
 
 def test_every_system_writes_only_what_it_declares() -> None:
