@@ -7,7 +7,7 @@ import numpy as np
 from server.aim import Measure
 from server.livefeed import FeedInfo, LiveFeedWriter
 from server.livemesh import live_mesh
-from server.liverows import LiveRows, live_info, live_names
+from server.liverows import LiveNames, LiveRows, live_info
 from server.livetimes import TimingWindow
 from server.loop import LoopStats
 from server.maps.picture import map_picture
@@ -37,7 +37,14 @@ def feed_info(
 
 
 class Watch:
-    """Fills and publishes the frames of one live feed."""
+    """Fills and publishes the frames of one live feed.
+
+    Attributes:
+        times: Percentiles of the stages.
+        told: What chosen clients are told.
+        second_at: Tick of each second in which what is told once a second is worked out: one that publishes no frame,
+            where there is such a one, and far from those at the end of a second, in which recordings are handed over.
+    """
 
     def __init__(self, name: str, parts: WatchParts, stages: tuple[str, ...], *, feed_hz: int) -> None:
         self._parts = parts
@@ -52,9 +59,10 @@ class Watch:
             raise
         self.times = TimingWindow(len(stages), ticks=world.tick_hz)
         self._every = max(1, round(world.tick_hz / feed_hz))
+        self.second_at = (world.tick_hz // 2 // self._every * self._every + 1) % world.tick_hz
         self._rows = LiveRows(world)
         self._truncated = 0
-        self._names: list[str] = []
+        self._names = LiveNames(world)
         self._bytes_out: I64 = np.zeros(parts.transport.host.clients_max, np.int64)
         self._counters: I64 = parts.replication.counters.copy()
         self._rays = 0
@@ -66,7 +74,7 @@ class Watch:
         self._bytes_out += lengths
         self.told.tick(tick)
         self._rows.take_events()
-        if tick % self._parts.world.tick_hz == 0:
+        if tick % self._parts.world.tick_hz == self.second_at:
             self._each_second()
         if tick % self._every == 0:
             self._publish(tick, stats)
@@ -115,9 +123,8 @@ class Watch:
         self._rays = rays
 
     def _tell_names(self) -> None:
-        names = live_names(self._parts.world)
-        if names != self._names:
-            self._names = names
+        names = self._names.renewed()
+        if names is not None:
             self.writer.set_names(names)
 
     def _publish(self, tick: int, stats: LoopStats) -> None:

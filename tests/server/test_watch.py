@@ -72,12 +72,14 @@ def test_pages_are_told_of_a_client_as_it_is_told_itself() -> None:
         server.frame.aim.counts[Measure.SNAP] = 2
         nobody = (1 << 63) + 5  # neither a player nor anything else
         board.ask([entity, nobody], 0.0)
+        watch = server._watch
+        assert watch is not None
         heads, sent, keyed, pairs, recent = [], [], 0, 0, 0
         for _ in range(90):
             play(server, clients, 1)
             length = int(server.replication.length[client])
             sent.append(server.replication.payload[client, :length].tobytes())
-            if server.world.tick % server.world.tick_hz == 0:
+            if server.world.tick % server.world.tick_hz == watch.second_at:
                 pairs = sum(len(server.replication.relevant(number)) for number in range(3))
             for message in board.take():
                 head, slots, keys, states, snapshots = parts(message)
