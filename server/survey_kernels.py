@@ -189,9 +189,13 @@ def _transpose() -> str:
 def _load_stamp(lane: int) -> str:
     """LLVM assembly that puts the upper half of the record of one slot into its lane of `kept`."""
     return f"""
-  %k{lane}.one = extractelement <8 x i32> %high, i32 {lane}
-  %k{lane}.wide = zext i32 %k{lane}.one to i64
-  %k{lane}.at = getelementptr i32, ptr %cache, i64 %k{lane}.wide
+  %k{lane}.place = add i64 %start, {lane}
+  %k{lane}.from = getelementptr i32, ptr %entries, i64 %k{lane}.place
+  %k{lane}.entry = load i32, ptr %k{lane}.from, align 4
+  %k{lane}.wide = zext i32 %k{lane}.entry to i64
+  %k{lane}.quad = shl i64 %k{lane}.wide, 2
+  %k{lane}.upper = or i64 %k{lane}.quad, 1
+  %k{lane}.at = getelementptr i32, ptr %cache, i64 %k{lane}.upper
   %k{lane} = load i32, ptr %k{lane}.at, align 4
   %kept.{lane + 1} = insertelement <8 x i32> %kept.{lane}, i32 %k{lane}, i32 {lane}"""
 
@@ -227,7 +231,6 @@ define weak_odr i64 @hitreg_survey(ptr %entity, ptr %baseline, ptr %born, ptr %s
   %blocks.at = getelementptr i64, ptr %asked, i64 {ASK_BLOCKS}
   %blocks = load i64, ptr %blocks.at, align 8
   store <{SURVEYED} x i64> zeroinitializer, ptr %masks, align 8
-  %shared = icmp sge <8 x i32> %stamp, zeroinitializer
   %any = icmp sgt i64 %blocks, 0
   br i1 %any, label %slots, label %none
 slots:
@@ -282,22 +285,39 @@ slots:
   store <8 x i32> %aged, ptr %ages.to, align 4
   %entries.to = getelementptr i32, ptr %entries, i64 %place
   store <8 x i32> %entry, ptr %entries.to, align 4
-  %quads = shl <8 x i32> %entry, splat (i32 2)
-  %upper = or <8 x i32> %quads, splat (i32 1)
-  %high = select <8 x i1> %shared, <8 x i32> %upper, <8 x i32> zeroinitializer
-  %kept.0 = freeze <8 x i32> poison
-  {"".join(map(_load_stamp, range(8)))}
-  %its.stamp = lshr <8 x i32> %kept.8, splat (i32 1)
-  %differs = icmp ne <8 x i32> %its.stamp, %stamp
-  %stale = and <8 x i1> %needed, %differs
-  {_put_mask("needed", NEEDED)} {_put_mask("odd", ODD)} {_put_mask("stale", STALE)}
+  {_put_mask("needed", NEEDED)} {_put_mask("odd", ODD)}
   {_count("reckoned", RECKONED)} {_count("resting", RESTING)} {_count("flying", FLYING)}
   %sum.a = add i64 %so.far, %reckoned.count
   %sum.b = add i64 %sum.a, %resting.count
   %sum = add i64 %sum.b, %flying.count
   %next = add i64 %block, 1
   %more = icmp slt i64 %next, %blocks
-  br i1 %more, label %slots, label %done
+  br i1 %more, label %slots, label %surveyed
+surveyed:
+  %any.shared = icmp sge i32 %stamp.one, 0
+  br i1 %any.shared, label %stamps, label %alone
+alone:
+  %all = load <2 x i64>, ptr %masks, align 8
+  %alone.at = getelementptr i64, ptr %masks, i64 {STALE}
+  store <2 x i64> %all, ptr %alone.at, align 8
+  ret i64 %sum
+stamps:
+  %turn = phi i64 [ 0, %surveyed ], [ %turn.next, %stamps ]
+  %start = shl i64 %turn, 3
+  %kept.0 = freeze <8 x i32> poison
+  {"".join(map(_load_stamp, range(8)))}
+  %its.stamp = lshr <8 x i32> %kept.8, splat (i32 1)
+  %differs = icmp ne <8 x i32> %its.stamp, %stamp
+  %differing = bitcast <8 x i1> %differs to i8
+  %due.at = getelementptr i8, ptr %masks, i64 %turn
+  %due = load i8, ptr %due.at, align 1
+  %stale = and i8 %due, %differing
+  %stale.turn = add i64 %turn, {8 * STALE}
+  %stale.at = getelementptr i8, ptr %masks, i64 %stale.turn
+  store i8 %stale, ptr %stale.at, align 1
+  %turn.next = add i64 %turn, 1
+  %again = icmp slt i64 %turn.next, %blocks
+  br i1 %again, label %stamps, label %done
 done:
   ret i64 %sum
 none:
