@@ -136,19 +136,20 @@ def _near(view: F64, own_row: int, range_2: tuple[float, float], cells: Cells, f
     low = _column(view[1] - reach, frame[1], frame[2], side)
     high = _column(view[1] + reach, frame[1], frame[2], side)
     count = 0
+    enter_2, exit_2 = range_2
     for row in range(low, high + 1):  # the cells of a row are one run of items
-        for at in range(start[row * side + left], start[row * side + right + 1]):
+        first, last = start[row * side + left], start[row * side + right + 1]
+        for at in range(np.uint64(first), np.uint64(last)):
             dx = place[at, 0] - view[0]
             dy = place[at, 1] - view[1]
             dz = place[at, 2] - view[2]
             distance_2 = dx * dx + dy * dy + dz * dz
-            if distance_2 > range_2[1]:
-                continue
             entity = int(np.int64(item[at]))
-            held = slot_of[entity] > 0
-            if (held or distance_2 <= range_2[0]) and entity != own_row:
-                keys[count] = _key(entity, distance_2 * HELD_SHARE if held else distance_2)
-                count += 1
+            held = slot_of[np.uint64(entity)] > 0
+            # Half of them are within range, at random: each is written, and the next one over it unless it counts.
+            keys[np.uint64(count)] = _key(entity, distance_2 * HELD_SHARE if held else distance_2)
+            near = (distance_2 <= (exit_2 if held else enter_2)) & (distance_2 <= exit_2) & (entity != own_row)
+            count += int(near)
     return count
 
 
