@@ -38,6 +38,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
+from sim.jit_libraries import install_libraries, load_quickly
+
 __all__ = [
     "BOUNDS_CHECKED",
     "LANES",
@@ -69,6 +71,9 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 BOUNDS_CHECKED = os.environ.get("HITREG_BOUNDSCHECK", "0") == "1"
 PACKAGES = ("sim", "net", "persistence", "server", "tools")
 CACHE_DIRECTORIES_MAX = 256  # oldest are removed beyond this
+
+if not numba.config.DISABLE_JIT:
+    install_libraries()
 
 _declared: dict[str, tuple[Any, str]] = {}
 _all: list[Any] = []
@@ -173,25 +178,50 @@ def _by_type(template: Callable[..., Any]) -> Callable[..., Any]:
     return call_template
 
 
+def _spare_wrapper(helper: Any, wrapped: Callable[[], Any]) -> None:
+    """Keep a helper for kernels only. Python, as in tests, gets a twin of it that has the wrapper."""
+    twins: list[Any] = []
+
+    def twin(*_arguments: Any) -> Any:
+        if not twins:
+            twins.append(wrapped())
+        return twins[0]
+
+    def add_overload(result: Any) -> None:  # numba's own would also offer it to calls from Python
+        helper.overloads[tuple(result.signature.args)] = result
+
+    helper._compile_for_args = twin
+    helper.add_overload = add_overload
+
+
 def _compile(
     function: FunctionT, signature: str | None, *, parallel: bool, inline: bool, counted: bool, merge: bool
 ) -> FunctionT:
     cached = not numba.config.DISABLE_JIT
+    options = {
+        "nogil": True,
+        "cache": cached,
+        "fastmath": False,
+        "error_model": "numpy",
+        "boundscheck": BOUNDS_CHECKED,
+        "parallel": parallel,
+        "inline": "always" if inline else "never",
+        "_nrt": counted,
+        "forceinline": merge,
+        "no_cfunc_wrapper": True,
+    }
+
+    def compiler(kind: str = "", **more: bool) -> Any:
+        if cached:
+            numba.config.CACHE_DIR = str(_cache_directory(function.__module__) / kind)
+        return numba.njit(**options, **more)(function)
+
+    dispatcher = compiler(no_cpython_wrapper=signature is None)
     if cached:
-        numba.config.CACHE_DIR = str(_cache_directory(function.__module__))
-    dispatcher: Any = numba.njit(
-        nogil=True,
-        cache=cached,
-        fastmath=False,
-        error_model="numpy",
-        boundscheck=BOUNDS_CHECKED,
-        parallel=parallel,
-        inline="always" if inline else "never",
-        _nrt=counted,
-        forceinline=merge,
-    )(function)
-    if cached:
+        load_quickly(dispatcher)
         dispatcher.get_call_template = _by_type(dispatcher.get_call_template)
+        if signature is None:
+            _spare_wrapper(dispatcher, lambda: compiler("called"))
     _all.append(dispatcher)
     if signature is not None:
         _declared[f"{function.__module__}.{function.__name__}"] = dispatcher, signature
