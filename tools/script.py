@@ -49,7 +49,7 @@ def _decide(world: World, moment: int, slot: int, commands: Commands, draws: F64
 class Script:
     """The inputs of `script_inputs`, worked out only when players change their minds.
 
-    For 64 players at 60 Hz that takes 1.1 ms off each tick, of 1.8 ms: half an hour is made in a minute.
+    For 64 players at 60 Hz that takes 0.08 ms a tick in place of 0.47 ms.
     """
 
     def __init__(self, world: World) -> None:

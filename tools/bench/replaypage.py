@@ -1,8 +1,8 @@
 """How fast the replay page opens a long match: from the click to the first frame drawn, in headless Chromium.
 
-The match is 30 minutes of 64 players, simulated once without sockets (some minutes) and kept in the temporary directory
-for as long as the build stays the same; `--data FILE` takes another recording. Its page is opened by the real edge with
-real workers, so that a jump goes to a key frame and simulates from there, at most 10 s of the match.
+The match is 30 minutes of 64 players, simulated once without sockets (two minutes or so, which it tells of) and kept in
+the cache directory until the simulation's sources change; `--data FILE` takes another recording. Its page is opened by
+the real edge with real workers, so that a jump goes to a key frame and simulates from there, at most 10 s of the match.
 """
 
 import contextlib
@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from server.recorder_notes import NETWORK_COLUMNS
 from sim.arrays import AnyArray
 from sim.games.arena import declare
 from sim.games.arena.rules import ArenaRules
-from sim.plugin import Registration
+from sim.jit import cache_root
+from sim.plugin import GameSpec, Registration
 from sim.world import World
 from tools.bench.harness import Row, row
 from tools.errors import ToolsError
@@ -45,6 +47,8 @@ GOAL_MS = 3000.0
 OPENINGS = 5
 JUMPS = 15
 WAIT_S = 180.0
+READY_MS = 1500  # a worker that has been asked for works by then
+REST_MS = 600
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync")
 
 
@@ -73,36 +77,60 @@ class _Connections:
         return {name: figures[name].astype(dtype).tobytes() for name, dtype in NETWORK_COLUMNS.items()}
 
 
+def _tell(text: str) -> None:
+    """Progress goes to standard error: a benchmark that says nothing for minutes is taken for stuck."""
+    sys.stderr.write(f"bench replaypage: {text}\n")
+    sys.stderr.flush()
+
+
 def _make_match(directory: Path) -> Path:
-    """Simulate and record the match, or find it from before."""
+    """Simulate and record the match, or find it from before; those of other builds are removed."""
     game = load_game(GAME)
     kept = directory / f"{kernel_digest(game)}-{PLAYERS}-{MINUTES}"
     found = sorted(kept.glob("*.hitrec"))
     if found:
         return found[0]
-    making = Path(tempfile.mkdtemp(dir=directory))
+    for other in directory.iterdir():
+        shutil.rmtree(other, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=directory) as made:
+        _play(game, Path(made))
+        Path(made).rename(kept)
+        Path(made).mkdir()  # for the end of the `with`
+    return sorted(kept.glob("*.hitrec"))[0]
+
+
+def _play(game: GameSpec, making: Path) -> None:
+    _tell(f"playing {MINUTES} minutes of {PLAYERS} players, once for this build; kernels may have to be compiled first")
     config = ServerConfig(record_dir=str(making), game=GAME)
     world_map = load_map(config.map)
     world = build_world(config, game, world_map, load_geometry(world_map))
     with contextlib.closing(open_recorder(config, world, unix_ns=time.time_ns)) as recorder:
         recorder.sources |= {"events": EventNotes(world), "network": _Connections(world)}
-        ticks = MINUTES * 60 * config.tick_hz
+        ticks, minute = MINUTES * 60 * config.tick_hz, 60 * config.tick_hz
         for commands in play_script(world, players=PLAYERS, ticks=ticks, step=world.step):
             recorder.record(commands)
             if world.tick % config.tick_hz == 0:
                 recorder.drain()  # the match is made faster than its writer is meant to write
-    making.rename(kept)
-    return sorted(kept.glob("*.hitrec"))[0]
+            if world.tick % (5 * minute) == 0:
+                _tell(f"played {world.tick // minute} of {MINUTES} minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A running edge: its address, which ends with a slash, and its process."""
+
+    url: str
+    process: int
 
 
 @contextlib.contextmanager
-def _edge(directory: Path) -> Iterator[str]:
-    """The page's address at an edge of its own."""
+def _running_edge(directory: Path) -> Iterator[_Edge]:
+    """An edge that shows the recordings of a directory."""
     command = [sys.executable, "-m", "server.edge", "--feed", "bench", "--port", "0", "--record-dir", str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().split()[1]
+            yield _Edge(process.stdout.readline().split()[1], process.pid)
         finally:
             process.terminate()
             process.wait(10.0)
@@ -134,23 +162,38 @@ def _until(page: Any, condition: str) -> None:
         page.wait_for_timeout(5)
 
 
-def _warm(page: Any, url: str) -> None:
-    """The list, looked at for as long as a worker takes to load its kernels."""
-    page.goto(f"{url}replays")
+def _work_of_children(process: int) -> int:
+    """Processor time that the children of a process have used so far, in the system's ticks."""
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) * (int(fields[1]) == process)
+    return total
+
+
+def _warm(page: Any, edge: _Edge) -> None:
+    """The list, looked at until a worker has loaded its kernels: until the edge's children rest."""
+    page.goto(f"{edge.url}replays")
     _until(page, "document.querySelectorAll('[data-testid=recording]').length > 0")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(READY_MS)
+    before = -1
+    while (now := _work_of_children(edge.process)) != before:
+        before = now
+        page.wait_for_timeout(REST_MS)
 
 
-def _open(page: Any, url: str, *, figure: str) -> float:
-    _warm(page, url)
+def _open(page: Any, edge: _Edge) -> tuple[float, float]:
+    """From the click to the first frame, and to the first frame with the map [ms]."""
+    _warm(page, edge)
     page.locator("[data-testid=recording] a").first.click()
-    _until(page, f"{figure} !== null")
-    return float(page.evaluate(figure))
+    _until(page, "hitreg.openMs !== null && hitreg.meshMs !== null")
+    opened, drawn = page.evaluate("[hitreg.openMs, hitreg.meshMs]")
+    return float(opened), float(drawn)
 
 
-def _jumps(page: Any, url: str) -> list[float]:
-    """Time from asking for a moment to seeing it [ms], all over the match."""
-    _open(page, url, figure="hitreg.openMs")
+def _jumps(page: Any) -> list[float]:
+    """Time from asking for a moment to seeing it [ms], all over the match that is open."""
     _until(page, "hitreg.index !== null")
     first, last = page.evaluate("[hitreg.first, hitreg.last]")
     times = []
@@ -174,10 +217,6 @@ def _cold(url: str) -> float:
         return float(page.evaluate("hitreg.firstMs"))
 
 
-def _median(measure: Callable[[], float], count: int) -> float:
-    return statistics.median(measure() for _ in range(count))
-
-
 def run(data: Sequence[Path]) -> list[Row]:
     """Open, and jump about.
 
@@ -189,20 +228,21 @@ def run(data: Sequence[Path]) -> list[Row]:
     """
     with _page():
         pass  # before minutes are spent on the match
-    place = Path(tempfile.gettempdir()) / "hitreg-bench-replaypage"
-    place.mkdir(exist_ok=True)
+    place = cache_root().parent / "bench-replaypage"
+    place.mkdir(parents=True, exist_ok=True)
     path = data[0] if data else _make_match(place)
     case = CASE if not data else path.name
-    with tempfile.TemporaryDirectory() as shown, _edge(Path(shown)) as url:
+    with tempfile.TemporaryDirectory() as shown, _running_edge(Path(shown)) as edge:
         copy = Path(shown) / path.name
         shutil.copy(path, copy)
-        middle = f"{url}replays?file={path.name}&tick={MINUTES * 60 * 30}"
+        _tell("opening its page, again and again")
+        middle = f"{edge.url}replays?file={path.name}&tick={MINUTES * 60 * 30}"
         _cold(middle)  # kernels are compiled once, and the system's caches filled
-        cold = _median(lambda: _cold(middle), OPENINGS)
+        cold = statistics.median(_cold(middle) for _ in range(OPENINGS))
         with _page() as page:
-            warm = _median(lambda: _open(page, url, figure="hitreg.openMs"), OPENINGS)
-            drawn = _median(lambda: _open(page, url, figure="hitreg.meshMs"), OPENINGS)
-            jumps = _jumps(page, url)
+            opened = [_open(page, edge) for _ in range(OPENINGS)]
+            warm, drawn = (statistics.median(times) for times in zip(*opened, strict=True))
+            jumps = _jumps(page)
     return [
         _against_goal(f"{case}, click to first frame", warm),
         _against_goal(f"{case}, click to first frame with the map", drawn),
