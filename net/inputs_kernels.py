@@ -99,7 +99,6 @@ __all__ = [
     "get_u16",
     "get_u32",
     "note_sent",
-    "read_input",
     "reset_rows",
 ]
 
@@ -182,48 +181,50 @@ JITTER_GAIN = 1.0 / 256.0  # with 1/64 the target changed every 8 s at a steady 
 LEAD_GAIN = 1.0 / 32.0
 
 
-@kernel
+@kernel(counted=False)
 def get_u16(data: U8, at: int) -> int:
     """Unsigned 16-bit integer, low byte first."""
     return int(data[at]) | (int(data[at + 1]) << 8)
 
 
-@kernel
+@kernel(counted=False)
 def get_u32(data: U8, at: int) -> int:
     """Unsigned 32-bit integer, low byte first."""
     return get_u16(data, at) | (get_u16(data, at + 2) << 16)
 
 
-@kernel
+@kernel(counted=False)
 def get_i8(data: U8, at: int) -> int:
     """Signed 8-bit integer."""
     return (int(data[at]) ^ 0x80) - 0x80
 
 
-@kernel
+@kernel(counted=False)
 def get_i16(data: U8, at: int) -> int:
     """Signed 16-bit integer, low byte first."""
     return (get_u16(data, at) ^ 0x8000) - 0x8000
 
 
-@kernel
-def read_input(data: U8, at: int, fields: I32) -> int:
-    """Read an input into `fields`, brought into range; returns 1 if a value had to be changed for that."""
+@kernel(counted=False, merge=True)
+def _read_input(data: U8, at: int, ring: I32, client: int, slot: int) -> int:
+    """Read an input into its place in a ring, brought into range; returns 1 if a value had to be changed for that."""
     buttons = get_u16(data, at)
     forward = get_i8(data, at + 2)
     right = get_i8(data, at + 3)
     pitch = get_i16(data, at + 6)
-    fields[0] = buttons & BUTTONS_KNOWN
-    fields[1] = max(forward, -MOVE_MAX)
-    fields[2] = max(right, -MOVE_MAX)
-    fields[3] = get_u16(data, at + 4)
-    fields[4] = min(max(pitch, -PITCH_MAX), PITCH_MAX)
-    fields[5] = int(data[at + 8])
-    changed = buttons != fields[0] or forward != fields[1] or right != fields[2] or pitch != fields[4]
+    known = buttons & BUTTONS_KNOWN
+    kept = min(max(pitch, -PITCH_MAX), PITCH_MAX)
+    ring[client, slot, 0] = known
+    ring[client, slot, 1] = max(forward, -MOVE_MAX)
+    ring[client, slot, 2] = max(right, -MOVE_MAX)
+    ring[client, slot, 3] = get_u16(data, at + 4)
+    ring[client, slot, 4] = kept
+    ring[client, slot, 5] = int(data[at + 8])
+    changed = buttons != known or forward < -MOVE_MAX or right < -MOVE_MAX or pitch != kept
     return 1 if changed else 0
 
 
-@kernel
+@kernel(counted=False, merge=True)
 def _note_lead(client: int, lead: float, numbers: I64, rates: F64) -> None:
     """Measure how early a command came.
 
@@ -245,13 +246,13 @@ def _note_lead(client: int, lead: float, numbers: I64, rates: F64) -> None:
     numbers[LEAD_Q4, client] = math.floor(lead * 16.0)
 
 
-@kernel
+@kernel(counted=False)
 def _early(arrival: int, when: Moment) -> float:
     """How long before the step of the next tick something came [ticks]."""
     return (when[1] + float(when[3] - arrival)) / when[2]
 
 
-@kernel
+@kernel(counted=False, merge=True)
 def _note_age(
     client: int, sequence: int, before: int, arrival: int, when: Moment, sent: I64, rates: F64, views: F64
 ) -> None:
@@ -269,7 +270,7 @@ def _note_age(
     note_need(client, need, passed, trip, interval, when[6], views)
 
 
-@kernel
+@kernel(counted=False, merge=True)
 def _note_ack(client: int, sequence: int, arrival: int, when: Moment, sent: I64, numbers: I64, rates: Rates) -> None:
     """Measure the round trip from the first acknowledgement of a snapshot, smoothed as in RFC 6298, section 2."""
     newest = numbers[ACK_NEWEST, client]
@@ -293,7 +294,7 @@ def _note_ack(client: int, sequence: int, arrival: int, when: Moment, sent: I64,
     _note_age(client, sequence, before, arrival, when, sent, trips, rates[1])
 
 
-@kernel
+@kernel(counted=False, merge=True)
 def _store_inputs(
     arena: U8, at: int, count: int, told: tuple[int, int], client: int, newest: int, when: Moment, early: float,
     inputs: Inputs, rates: F64, counters: I64,
@@ -328,12 +329,12 @@ def _store_inputs(
             ring_tick[client, slot] = wanted
             ages[client, slot] = age
             claims[client, slot] = claim if index == 0 else NO_CLAIM
-            counters[COUNT_CLAMPED, client] += read_input(arena, at + index * INPUT_BYTES, ring[client, slot])
+            counters[COUNT_CLAMPED, client] += _read_input(arena, at + index * INPUT_BYTES, ring, client, slot)
             counters[COUNT_INPUTS, client] += 1
             rates[SURPLUS, client] = min(rates[SURPLUS, client], lead)
 
 
-@kernel
+@kernel(counted=False)
 def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbers: I64) -> int:
     """The counter row of what is wrong with a payload that says it is a COMMAND, or −1 if nothing is."""
     if length < COMMAND_HEADER_BYTES + INPUT_BYTES:
@@ -350,7 +351,7 @@ def _refusal(arena: U8, at: int, length: int, client: int, flood_max: int, numbe
     return -1
 
 
-@kernel
+@kernel(counted=False, merge=True)
 def _judge(
     client: int, view: int, newest: int, early: float, when: Moment, numbers: I64, rates: Rates, counters: I64
 ) -> int:
@@ -366,7 +367,7 @@ def _judge(
     return age
 
 
-@kernel
+@kernel(counted=False, merge=True)
 def _take_command(
     arena: U8, at: int, length: int, client: int, arrival: int, when: Moment, inputs: Inputs, sent: I64, numbers: I64,
     rates: Rates, counters: I64,
@@ -394,7 +395,8 @@ def _take_command(
 
 @kernel(
     f"(u1[::1], Tuple((i4[::1], i8[::1], i4[::1], i8[::1])), i8, {MOMENT_TYPE}, {INPUTS_TYPE}, i8[:,:,::1],"
-    f" i8[:,::1], {RATES_TYPE}, i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])"
+    f" i8[:,::1], {RATES_TYPE}, i8[:,::1], Tuple((i4[::1], i4[::1], u4[::1])), i4[::1], i8[::1])",
+    counted=False,
 )
 def decode_commands(
     arena: U8, payloads: tuple[I32, I64, I32, I64], count: int, moment: Moment, inputs: Inputs, sent: I64,
