@@ -33,7 +33,7 @@ from sim.snapshot import capture, layout_hash, restore, state_hash
 from sim.world import World
 from sim.worldmap import WorldMap
 
-__all__ = ["Event", "MapLoader", "Note", "Replay", "Span", "check_build", "find_map", "make_world"]
+__all__ = ["Event", "MapLoader", "Note", "Replay", "Span", "check_build", "events_of", "find_map", "make_world"]
 
 MapLoader = Callable[[str], WorldMap]
 
@@ -224,19 +224,7 @@ class Replay(Tape):
 
     def events(self) -> list[Event]:
         """The events of `tick`, in order; none where it was not made here but restored from a key frame."""
-        events, names = self.world.events, self.world.game.events
-        return [
-            Event(
-                self.tick,
-                names[int(events.kind[index])],
-                int(events.actor[index]),
-                int(events.target[index]),
-                _point(events.position[index]),
-                _point(events.vector[index]),
-                int(events.value[index]),
-            )
-            for index in range(events.count)
-        ]
+        return events_of(self.world)
 
     def _begin_blank(self) -> None:
         """Let an empty world be the only key frame."""
@@ -308,6 +296,23 @@ def make_world(header: MatchHeader, load: MapLoader = load_map, *, any_map: bool
         )  # fmt: skip
     except SimError as error:
         raise ReplayError(f"the recorded world cannot be made: {error}") from error
+
+
+def events_of(world: World) -> list[Event]:
+    """The events of the tick that a world has just made, in order."""
+    events, names = world.events, world.game.events
+    return [
+        Event(
+            world.tick,
+            names[int(events.kind[index])],
+            int(events.actor[index]),
+            int(events.target[index]),
+            _point(events.position[index]),
+            _point(events.vector[index]),
+            int(events.value[index]),
+        )
+        for index in range(events.count)
+    ]
 
 
 def _point(row: np.ndarray[Any, Any]) -> tuple[float, float, float]:

@@ -22,7 +22,8 @@ from sim.components import Motion, Vitals
 from sim.motion import MotionParameters
 from sim.weapons_kernels import EYE
 from sim.worldmap import SHOT_MASK, SpawnPoint, WorldMap
-from tools.fairness import TICK_HZ, TICK_NS, TORSO, Clients, HandClock, open_server
+from tools.fairness import TICK_HZ, TICK_NS, TORSO, Clients, open_server
+from tools.hand_clock import HandClock
 
 __all__ = ["HIDDEN_Y", "HOLDER", "PEEKER", "Corner", "corner_map", "open_corner"]
 

@@ -41,8 +41,9 @@ from sim.motion_kernels import CROUCHING
 from sim.weapons_kernels import EYE
 from sim.worldmap import SpawnPoint, WorldMap
 from tools.bots import MotionPredictor
+from tools.hand_clock import HandClock
 
-__all__ = ["Clients", "HandClock", "HitFigures", "Range", "open_range", "range_map"]
+__all__ = ["Clients", "HitFigures", "Range", "open_range", "range_map"]
 
 TICK_HZ = 60
 TICK_NS = 1_000_000_000 // TICK_HZ
@@ -55,25 +56,6 @@ REACH_M = 18.0  # the weapon's is 19.2 m
 NEAR_M, FAR_M = 6.0, 12.0  # where targets like to be
 TURN = 65536.0 / (2.0 * math.pi)
 STANDARD = MotionParameters()
-
-
-class HandClock:
-    """A clock for `server.app.Server` that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def now_ns(self) -> int:
-        """The present."""
-        return self.now
-
-    def unix_ns(self) -> int:
-        """Half an hour ahead: tokens are made by the machine's clock, which runs on while this one stands."""
-        return time.time_ns() + 1_800_000_000_000
-
-    def sleep_until(self, moment_ns: int) -> None:
-        """Jump there."""
-        self.now = max(self.now, moment_ns)
 
 
 class Clients(Party):

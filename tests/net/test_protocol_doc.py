@@ -24,9 +24,10 @@ from tests.net import document_client
 from tests.net.document_client import Bits, Document, DocumentClient, Token, read_sections
 from tests.net.document_movers import mover_offset, sine
 from tests.server.bsp_writer import lift_hall
-from tests.server.played import TICK_NS, Clients, HandClock, joined, play, playing
+from tests.server.played import TICK_NS, Clients, joined, play, playing
 from tests.sim.boxes import box
 from tests.sim.test_movers import world_with
+from tools.hand_clock import HandClock
 from tools.protocol_page import example
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"

@@ -24,27 +24,11 @@ from sim.movers import MoverSet
 from sim.schema import Value
 from tools.bot_movers import ToldMovers
 from tools.bots import MotionPredictor
+from tools.hand_clock import HandClock
 
 TICK_HZ = 60
 SEALED = "HITREG_TEST_SEALED"
 TICK_NS = 1_000_000_000 // TICK_HZ
-
-
-class HandClock:
-    """Time stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def now_ns(self) -> int:
-        return self.now
-
-    def unix_ns(self) -> int:
-        # Half an hour ahead: tokens are made by the machine's clock, which runs on while this one stands.
-        return time.time_ns() + 1_800_000_000_000
-
-    def sleep_until(self, moment_ns: int) -> None:
-        self.now = max(self.now, moment_ns)
 
 
 class Clients(Party):

@@ -11,7 +11,8 @@ from playwright.sync_api import Page
 from server.app import Server
 from tests.server.browser import chromium, click_until, expect, expect_text, new_page, until
 from tests.server.edge_process import running_edge
-from tests.server.played import TICK_NS, Clients, HandClock, joined, play, playing
+from tests.server.played import TICK_NS, Clients, joined, play, playing
+from tools.hand_clock import HandClock
 
 pytestmark = pytest.mark.slow
 

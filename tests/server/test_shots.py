@@ -17,7 +17,7 @@ from PIL import Image
 from server.errors import ReplayError
 from server.event_notes import EventNotes
 from server.recorder_notes import LATER_COLUMNS, NETWORK_COLUMNS
-from server.replay import Event, Replay
+from server.replay import Event, Replay, events_of
 from server.shots import TARGETS_MAX, Shot, explain, explain_at, judgement, shots_of_tick
 from server.shots_plate import PLATE_SIZE, _Frame, shot_plate
 from server.shots_rays import HITBOXES, pass_hitbox
@@ -115,15 +115,7 @@ class Duel:
         self.world.step(self.commands)
 
     def shots(self) -> list[Shot]:
-        events = self.world.events
-        told = [
-            Event(
-                self.world.tick, self.world.game.events[int(events.kind[n])], int(events.actor[n]),
-                int(events.target[n]), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), int(events.value[n]),
-            )
-            for n in range(events.count)
-        ]  # fmt: skip
-        return shots_of_tick(self.world, told, dict(zip(self.ids, ("Ann", "Bob"), strict=True)))
+        return shots_of_tick(self.world, events_of(self.world), dict(zip(self.ids, ("Ann", "Bob"), strict=True)))
 
     def shoot_at_where_he_was(self, ticks: int) -> Shot:
         """Bob goes aside by a metre in a tick; so many ticks later Ann fires at where he stood before it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.replay import Event
+from server.replay import events_of
 from server.replay_shots import shot_message
 from server.shots import Shot, shots_of_tick
 from server.shots_plate import _Frame, shot_plate
@@ -62,15 +62,7 @@ class Hall:
         arms.cooldown_s[0], arms.reserve[0, RAILGUN], arms.loaded[0, RAILGUN] = 0.0, 10, 5
         self.aim(feet, at, rewind=rewind)
         self.step()
-        events = self.world.events
-        told = [
-            Event(
-                self.world.tick, self.world.game.events[int(events.kind[n])], int(events.actor[n]),
-                int(events.target[n]), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), int(events.value[n]),
-            )
-            for n in range(events.count)
-        ]  # fmt: skip
-        (shot,) = shots_of_tick(self.world, told, {self.world.players.id_of(0): "Ann"})
+        (shot,) = shots_of_tick(self.world, events_of(self.world), {self.world.players.id_of(0): "Ann"})
         return shot
 
     def open_door(self, ticks: int) -> None:

@@ -1,6 +1,5 @@
 """Bots play over real sockets in a time of their own: server and bots take turns, tick by tick, without waiting."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,26 +18,10 @@ from sim.snapshot import state_hash
 from tools.bot_brain import bot_names
 from tools.bots import BotSwarm, run_bots
 from tools.errors import ToolsError
+from tools.hand_clock import HandClock
 
 TICK_NS = 1_000_000_000 // 60
 START_NS = 5_000_000_000
-
-
-class HandClock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = START_NS
-
-    def now_ns(self) -> int:
-        return self.now
-
-    def unix_ns(self) -> int:
-        # Half an hour ahead: tokens are made by the machine's clock, which runs on while this one stands.
-        return time.time_ns() + 1_800_000_000_000
-
-    def sleep_until(self, moment_ns: int) -> None:
-        self.now = max(self.now, moment_ns)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +38,7 @@ class Game:
     """A server and its bots."""
 
     def __init__(self, bots: int, *, seed: int = 1, armed: bool = True, skill: float = 0.9) -> None:
-        self.clock = HandClock()
+        self.clock = HandClock(START_NS)
         config = ServerConfig(clients_max=32, feed_hz=0, seed=seed, visibility="off", record_dir="")
         self.server = Server(config, clock=self.clock)
         self.swarm = BotSwarm(self.server.card, bots, seed=seed, armed=armed, skill=skill)

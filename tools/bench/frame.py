@@ -9,10 +9,7 @@ Reference: 118 µs per player-tick, the lower end of what an open-source Quake I
 """
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,6 +18,7 @@ from pathlib import Path
 
 from server.livereader import LiveFeedReader, LiveFrame
 from tools.bench.harness import Row, row
+from tools.bench.served import card_of, start_hitreg
 from tools.errors import ToolsError
 
 __all__ = ["MatchFigures", "run", "run_match"]
@@ -37,23 +35,6 @@ def _processor_s(pid: int) -> float:
     """User and system time of a process [s]."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _hitreg(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tools.cli", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **variables}
-    )
-
-
-def _card(server: subprocess.Popen[str]) -> str:
-    """Path of the server's card, once it says that it is ready."""
-    assert server.stdout is not None
-    for line in server.stdout:
-        found = re.match(r"card:\s+(\S+)", line)
-        if found:
-            return found[1]
-    raise ToolsError("bench frame: the server did not start; run `hitreg serve` to see why")
 
 
 def _frame(reader: LiveFeedReader) -> LiveFrame:
@@ -104,12 +85,12 @@ def _measure(map_source: str, players: int, *, seconds: float, recordings: str) 
     """The same, recorded into a directory, as matches are."""
     feed = f"bench-{os.getpid()}"
     arguments = ("--no-edge", "--feed", feed, "--map", map_source, "--tick-hz", str(TICK_HZ))
-    server = _hitreg("serve", *arguments, HITREG_RECORD_DIR=recordings)
+    server = start_hitreg("serve", *arguments, HITREG_RECORD_DIR=recordings)
     swarm = None
     try:
-        card = _card(server)
+        card = card_of(server, "frame")
         reader = LiveFeedReader(feed)
-        swarm = _hitreg("bots", "--count", str(players), "--card", card, "--quiet")
+        swarm = start_hitreg("bots", "--count", str(players), "--card", card, "--quiet")
         _settle(reader, players)
         before, first = _processor_s(server.pid), _frame(reader)
         time.sleep(seconds)

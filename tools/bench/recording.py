@@ -10,10 +10,7 @@ machine do not count: the mean over all ticks, key frames included, also as a sh
 """
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,6 +32,7 @@ from server.recorder import open_recorder
 from server.recorder_notes import read_stages
 from sim.snapshot import capture, state_hash
 from tools.bench.harness import Row, median_us, row
+from tools.bench.served import card_of, start_hitreg
 from tools.errors import ToolsError
 from tools.maps import open_map
 from tools.script import play_script
@@ -101,21 +99,6 @@ def read_figures(path: Path, *, players_min: int = 0) -> RecordingFigures:
     return figures
 
 
-def _start(*arguments: str, directory: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tools.cli", *arguments]
-    environment = {**os.environ, "HITREG_RECORD_DIR": str(directory)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-
-
-def _card(server: subprocess.Popen[str]) -> str:
-    assert server.stdout is not None
-    for line in server.stdout:
-        found = re.match(r"card:\s+(\S+)", line)
-        if found:
-            return found[1]
-    raise ToolsError("bench recording: the server did not start; run `hitreg serve` to see why")
-
-
 def _wait_for_file(directory: Path) -> None:
     deadline = time.monotonic() + SETTLE_S_MAX
     while not list(directory.glob(f"*{SUFFIX}")):
@@ -129,14 +112,15 @@ def _wait_for_file(directory: Path) -> None:
 def _record(directory: Path, *, seconds: float) -> Path:
     """Record a match of bots; the file."""
     feed = f"bench-{os.getpid()}"
-    server = _start(
-        "serve", "--no-edge", "--feed", feed, "--map", MAP, "--tick-hz", str(TICK_HZ), directory=directory
+    server = start_hitreg(
+        "serve", "--no-edge", "--feed", feed, "--map", MAP, "--tick-hz", str(TICK_HZ), HITREG_RECORD_DIR=str(directory)
     )  # fmt: skip
     swarm = None
     try:
-        card = _card(server)
-        swarm = _start(
-            "bots", "--count", str(PLAYERS), "--card", card, "--network", NETWORK, "--quiet", directory=directory
+        card = card_of(server, "recording")
+        swarm = start_hitreg(
+            "bots", "--count", str(PLAYERS), "--card", card, "--network", NETWORK, "--quiet",
+            HITREG_RECORD_DIR=str(directory),
         )  # fmt: skip
         _wait_for_file(directory)
         time.sleep(seconds)
