@@ -148,9 +148,9 @@ def gather_near(
     """
     count = gather_box(geometry, lx, ly, lz, hx, hy, hz, mask, out_triangles)
     for k in range(len(bounds)):
-        if bounds[k, 0] > hx or bounds[k, 3] < lx or bounds[k, 1] > hy or bounds[k, 4] < ly:
-            continue
-        if bounds[k, 2] > hz or bounds[k, 5] < lz:
+        # One branch, which nearly always goes the same way, in place of six that nobody can guess.
+        apart = (bounds[k, 0] > hx) | (bounds[k, 3] < lx) | (bounds[k, 1] > hy) | (bounds[k, 4] < ly)
+        if apart | (bounds[k, 2] > hz) | (bounds[k, 5] < lz):
             continue
         count = list_mover(
             surfaces, int(runs[k, 0]), int(runs[k, 1]), lx, ly, lz, hx, hy, hz, mask, out_triangles, count
