@@ -96,12 +96,12 @@ class TickLoop:
 
     def run(self, *, ticks: int | None = None) -> None:
         """Make ticks until `stop`, or until `ticks` have been made."""
-        self._start_ns = self._clock.now_ns()
-        self._due = 0
-        self._collected_ns = self._start_ns
         gc.collect()
         gc.freeze()
         gc.disable()
+        # Only now: what is collected after a start takes a tenth of a second, and the first ticks would be late.
+        self._start_ns = self._collected_ns = self._clock.now_ns()
+        self._due = 0
         try:
             while not self._stopping and (ticks is None or self.stats.ticks < ticks):
                 self._one()

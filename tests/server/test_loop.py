@@ -68,6 +68,19 @@ def test_a_permanent_overload_neither_stops_nor_spirals() -> None:
     assert 90 <= loop.stats.skipped <= 100
 
 
+def test_collecting_garbage_before_the_first_tick_makes_none_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+
+    def collect(_generation: int = 2) -> int:
+        clock.now += 200 * MS
+        return 0
+
+    monkeypatch.setattr(gc, "collect", collect)
+    loop = TickLoop(lambda _: None, tick_hz=60, catch_up_max=4, clock=clock)
+    loop.run(ticks=3)
+    assert (loop.stats.ticks, loop.stats.overruns, loop.stats.skipped) == (3, 0, 0)
+
+
 def test_stopping_ends_after_the_present_tick_and_restores_the_collector() -> None:
     clock = FakeClock()
     made: list[int] = []
