@@ -17,7 +17,7 @@ from sim.geometry import Geometry, build_forest
 from sim.motion import Motion as MotionKernel
 from sim.motion_kernels import CANDIDATES_MAX, SCRATCH_COLUMNS, SCRATCH_ROWS, StateColumns
 from sim.movers_kernels import FIGURES, SpecArrays, TurnArrays, place_movers, put_movers
-from sim.movers_push_kernels import PushScratch, push_movers, turn_movers
+from sim.movers_push_kernels import PlaceArrays, PushScratch, push_movers, turn_movers
 from sim.narrowphase_kernels import SURFACE_SIZE, prepare_surfaces
 from sim.pipeline import Access
 from sim.schema import Component, Wire, column
@@ -164,6 +164,8 @@ class Movers:
         self._before: F64 = np.zeros((movers.count, 3))
         self.offsets: F64 = np.zeros((movers.count, 3))
         self._placed: F64 = np.zeros((movers.count, 3))
+        self._places: PlaceArrays = (self._before, self.offsets, self._placed)
+        self._turns: TurnArrays | None = None
         self._crush: F64 = np.zeros(players)
         room = 2 * players + 64
         self._scratch: PushScratch = (
@@ -184,12 +186,9 @@ class Movers:
             dt: Length of the tick [s].
             out_crush: Damage to who was in the way is added [points], shape (n,).
         """
-        rows = self._rows(turns)
-        motion, spec = self._motion, self.set.spec
-        self.set.offsets(rows, tick - 1, self._before)
-        self._put(self._before)
-        turn_movers(spec, rows, tick, state, active, motion.vector, motion.world[3])
-        self._push(rows, tick, tick, state, active, dt, out_crush)
+        rows, motion = self._rows(turns), self._motion
+        turn_movers(self.set.spec, rows, tick, state, active, motion.vector, motion.world, self._places)
+        self._push(rows, tick, state, active, dt, out_crush)
 
     def follow(self, turns: TurnArrays, tick: int, state: StateColumns, *, active: Bool, dt: float) -> None:
         """Move all movers as a client that was told `turns` reckons they do, and the active players with them.
@@ -199,7 +198,8 @@ class Movers:
         rows = self._rows(turns)
         self.set.offsets(rows, tick - 1, self._before)
         self._put(self._before)
-        self._push(rows, tick, -1, state, active, dt, self._crush)
+        self.set.offsets(rows, tick, self.offsets)
+        self._push(rows, -1, state, active, dt, self._crush)
 
     def place(self, turns: TurnArrays, tick: int) -> None:
         """Put the movers where they are at a tick, without regard to anybody."""
@@ -207,20 +207,22 @@ class Movers:
         self._put(self.offsets)
 
     def _rows(self, turns: TurnArrays) -> TurnArrays:
-        count = self.set.count
-        return turns[0][:count], turns[1][:count], turns[2][:count]
+        """The first rows of the columns; views of the same columns are made once."""
+        if turns is not self._turns:
+            count = self.set.count
+            self._turns, self._first = turns, (turns[0][:count], turns[1][:count], turns[2][:count])
+        return self._first
 
     def _put(self, offsets: F64) -> None:
         put_movers(self.set.spec, offsets, self._placed, self._motion.world[0], self._motion.world[3])
 
     def _push(
-        self, rows: TurnArrays, tick: int, authority: int, state: StateColumns, active: Bool, dt: float, out_crush: F64
+        self, rows: TurnArrays, authority: int, state: StateColumns, active: Bool, dt: float, out_crush: F64
     ) -> None:
-        self.set.offsets(rows, tick, self.offsets)
         motion = self._motion
         push_movers(
             authority, dt, state, active, motion.vector, motion.geometry, motion.world, self.set.spec, rows,
-            (self._before, self.offsets, self._placed), self._scratch, out_crush,
+            self._places, self._scratch, out_crush,
         )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ __all__ = [
     "TurnArrays",
     "gather_near",
     "hit_movers",
+    "locate_movers",
+    "move_rows",
     "place_movers",
     "progress",
     "put_movers",
@@ -92,12 +94,18 @@ def _offset(spec: SpecArrays, k: int, opens: int, since: int, tick: int) -> tupl
     return 0.0, 0.0, 0.0
 
 
-@kernel(f"({SPEC_TYPE}, {TURNS_TYPE}, i8, f8[:,::1])", counted=False)
-def place_movers(spec: SpecArrays, turns: TurnArrays, tick: int, out_offsets: F64) -> None:
+@kernel(counted=False)
+def locate_movers(spec: SpecArrays, turns: TurnArrays, tick: int, out_offsets: F64) -> None:
     """Where all movers are at a tick: their way from rest [m], shape (m, 3)."""
     for k in range(len(out_offsets)):
         opens, since = int(turns[0][k]), int(turns[1][k])
         out_offsets[k, 0], out_offsets[k, 1], out_offsets[k, 2] = _offset(spec, k, opens, since, tick)
+
+
+@kernel(f"({SPEC_TYPE}, {TURNS_TYPE}, i8, f8[:,::1])", counted=False)
+def place_movers(spec: SpecArrays, turns: TurnArrays, tick: int, out_offsets: F64) -> None:
+    """`locate_movers` for callers outside kernels."""
+    locate_movers(spec, turns, tick, out_offsets)
 
 
 @kernel(counted=False)
@@ -119,14 +127,20 @@ def put_mover(spec: SpecArrays, k: int, x: float, y: float, z: float, surfaces: 
         row[18] = own[18] + (own[6] * x + own[7] * y + own[8] * z)
 
 
-@kernel(f"({SPEC_TYPE}, f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1])", counted=False)
-def put_movers(spec: SpecArrays, offsets: F64, placed: F64, surfaces: F64, bounds: F64) -> None:
+@kernel(counted=False)
+def move_rows(spec: SpecArrays, offsets: F64, placed: F64, surfaces: F64, bounds: F64) -> None:
     """`put_mover` of all that are not where they are to be; `placed` says where each is, and is updated."""
     for k in range(len(offsets)):
         x, y, z = offsets[k, 0], offsets[k, 1], offsets[k, 2]
         if placed[k, 0] != x or placed[k, 1] != y or placed[k, 2] != z:
             put_mover(spec, k, x, y, z, surfaces, bounds)
             placed[k, 0], placed[k, 1], placed[k, 2] = x, y, z
+
+
+@kernel(f"({SPEC_TYPE}, f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1])", counted=False)
+def put_movers(spec: SpecArrays, offsets: F64, placed: F64, surfaces: F64, bounds: F64) -> None:
+    """`move_rows` for callers outside kernels."""
+    move_rows(spec, offsets, placed, surfaces, bounds)
 
 
 @kernel(counted=False)

@@ -35,6 +35,8 @@ from sim.movers_kernels import (
     TurnArrays,
     gather_near,
     list_mover,
+    locate_movers,
+    move_rows,
     progress,
     put_mover,
 )
@@ -95,10 +97,11 @@ def _held(bounds: F64, state: StateColumns, active: Bool, radius: float) -> bool
     return False
 
 
-@kernel(f"({SPEC_TYPE}, {TURNS_TYPE}, i8, {STATE_TYPE}, b1[::1], f8[::1], f8[:,::1])", counted=False)
+@kernel(f"({SPEC_TYPE}, {TURNS_TYPE}, i8, {STATE_TYPE}, b1[::1], f8[::1], {WORLD_TYPE}, {PLACES_TYPE})", counted=False)
 def turn_movers(
-    spec: SpecArrays, turns: TurnArrays, tick: int, state: StateColumns, active: Bool, parameters: F64, bounds: F64
-) -> None:
+    spec: SpecArrays, turns: TurnArrays, tick: int, state: StateColumns, active: Bool, parameters: F64,
+    world: WorldArrays, places: PlaceArrays,
+) -> None:  # fmt: skip
     """Let whatever slides turn where it is touched or its time is over, before it moves in `tick`.
 
     Args:
@@ -108,8 +111,21 @@ def turn_movers(
         state: Columns of the players, as after the tick before.
         active: Which of them count, shape (n,).
         parameters: `MotionParameters.vector()`.
-        bounds: Of each mover as after the tick before [m], shape (m, 6).
+        world: See `sim.motion_kernels`; the movers' rows and bounds become those of after the tick before.
+        places: Offsets before and after the tick, and where the rows are; all are written.
     """
+    before, after, placed = places
+    locate_movers(spec, turns, tick - 1, before)
+    move_rows(spec, before, placed, world[0], world[3])
+    _turn(spec, turns, tick, state, active, parameters, world[3])
+    locate_movers(spec, turns, tick, after)
+
+
+@kernel(counted=False)
+def _turn(
+    spec: SpecArrays, turns: TurnArrays, tick: int, state: StateColumns, active: Bool, parameters: F64, bounds: F64
+) -> None:
+    """`turn_movers`, of movers whose bounds are those of after the tick before."""
     figures = spec[0]
     opens, since, until = turns
     for leader in range(len(opens)):

@@ -17,6 +17,7 @@ from sim.games.arena.combat_kernels import (
     PlayerArrays,
     apply_damage,
     collect_ends,
+    find_owners,
     queue_blasts,
     queue_hits,
     queue_world,
@@ -198,11 +199,12 @@ def projectile_system() -> System:
             slots = projectiles.live_slots
             if len(slots) == 0:
                 return
-            combat.owner_rows[slots] = players.resolve(flying.owner[slots])
+            flown = slots.copy()
+            find_owners(flown, flying.owner, players.ids, players.slot_base, combat.owner_rows)
             if not combat.gathered:
                 combat.crowd.gather(history)
             count = projectiles_fly(
-                scene, table, slots.copy(), flying.weapon, combat.owner_rows, flight.position, flight.velocity,
+                scene, table, flown, flying.weapon, combat.owner_rows, flight.position, flight.velocity,
                 flying.left_s, combat.behind, step.dt, step.tick, combat.ends,
             )  # fmt: skip
             if count:

@@ -23,6 +23,7 @@ from sim.events_kernels import EVENTS_TYPE, EventArrays, emit
 from sim.hitscan_kernels import JUDGED_TYPE, JudgedArrays, part_factor
 from sim.jit import kernel
 from sim.motion_kernels import ON_GROUND
+from sim.table import SLOT_BITS
 from sim.weapons_kernels import W_BLAST, W_BLAST_DAMAGE, W_DAMAGE, W_KNOCKBACK, W_PELLETS
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "PlayerArrays",
     "apply_damage",
     "collect_ends",
+    "find_owners",
     "queue_blasts",
     "queue_hits",
     "queue_world",
@@ -55,6 +57,7 @@ FROM_WORLD = -1
 FROM_GONE = -2
 LIFT = 1.0  # [m/s] of upward push from which a player leaves the ground
 POINTS_MAX = 2000
+SLOT_MASK = np.uint64((1 << SLOT_BITS) - 1)
 
 
 @kernel
@@ -108,6 +111,24 @@ def queue_hits(
             at = (start[0] + ray[0] * t, start[1] + ray[1] * t, start[2] + ray[2] * t)
             victim, part = int(strikes[strike, 1]), int(strikes[strike, 2])
             _push(damage, shooter, victim, weapon, part, blows[strike, 1], ray, at)
+
+
+@kernel("(i4[::1], u8[::1], u8[::1], i8, i4[::1])", counted=False)
+def find_owners(slots: I32, owner: U64, ids: U64, slot_base: int, out_rows: I32) -> None:
+    """Write the rows of the players who own projectiles, -1 for who has left.
+
+    Args:
+        slots: Of the projectiles.
+        owner: Ids of their owners, by slot.
+        ids: Of all players.
+        slot_base: Of the players' table.
+        out_rows: Receives the rows, by slot.
+    """
+    for index in range(slots.shape[0]):
+        slot = slots[index]
+        row = int(owner[slot] & SLOT_MASK) - slot_base
+        held = owner[slot] != 0 and 0 <= row < ids.shape[0] and ids[row] == owner[slot]
+        out_rows[slot] = row if held else -1
 
 
 @kernel(
