@@ -1,8 +1,8 @@
 """Compiling all kernels before the first tick: on every core when the cache is cold, from the cache otherwise.
 
-A marker file per module, named by a digest of all sources that its kernels come from, tells that the cache holds them.
-Kernels of modules without one are compiled into the shared cache by a process per core, heaviest first; then each
-process that needs them only loads them.
+A marker file per kernel, named by a digest of all sources that it comes from, tells that the cache holds it. Kernels
+without one are compiled into the shared cache by a process per core, heaviest first; then each process that needs them
+only loads them.
 """
 
 import importlib
@@ -77,7 +77,7 @@ MOVING = frozenset(
 )
 """Kernels that move doors and lifts: for a map without any nobody calls them."""
 
-MARKERS_MAX = 1024
+MARKERS_MAX = 8192
 PARENT_CHECK_S = 0.5
 
 
@@ -98,22 +98,25 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
 
 
-def _marker(module: str) -> Path:
-    """Where it is marked that the cache holds a module's kernels.
+def _marker(name: str) -> Path:
+    """Where it is marked that the cache holds a kernel.
 
     The cache takes no kernel of a file with another time of change, as another checkout's is.
     """
+    module = name.rpartition(".")[0]
     checked = "-checked" if BOUNDS_CHECKED else ""
     source = importlib.import_module(module).__file__
     changed = Path(source).stat().st_mtime_ns if source else 0
-    return cache_root() / "ready" / f"{module}-{source_digest(module)}-{changed:x}-{platform.machine()}{checked}"
+    return cache_root() / "ready" / f"{name}-{source_digest(module)}-{changed:x}-{platform.machine()}{checked}"
 
 
-def _mark(modules: Sequence[str]) -> None:
-    """Remember that the kernels of these modules are in the cache; the oldest marks go first."""
+def _mark(names: Sequence[str]) -> None:
+    """Remember that these kernels are in the cache; the oldest marks go first."""
+    if not names:
+        return
     (cache_root() / "ready").mkdir(parents=True, exist_ok=True)
-    for module in modules:
-        _marker(module).touch()
+    for name in names:
+        _marker(name).touch()
     marks = sorted((cache_root() / "ready").iterdir(), key=lambda path: path.stat().st_mtime)
     for old in marks[: max(0, len(marks) - MARKERS_MAX)]:
         old.unlink(missing_ok=True)
@@ -140,8 +143,7 @@ def prepare(
     for module in modules:
         importlib.import_module(module)
     names = [name for name in declared_kernels() if name not in LATER and name not in without]
-    cold = {home for home in (name.rpartition(".")[0] for name in names) if not _marker(home).exists()}
-    missing = sorted((name for name in names if name.rpartition(".")[0] in cold), key=_weight)
+    missing = sorted((name for name in names if not _marker(name).exists()), key=_weight)
     workers = len(os.sched_getaffinity(0))
     if missing and workers > 1:
         spawn = multiprocessing.get_context("spawn")
@@ -155,5 +157,5 @@ def prepare(
         if progress is not None and not (missing and workers > 1):
             progress(done, len(names), name)
         compiled += compile_declared(name)
-    _mark(sorted(cold - {name.rpartition(".")[0] for name in without}))
+    _mark(missing)
     return len(missing) if workers > 1 else compiled

@@ -25,7 +25,7 @@ def test_with_the_marker_in_place_nothing_is_compiled_in_other_processes(
     monkeypatch.setattr(kernels, "declared_kernels", lambda: ["sim.rng.uniform"])
     monkeypatch.setattr(kernels, "compile_declared", lambda _: False)
     monkeypatch.setattr(kernels, "ProcessPoolExecutor", None)  # a pool would fail the test
-    marker = kernels._marker("sim.rng")
+    marker = kernels._marker("sim.rng.uniform")
     marker.parent.mkdir(parents=True)
     marker.touch()
     assert prepare(lambda *entry: told.append(entry), modules=("sim.rng",)) == 0
@@ -38,9 +38,9 @@ def test_what_another_checkout_has_compiled_is_not_taken_for_ready(tmp_path: Pat
     module = types.ModuleType("sim.rng")
     module.__file__ = str(source)
     with patch.dict(sys.modules, {"sim.rng": module}):
-        before = kernels._marker("sim.rng")
+        before = kernels._marker("sim.rng.uniform")
         os.utime(source, ns=(0, 0))
-        assert kernels._marker("sim.rng") != before
+        assert kernels._marker("sim.rng.uniform") != before
 
 
 def test_a_worker_lives_and_ends_with_its_parent() -> None:
@@ -85,9 +85,24 @@ def test_kernels_that_are_left_out_are_not_taken_for_compiled(monkeypatch: pytes
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert prepare(modules=("sim.rng",), without={"sim.rng.other"}) == 1
     assert compiled == ["sim.rng.uniform"]
-    assert not kernels._marker("sim.rng").exists(), "whoever needs the other one still has to compile it"
+    assert kernels._marker("sim.rng.uniform").exists()
+    assert not kernels._marker("sim.rng.other").exists(), "whoever needs the other one still has to compile it"
     assert prepare(modules=("sim.rng",)) == 2
-    assert kernels._marker("sim.rng").exists()
+    assert kernels._marker("sim.rng.other").exists()
+
+
+def test_a_start_that_leaves_kernels_out_finds_all_others_ready_the_next_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kernels, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(kernels, "declared_kernels", lambda: ["sim.rng.uniform", "sim.rng.other"])
+    monkeypatch.setattr(kernels, "compile_declared", lambda _: False)
+    with monkeypatch.context() as alone:
+        alone.setattr("os.sched_getaffinity", lambda _: {0})
+        prepare(modules=("sim.rng",), without={"sim.rng.other"})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(kernels, "ProcessPoolExecutor", None)  # a pool would fail the test
+    assert prepare(modules=("sim.rng",), without={"sim.rng.other"}) == 0
 
 
 def test_whatever_is_left_out_of_a_start_exists() -> None:
