@@ -153,6 +153,7 @@ class Pages:
         return self._file("index.html")
 
     async def _replays_page(self, _: Request) -> Response:
+        await self._replays.warm()  # it is going to ask for a recording: its worker starts while the page is loaded
         return self._file("replay.html")
 
     async def _recordings(self, _: Request) -> Response:

@@ -195,7 +195,9 @@ class Replays:
         return found
 
     async def warm(self) -> None:
-        """Keep one worker ready, as far as there may be one more."""
+        """Keep one worker ready, as far as there may be one more and there is anything to play."""
+        if self.recordings.directory is None:
+            return
         async with self._lock:
             self._spare_until = time.monotonic() + WARM_S
             if (self._spare is None or not self._spare.alive) and len(self._busy) < self._most:

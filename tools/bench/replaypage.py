@@ -28,20 +28,18 @@ from server.match import kernel_digest
 from server.recorder import open_recorder
 from server.recorder_notes import NETWORK_COLUMNS
 from sim.arrays import AnyArray
-from sim.games.arena import declare
-from sim.games.arena.rules import ArenaRules
 from sim.jit import cache_root
-from sim.plugin import GameSpec, Registration
+from sim.plugin import GameSpec
 from sim.world import World
 from tools.bench.harness import Row, row
+from tools.bench.long_match import MINUTES
 from tools.errors import ToolsError
 from tools.script import play_script
 
-__all__ = ["run", "thirty_minutes"]
+__all__ = ["run"]
 
 PLAYERS = 64
-MINUTES = 30
-GAME = "tools.bench.replaypage:thirty_minutes"
+GAME = "tools.bench.long_match:thirty_minutes"
 CASE = "64 players 30 min"
 GOAL_MS = 3000.0
 OPENINGS = 5
@@ -50,11 +48,6 @@ WAIT_S = 180.0
 READY_MS = 1500  # a worker that has been asked for works by then
 REST_MS = 600
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--no-first-run", "--disable-sync")
-
-
-def thirty_minutes(registration: Registration) -> None:
-    """The arena with matches that are long enough, for recordings end with their match."""
-    declare(registration, ArenaRules(match_s=MINUTES * 60.0 + 60.0))
 
 
 class _Connections:
@@ -86,7 +79,7 @@ def _tell(text: str) -> None:
 def _make_match(directory: Path) -> Path:
     """Simulate and record the match, or find it from before; those of other builds are removed."""
     game = load_game(GAME)
-    kept = directory / f"{kernel_digest(game)}-{PLAYERS}-{MINUTES}"
+    kept = directory / f"{kernel_digest(game)}-{GAME.replace(':', '.')}-{PLAYERS}"
     found = sorted(kept.glob("*.hitrec"))
     if found:
         return found[0]

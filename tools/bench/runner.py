@@ -13,7 +13,7 @@ from tools.errors import ToolsError
 
 __all__ = ["bench_names", "run_bench"]
 
-NOT_BENCHMARKS = {"harness", "rig", "runner", "table_kernels"}
+NOT_BENCHMARKS = {"harness", "long_match", "rig", "runner", "table_kernels"}
 
 
 def bench_names() -> list[str]:

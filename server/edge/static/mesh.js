@@ -3,6 +3,9 @@
 export const CLASSES = 5;
 export const MOVERS = 4;
 const BAKE_PIXELS_MAX = 2048;
+const BAKE_MS = 200; // a picture of the map from above may take so long
+const DRAFT = 1 / 3; // of the full size: the first one, of which nobody knows yet how long it takes
+const FINER = 1.3; // less is not worth another picture
 
 /** Fetch the mesh of the live match; null when there is none or it is damaged. */
 export async function loadMesh(run) {
@@ -181,7 +184,12 @@ export function footprints(mesh, runs) {
   });
 }
 
-/** Draws the map from above, cut at a height and without what moves, into a canvas of its own. */
+/**
+ * Draws the map from above, cut at a height and without what moves, into a canvas of its own.
+ *
+ * As finely as there is time for: a graphics card draws 4 million pixels at once, a machine without one took 3.5 s for
+ * them, in which the page stood still.
+ */
 export class PlanBaker {
   constructor(mesh, runs = []) {
     this.mesh = mesh;
@@ -189,8 +197,7 @@ export class PlanBaker {
     this.canvas = document.createElement("canvas");
     const [width, height] = [mesh.high[0] - mesh.low[0], mesh.high[1] - mesh.low[1]];
     const pixels = Math.min(40, BAKE_PIXELS_MAX / Math.max(width, height, 1));
-    this.canvas.width = Math.max(16, Math.round(width * pixels));
-    this.canvas.height = Math.max(16, Math.round(height * pixels));
+    this.full = [width, height].map((metres) => Math.max(16, Math.round(metres * pixels)));
     const gl = this.canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, preserveDrawingBuffer: true });
     if (!gl) throw new Error("no WebGL2");
     this.gl = gl;
@@ -200,22 +207,42 @@ export class PlanBaker {
     this.blank = gl.createVertexArray();
     this.texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.texture);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, this.canvas.width, this.canvas.height, 0, gl.RGBA, gl.UNSIGNED_BYTE, null);
     for (const [name, value] of [["MIN_FILTER", "NEAREST"], ["MAG_FILTER", "NEAREST"], ["WRAP_S", "CLAMP_TO_EDGE"],
       ["WRAP_T", "CLAMP_TO_EDGE"]]) gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}`], gl[value]);
     this.target = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, this.texture, 0);
-    const depth = gl.createRenderbuffer();
-    gl.bindRenderbuffer(gl.RENDERBUFFER, depth);
-    gl.renderbufferStorage(gl.RENDERBUFFER, gl.DEPTH_COMPONENT24, this.canvas.width, this.canvas.height);
-    gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.RENDERBUFFER, depth);
+    this.depth = gl.createRenderbuffer();
+    gl.bindRenderbuffer(gl.RENDERBUFFER, this.depth);
+    gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.RENDERBUFFER, this.depth);
+    this.resize(DRAFT);
+  }
+
+  /** From now on a picture has this part of the full width and height. */
+  resize(part) {
+    const { gl, canvas } = this;
+    const [width, height] = this.full.map((pixels) => Math.max(16, Math.round(pixels * part)));
+    Object.assign(canvas, { width, height });
+    gl.bindTexture(gl.TEXTURE_2D, this.texture);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, width, height, 0, gl.RGBA, gl.UNSIGNED_BYTE, null);
+    gl.bindRenderbuffer(gl.RENDERBUFFER, this.depth);
+    gl.renderbufferStorage(gl.RENDERBUFFER, gl.DEPTH_COMPONENT24, width, height);
+    this.part = part;
+  }
+
+  /** Take a finer size where the last picture was quick enough; false where it stays as it is. */
+  refine() {
+    const part = Math.min(1, this.part * Math.sqrt(BAKE_MS / Math.max(this.took, 1)));
+    if (part < Math.min(1, this.part * FINER) || part <= this.part) return false;
+    this.resize(part);
+    return true;
   }
 
   /** The picture with everything above `cut` [m] taken away. */
   bake(cut) {
     const { gl, mesh } = this;
     const { width, height } = this.canvas;
+    const started = performance.now();
     gl.viewport(0, 0, width, height);
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
     gl.clearColor(0, 0, 0, 0);
@@ -245,6 +272,7 @@ export class PlanBaker {
     const image = document.createElement("canvas");
     Object.assign(image, { width, height });
     image.getContext("2d").drawImage(this.canvas, 0, 0);
+    this.took = performance.now() - started;
     return { image, low: mesh.low, high: mesh.high };
   }
 }

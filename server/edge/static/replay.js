@@ -178,7 +178,6 @@ function differs({ tick }) {
 
 function mesh(found) {
   if (found && stage.view) stage.setMesh(found);
-  app.meshAt = performance.now();
 }
 
 function index(message) {
@@ -468,6 +467,7 @@ function drawMatch(now, elapsed) {
   }
   stage.draw(app.scene, elapsed);
   if (scene && !app.firstDrawn) app.firstDrawn = performance.now();
+  if (scene && stage.mesh && !app.meshAt) app.meshAt = performance.now();
   if (!app.opened) return;
   timeline.draw(app.position, match.heldUntil(app.position, stride()));
   drawTime();

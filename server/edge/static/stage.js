@@ -11,6 +11,7 @@ const get = (id) => document.getElementById(id);
 const SLOW_FRAME_MS = 40;
 const HEADROOM_M = 2.4;
 const CLICK_PX = 4;
+const REFINE_MS = 100; // the map is shown before a finer picture of it is drawn
 
 export class Stage {
   /**
@@ -26,7 +27,7 @@ export class Stage {
     this.plan = new Plan(this.overlay.getContext("2d"));
     this.scene = match.scene(0);
     Object.assign(this, { mode: "map", selected: null, followed: false, mesh: null, baker: null, view: null,
-      fitted: false, resolution: 1, slow: 0, cutTimer: 0, keys: new Set() });
+      fitted: false, resolution: 1, slow: 0, cutTimer: 0, refineTimer: 0, keys: new Set() });
     this.drag = { moved: 0, x: 0, y: 0, pointers: new Map(), spread: 0 };
     try {
       this.view = new View3d(this.world);
@@ -75,6 +76,8 @@ export class Stage {
     this.view.roof = height + 1e-3;
     this.plan.roof = this.view.roof;
     this.plan.background = this.baker.bake(this.view.roof);
+    clearTimeout(this.refineTimer);
+    this.refineTimer = setTimeout(() => { if (this.baker && this.baker.refine()) this.cut(); }, REFINE_MS);
   }
 
   placeFreeCamera() {
