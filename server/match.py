@@ -21,6 +21,7 @@ bit. Zstandard, which compresses the chunk around a block, is left to find what 
 what other orders and predictions took.
 """
 
+import itertools
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -333,15 +334,21 @@ class CommandBlock:
         width = self._width = int(chosen[-1]) + 1 if rows else 0
         packed: U8 = self._take(data, "u1", ((rows * count + 7) // 8,))
         planes = self._take(data, "u1", (len(WIDE), 2, count, rows))
-        narrow = np.cumsum(self._take(data, "u1", (VALUES, count, rows)), axis=1, dtype=np.uint8)
+        narrow = self._take(data, "u1", (VALUES, count, rows))
         zigzag = planes[:, 0] | planes[:, 1].astype(np.uint16) << np.uint16(8)
-        wide = np.cumsum((zigzag >> np.uint16(1)) ^ (np.uint16(0) - (zigzag & np.uint16(1))), axis=1, dtype=np.uint16)
+        wide = (zigzag >> np.uint16(1)) ^ (np.uint16(0) - (zigzag & np.uint16(1)))
         # By tick, as `Commands` has them: a tick is then taken over in two pieces.
+        # Players mostly have the first rows, all of them: a slice is written in a tenth of the time of a list of rows.
+        where: Any = slice(0, rows) if width == rows else chosen
         dense_wide: U16 = np.zeros((count, len(WIDE), width), np.uint16)
-        dense_wide[:, :, chosen] = wide.transpose(1, 0, 2)
+        dense_wide[:, :, where] = wide.transpose(1, 0, 2)
         dense: U8 = np.zeros((count, len(NARROW), width), np.uint8)
-        dense[:, :VALUES, chosen] = narrow.transpose(1, 0, 2)
-        dense[:, VALUES, chosen] = np.unpackbits(packed, count=rows * count).reshape(count, rows)
+        dense[:, :VALUES, where] = narrow.transpose(1, 0, 2)
+        dense[:, VALUES, where] = np.unpackbits(packed, count=rows * count).reshape(count, rows)
+        # Sums of the differences: tick upon tick takes a third of the time of `np.cumsum` along the ticks.
+        for columns in (dense_wide, dense[:, :VALUES]):
+            for before, now in itertools.pairwise(columns):
+                np.add(before, now, out=now)
         self._ticks = list(zip(dense_wide, dense, strict=True))
         self._filled: Commands | None = None
 
