@@ -469,9 +469,14 @@ class Endpoint:
 
     def stalled(self) -> I64:
         """Peers whose reliable queue stayed full, or whose stream stayed broken, for longer than `stall_ns`; int64."""
-        since = self._state[:, [FULL_SINCE, GAP_SINCE]]
+        full, gap = self._state[:, FULL_SINCE], self._state[:, GAP_SINCE]
+        # Hardly ever is there one: comparing 1,000 peers' times took 60 µs of each tick.
+        waiting: I64 = np.flatnonzero(full | gap)
+        if not len(waiting):
+            return waiting
+        since: I64 = np.stack((full[waiting], gap[waiting]))
         late = (since > 0) & (self._now_us - since >= self.limits.stall_ns // 1000)
-        return np.flatnonzero(late.any(axis=1) & (self.active != 0))
+        return waiting[late.any(axis=0) & (self.active[waiting] != 0)]
 
     def statistics(self) -> dict[str, float]:
         """Counts by reason, slabs free, and means over the open peers of what is measured."""

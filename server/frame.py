@@ -297,10 +297,11 @@ class Frame:
             )  # fmt: skip
         for client, entity, mode in self.views.update():
             parts.transport.say(client, "watching", entity, mode)
-        playing = parts.sessions.row >= 0
-        replication.view[playing] = self.views.eye[playing]
-        rows = world.players.slot_base + parts.sessions.row[playing]
-        replication.client_team[playing] = replication.team[rows]
+        row = parts.sessions.row
+        playing = row >= 0
+        np.copyto(replication.view, self.views.eye, where=playing[:, None])
+        teams = replication.team[world.players.slot_base + np.maximum(row, 0)]
+        np.copyto(replication.client_team, teams, where=playing)
         replication.refresh(world.tick, self._view.position)
         if parts.sight is not None:
             self._see(parts.sight, world.tick)
