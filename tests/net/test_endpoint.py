@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from net.congestion import CongestionLimits
@@ -41,6 +41,7 @@ def converse(pair: Pair, out: tuple[list[bytes], list[bytes]], *, seconds: float
 
 
 @settings(max_examples=12)
+@example(seed=644, start=0, snapshots=False)
 @given(seed=st.integers(0, 10_000), start=st.sampled_from([0, 65_500, 65_535]), snapshots=st.booleans())
 def test_every_reliable_message_arrives_once_and_in_order(seed: int, start: int, snapshots: bool) -> None:
     pair = Pair(TERRIBLE, seed=seed)
@@ -50,7 +51,10 @@ def test_every_reliable_message_arrives_once_and_in_order(seed: int, start: int,
     converse(pair, out, seconds=120, snapshots=snapshots)
     assert pair.messages[1] == out[0]
     assert pair.messages[0] == out[1]
-    pair.run(15)
+    for _ in range(120):  # the last acknowledgement may be lost a few times, with longer pauses each time
+        if not any(int(end.in_flight_bytes[0]) for end in pair.ends):
+            break
+        pair.run(1)
     for end in pair.ends:
         assert end.statistics()["slabs_free"] == end.statistics()["slabs"]
         assert end.in_flight_bytes[0] == 0
