@@ -32,6 +32,7 @@ from net.snapshots_kernels import quantise_scalars, quantise_vectors
 from server.errors import ServerError
 from server.hearing_kernels import EVENT_BYTES_MAX, IMPLIED, PUBLIC, SOUND, push_events
 from server.history_kernels import commit
+from server.join_kernels import DRAFT_COLUMNS
 from server.relevance_kernels import build_cells, offer, refresh
 from server.replication_kernels import BUDGET_MIN, acknowledge, assemble
 from server.slots import (
@@ -69,7 +70,7 @@ from server.slots import (
     ZONE_BYTES,
     ZONE_OFFSET,
 )
-from server.strings_kernels import DRAFT_COLUMNS, SHARED_LEVELS
+from server.strings_kernels import SHARED_LEVELS
 from sim.arrays import F64, I32, I64, U8, U16, U32, U64
 from sim.plugin import EventSpec
 
@@ -209,7 +210,7 @@ class Replication:
         self._records = (
             self.table.codec,
             np.zeros(self.limits.arena_words, dtype=np.int64),
-            np.full(SHARED_LEVELS * ring * entities * 2, -1, dtype=np.int64),
+            np.full((SHARED_LEVELS * ring * entities + SLOT_COUNT) * 2, -1, dtype=np.int64),
             np.array([0, ring - ring // 4, share_records], dtype=np.int64),
         )
         rows = [(int(f.bound / f.step), f.bits, int(f.wraps), f.level) for f in self.table.fields]

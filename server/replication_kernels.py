@@ -12,8 +12,10 @@ from net.records_kernels import (
     LOW_63,
     RECORD_BITS_MAX,
     append_bits,
+    bit_width,
 )
 from server.hearing_kernels import EVENTS_TYPE, HEARERS_TYPE, Events, Hearers, gather_events
+from server.join_kernels import END, ORDER, PLACE
 from server.slots import (
     ACKED_TICK,
     ACTIVE,
@@ -56,9 +58,6 @@ from server.slots import (
 )
 from server.strings_kernels import (
     DRAFT_TYPE,
-    END,
-    ORDER,
-    PLACE,
     RECORDS_TYPE,
     Draft,
     Records,
@@ -177,9 +176,9 @@ def _choose(tick: int, c: int, count: int, room: int, slots: Slots, spans: I32, 
 
 
 @kernel(counted=False)
-def _compact(count: int, spans: I32, kept: I64, words: I64, packed: I64) -> tuple[int, int]:
-    """Move the records kept to the front of the string, and of the spans: how many, and their bits."""
-    to, word, fill, start, chosen = 0, 0, 0, 0, 0
+def _compact(count: int, spans: I32, kept: I64, words: I64, packed: I64, carried: I64) -> int:
+    """Move the records kept to the front of the string, and forget the others: how many bits are left."""
+    to, word, fill, start = 0, 0, 0, 0
     for i in range(count):
         end = int(np.int64(spans[END, i]))
         at = start
@@ -192,14 +191,14 @@ def _compact(count: int, spans: I32, kept: I64, words: I64, packed: I64) -> tupl
                 value &= (1 << size) - 1
             to, word, fill = append_bits(packed, to, word, fill, value, size)
             at += size
-        if kept[i] != 0:
-            spans[PLACE, chosen], spans[END, chosen] = spans[PLACE, i], 64 * to + fill
-            chosen += 1
+        if kept[i] == 0:
+            place = int(np.int64(spans[PLACE, i]))
+            carried[place >> 6] &= ~(1 << (place & 63))
         start = end
     packed[to] = word
     for i in range(to + 1):
         words[i] = packed[i]
-    return chosen, 64 * to + fill
+    return 64 * to + fill
 
 
 @kernel(counted=False, merge=True)
@@ -257,27 +256,18 @@ def _put_zone(client: I64, zone: U8, room: int, out: U8, at: int, counters: I64)
 
 
 @kernel(counted=False, merge=True)
-def _put_records(
-    tick: int, common: int, count: int, bits: int, draft: Draft, carried: I64, sent: I32, out: U8, at: int
-) -> int:
-    """Write which slots have a record, the common age and the string; note them as carried. The byte after it."""
-    spans, octets = draft[0], draft[2]
-    low, high = 0, 0
-    for i in range(count):
-        place = int(np.int64(spans[PLACE, i]))
-        low |= 1 << place if place < 64 else 0
-        high |= 1 << (place - 64) if place >= 64 else 0
-    carried[0], carried[1] = low, high
-    stamp_slots(sent, tick, low, high)
-    size = (spans[PLACE, count - 1] + 8) >> 3 if count > 0 else 0
+def _put_records(common: int, bits: int, draft: Draft, carried: I64, out: U8, at: int) -> int:
+    """Write which slots have a record, the common age and the string. The byte after it."""
+    low, high = bit_width(carried[0]), bit_width(carried[1])
+    size = (64 + high if high > 0 else low) + 7 >> 3
     out[at] = size
     for j in range(size):
         out[at + 1 + j] = carried[j >> 3] >> (8 * (j & 7)) & 255
     at += 1 + size
-    if count == 0:
+    if size == 0:
         return at
     out[at] = common
-    copy_bytes(out, at + 1, octets, 0, (bits + 7) >> 3)
+    copy_bytes(out, at + 1, draft[2], 0, (bits + 7) >> 3)
     return int(at + 1 + ((bits + 7) >> 3))
 
 
@@ -320,7 +310,7 @@ def _assemble_one(
     team = int(np.int64(records[1][c]))
     common, asked = common_age(tick, client[ACKED_TICK]), local_i64(ASKED)
     ask(tick, c, client, world, records[0], team, asked)
-    count, bits, leaves = write_string(asked, common, ahead, slots, world, records[0], draft, counters)
+    count, bits, leaves = write_string(asked, common, ahead, slots, world, records[0], draft, carried, counters)
     at = _put_head(tick, client, owner[0][c], out)
     if leaves > 0:
         at = _put_leaves(c, client, slots, carried, out, at)
@@ -336,10 +326,13 @@ def _assemble_one(
             at = after
     room = 8 * (limit - at - RECORDS_HEAD)
     if bits > room:
-        counters[DEFERRED] += count - _choose(tick, c, count, room, slots, draft[0], draft[3])
-        count, bits = _compact(count, draft[0], draft[3], draft[1], draft[4])
+        chosen = _choose(tick, c, count, room, slots, draft[0], draft[3])
+        bits = _compact(count, draft[0], draft[3], draft[1], draft[4], carried)
+        counters[DEFERRED] += count - chosen
+        count = chosen
     before = at
-    at = _put_records(tick, common, count, bits, draft, carried, slots[0][SENT, c], out, at)
+    at = _put_records(common, bits, draft, carried, out, at)
+    stamp_slots(slots[0][SENT, c], tick, carried[0], carried[1])
     counters[RECORD_BYTES_SENT] += at - before
     client[NEXT_SEQUENCE] = (sequence + 1) & 0xFFFF
     client[LAST_TICK] = tick

@@ -15,9 +15,19 @@ from net.records_kernels import (
     CODEC_TYPE,
     RECORD_WORDS_MAX,
     Codec,
-    append_bits,
     encode_delta,
     encode_full,
+)
+from server.join_kernels import (
+    AGE,
+    AGE_BITS,
+    ENTRY,
+    ENTRY_BITS,
+    ENTRY_OFFSET,
+    JOINED_BITS,
+    JOINED_FULL,
+    JOINED_MASK,
+    join,
 )
 from server.slots import (
     ACKED_TICK,
@@ -73,8 +83,7 @@ from sim.arrays import I32, I64, U8
 from sim.jit import kernel, local_i64, lowest_bit
 
 __all__ = [
-    "AGE_BITS", "DRAFT_COLUMNS", "DRAFT_TYPE", "END", "ORDER", "PLACE", "RECORDS_TYPE", "SHARED_LEVELS", "Draft",
-    "Records", "ask", "common_age", "write_string",
+    "DRAFT_TYPE", "RECORDS_TYPE", "SHARED_LEVELS", "Draft", "Records", "ask", "common_age", "write_string",
 ]  # fmt: skip
 
 FULL, ENCODED, AT_REST, AS_RECKONED, UNDER_WAY, ARENA_FULL = (
@@ -85,10 +94,8 @@ FULL, ENCODED, AT_REST, AS_RECKONED, UNDER_WAY, ARENA_FULL = (
 )  # fmt: skip
 PUBLIC_LEVEL, TEAM_LEVEL, OWNER_LEVEL, SELF_LEVEL = 0, 1, 2, 3
 SHARED_LEVELS = 2  # of these levels records are cached: the others have one reader
-AGE_BITS = 6
 IN_FLIGHT_TICKS = 2  # beyond the age of the newest acknowledgement, before what was sent counts as lost
-ENTRY_BITS, ENTRY_OFFSET = 11, 22  # of a cache entry, from the lowest bit; then 30 bits of the tick
-BITS_MASK, PLACE_MASK, STAMP_MASK = (1 << 11) - 1, (1 << 33) - 1, (1 << 30) - 1
+STAMP_MASK = (1 << 30) - 1  # of a tick in a cache entry
 
 # records: codec; arena of words; cache by (level, age, entity), an entry and the first word each; state: words used,
 # age at which an unchanged baseline is renewed, whether records are shared
@@ -98,11 +105,9 @@ Records = tuple[Codec, I64, I64, I64]
 # the same memory as bytes; urgency of each, and then whether it is kept; words of what is kept
 DRAFT_TYPE = "Tuple((i4[:,::1], i8[::1], u1[::1], i8[::1], i8[::1]))"
 Draft = tuple[I32, I64, U8, I64, I64]
-PLACE, END, ORDER = 0, 1, 2
-ENTRY, AGE = 3, 4  # by slot, of those that need a record: its pair of words in the cache, the age of its baseline
-DRAFT_COLUMNS = 5
 NOTHING, LEAVES_SLOT, RECKONED, RESTS, FLIES = -1, -2, -3, -4, -5  # about a slot of which no record is due
-VERDICTS = 8  # a power of two: they are counted by their low bits
+VERDICTS = 5
+TALLIES = SURVEYED + VERDICTS  # words of a survey: its masks, then how often each of these was said
 
 
 @kernel(counted=False, merge=True)
@@ -156,34 +161,17 @@ def _turn(tick: int, c: int, place: int, own_row: int, slots: Slots, marks: I32)
 @kernel(counted=False)
 def _make_record(
     age: int, level: int, tick: int, entity: int, world: World, records: Records, at: int, counters: I64
-) -> int:
-    """Encode a record, and note it in the cache at `at`; its bits and place as a cache entry has them, −1: no room."""
-    arena, cache, state = records[1], records[2], records[3]
-    offset = state[0]
+) -> bool:
+    """Encode a record, and note it in the cache at `at`; whether there was room for it."""
+    arena, cache, offset = records[1], records[2], records[3][0]
     if offset + RECORD_WORDS_MAX > arena.shape[0]:
         counters[ARENA_FULL] += 1
-        return -1
+        return False
     bits = _encode(age, level, tick, entity, world, records)
     counters[ENCODED] += 1
-    found = (((tick & STAMP_MASK) << ENTRY_OFFSET) | offset) << ENTRY_BITS | bits
-    if level < SHARED_LEVELS and state[2] != 0:
-        cache[at] = found
-        cache[at + 1] = arena[offset]
-    return int(found & PLACE_MASK)
-
-
-@kernel(counted=False, merge=True)
-def _append_long(
-    found: int, prefix: int, width: int, arena: I64, words: I64, to: int, word: int, fill: int
-) -> tuple[int, int, int]:
-    """Append a record that does not fit into one word together with its age; the writer's new state."""
-    to, word, fill = append_bits(words, to, word, fill, prefix, width)
-    source, bits = found >> ENTRY_BITS, found & BITS_MASK
-    while bits > 0:
-        to, word, fill = append_bits(words, to, word, fill, arena[source], min(bits, 64))
-        source += 1
-        bits -= 64
-    return to, word, fill
+    cache[at] = (((tick & STAMP_MASK) << ENTRY_OFFSET) | offset) << ENTRY_BITS | bits
+    cache[at + 1] = arena[offset]
+    return True
 
 
 @kernel(counted=False, merge=True)
@@ -264,67 +252,81 @@ def _survey(c: int, ahead: int, slots: Slots, world: World, cache: I64, asked: I
 
 
 @kernel(counted=False, merge=True)
+def _fill_in(asked: I64, slots: Slots, world: World, records: Records, spans: I32, masks: I64, counters: I64) -> None:
+    """Look at the odd slots, and encode the records that are not in the cache yet.
+
+    Then `masks` names all that are to be written, and `spans` where they are. What is not shared goes behind the cache.
+    One loop for both halves of the masks: of two LLVM makes two, and then calls the encoder instead of merging it.
+    """
+    cache, tick, c = records[2], asked[ASK_TICK], asked[ASK_CLIENT]
+    levels, entity = slots[1][LEVEL, c], slots[0][ENTITY, c]
+    own = SHARED_LEVELS * asked[ASK_RING] * asked[ASK_ROWS]
+    half, pending = 0, masks[ODD] | masks[STALE]
+    while half < 2:
+        if pending == 0:
+            half += 1
+            pending = masks[ODD + 1] | masks[STALE + 1] if half == 1 else 0
+            continue
+        lowest = pending & -pending
+        place = np.uint64(64 * half + lowest_bit(pending))
+        pending ^= lowest
+        if masks[ODD + half] & lowest != 0:
+            verdict = _look(int(np.int64(place)), slots, world, asked, spans)
+            if verdict < 0:
+                masks[SURVEYED - 1 - verdict] += 1
+                continue
+            masks[NEEDED + half] |= lowest
+        level = int(np.int64(levels[place]))
+        if level >= SHARED_LEVELS or asked[ASK_STAMP] < 0:
+            spans[ENTRY, place] = own + int(np.int64(place))
+        at = 2 * int(np.int64(spans[ENTRY, place]))
+        if at < 2 * own and cache[np.uint64(at)] >> (ENTRY_BITS + ENTRY_OFFSET) == asked[ASK_STAMP]:
+            continue
+        age, row = int(np.int64(spans[AGE, place])), int(np.int64(entity[place]))
+        if not _make_record(age, level, tick, row, world, records, at, counters):
+            masks[NEEDED + half] ^= lowest
+
+
+@kernel(counted=False, merge=True)
 def write_string(
-    asked: I64, common: int, ahead: int, slots: Slots, world: World, records: Records, draft: Draft, counters: I64
+    asked: I64,
+    common: int,
+    ahead: int,
+    slots: Slots,
+    world: World,
+    records: Records,
+    draft: Draft,
+    carried: I64,
+    counters: I64,
 ) -> tuple[int, int, int]:
     """Write every record this client needs now as one string of bits, as if there were room for all.
 
-    Indices that come from memory are unsigned: of a signed one each access asks whether it counts from the end.
+    Args:
+        asked: See `ask`.
+        common: See `common_age`.
+        ahead: By how many rows the next client follows.
+        carried: Receives the mask of the slots that have a record.
 
     Returns:
         How many records, the bits of the string, and how many slots the client is to leave.
     """
-    arena, cache, tick, c = records[1], records[2], asked[ASK_TICK], asked[ASK_CLIENT]
-    levels, entity = slots[1][LEVEL, c], slots[0][ENTITY, c]
-    spans, words = draft[0], draft[1]
-    masks, verdicts = local_i64(SURVEYED), local_i64(VERDICTS)
-    passed = _survey(c, ahead, slots, world, cache, asked, draft, masks)
+    masks = local_i64(TALLIES)
     for verdict in range(VERDICTS):
-        verdicts[verdict] = 0
-    count, full = 0, 0
-    to, word, fill = 0, 0, 0
-    for half in range(2):
-        odd, stale = masks[ODD + half], masks[STALE + half]
-        pending = masks[NEEDED + half] | odd
-        while pending != 0:
-            lowest = pending & -pending
-            place = np.uint64(64 * half + lowest_bit(pending))
-            pending ^= lowest
-            if odd & lowest != 0:
-                verdict = _look(int(np.int64(place)), slots, world, asked, spans)
-                if verdict < 0:
-                    verdicts[verdict & (VERDICTS - 1)] += 1
-                    continue
-                stale |= lowest
-            age, entry = int(np.int64(spans[AGE, place])), 2 * int(np.int64(spans[ENTRY, place]))
-            if stale & lowest != 0:
-                level, row = int(np.int64(levels[place])), int(np.int64(entity[place]))
-                found = _make_record(age, level, tick, row, world, records, entry, counters)
-                if found < 0:
-                    continue
-                first = arena[np.uint64(found >> ENTRY_BITS)]
-            else:
-                found, first = cache[np.uint64(entry)] & PLACE_MASK, cache[np.uint64(entry + 1)]
-            prefix, width = (1, 1) if age == common else (age << 1, 1 + AGE_BITS)
-            bits = found & BITS_MASK
-            if bits + width <= 64:
-                to, word, fill = append_bits(words, to, word, fill, prefix | first << width, bits + width)
-            else:
-                to, word, fill = _append_long(found, prefix, width, arena, words, to, word, fill)
-            full += 1 if age == 0 else 0
-            spans[PLACE, np.uint64(count)] = place
-            spans[END, np.uint64(count)] = 64 * to + fill
-            count += 1
-    words[to] = word
-    _count_passed(passed, verdicts, counters)
-    counters[FULL] += full
-    return count, 64 * to + fill, verdicts[LEAVES_SLOT & (VERDICTS - 1)]
+        masks[SURVEYED + verdict] = 0
+    passed = _survey(int(asked[ASK_CLIENT]), ahead, slots, world, records[2], asked, draft, masks)
+    _fill_in(asked, slots, world, records, draft[0], masks, counters)
+    low, high = masks[NEEDED], masks[NEEDED + 1]
+    joined = join(records[2], records[1], draft[1], draft[0], low, high, common)
+    carried[0], carried[1] = low, high
+    _count_passed(passed, masks, counters)
+    counters[FULL] += joined >> JOINED_FULL & JOINED_MASK
+    return joined & JOINED_MASK, joined >> JOINED_BITS, masks[SURVEYED - 1 - LEAVES_SLOT]
 
 
 @kernel(counted=False, merge=True)
-def _count_passed(passed: int, verdicts: I64, counters: I64) -> None:
+def _count_passed(passed: int, masks: I64, counters: I64) -> None:
     """Count the slots that a survey passed over, and those that `_look` did."""
     reckoned, resting = passed & COUNT_MASK, passed >> COUNT_BITS & COUNT_MASK
-    counters[AT_REST] += resting + verdicts[RESTS & (VERDICTS - 1)]
-    counters[AS_RECKONED] += reckoned - resting + verdicts[RECKONED & (VERDICTS - 1)]
-    counters[UNDER_WAY] += (passed >> 2 * COUNT_BITS) + verdicts[FLIES & (VERDICTS - 1)]
+    counters[AT_REST] += resting + masks[SURVEYED - 1 - RESTS]
+    counters[AS_RECKONED] += reckoned - resting + masks[SURVEYED - 1 - RECKONED]
+    counters[UNDER_WAY] += (passed >> 2 * COUNT_BITS) + masks[SURVEYED - 1 - FLIES]
