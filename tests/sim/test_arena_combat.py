@@ -6,6 +6,7 @@ import pytest
 from sim.commands import Button
 from sim.components import Motion
 from sim.games.arena.combat import Combat
+from sim.games.arena.combat_kernels import find_owners
 from sim.games.arena.rules import ARMOURY, ArenaRules
 from sim.worldmap import Trigger, TriggerKind
 from tests.sim.arena_match import HZ, TORSO_Z, Arena, Happening
@@ -298,3 +299,18 @@ def test_a_player_out_of_reach_of_a_blast_feels_nothing() -> None:
     assert any(event.kind == "blast" for event in arena.log)
     assert arena.vitals.health[victim] == 100.0
     assert np.abs(arena.motion.velocity[victim]).max() < 0.5
+
+
+def test_owners_of_projectiles_are_found_as_the_table_resolves_them() -> None:
+    arena = Arena()
+    players = arena.world.players
+    rows = [arena.join() for _ in range(4)]
+    gone, kept = players.id_of(rows[1]), players.id_of(rows[2])
+    arena.leave(rows[1])
+    arena.tick()
+    owners = np.array([kept, gone, 0, kept ^ 1 << 30, 1 << 23, players.id_of(rows[3])], np.uint64)
+    slots = np.array([0, 1, 2, 3, 4, 5], np.int32)
+    found = np.full(6, -7, np.int32)
+    find_owners(slots, owners, players.ids, players.slot_base, found)
+    assert found.tolist() == players.resolve(owners).tolist()
+    assert found.tolist() == [rows[2], -1, -1, -1, -1, rows[3]]

@@ -36,6 +36,16 @@ def test_a_new_occupant_inherits_no_input() -> None:
     assert arena.world.players[Intent].buttons[slot] == 0
 
 
+def test_an_input_for_a_row_that_nobody_ever_had_changes_nothing() -> None:
+    arena = Arena()
+    arena.join()
+    beyond = arena.world.players.high_water + 3
+    arena.commands.set_input(beyond, move_forward=9, buttons=8)
+    arena.tick()
+    assert arena.world.players[Intent].move_forward[beyond] == 0
+    assert arena.world.players[Intent].buttons[beyond] == 0
+
+
 def test_heights_follow_the_stance() -> None:
     height = np.zeros(3)
     body_heights(np.array([0, CROUCHING, 1 | CROUCHING], np.uint16), height)

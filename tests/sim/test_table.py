@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sim.errors import DeclarationError, StaleIdError, TableFullError
-from sim.table import GENERATION_BITS, Table, id_generation, id_slot, id_zone, make_id
+from sim.table import GENERATION_BITS, Table, Used, id_generation, id_slot, id_zone, make_id
 from tests.sim.toy import Drift, Purse
 
 
@@ -143,3 +143,24 @@ def test_table_agrees_with_a_list_of_owners(script: list[int]) -> None:
             assert table.find(stale) == -1
         assert table.live_slots.tolist() == sorted(owners)
         assert all(table.find(entity) == slot for slot, entity in owners.items())
+
+
+def test_views_of_the_rows_in_use_are_made_again_only_when_there_are_more() -> None:
+    table = make_table()
+    made: list[int] = []
+
+    def coins(rows: int) -> NDArray[np.int64]:
+        made.append(rows)
+        return table[Purse].coins[:rows]
+
+    used = Used(table, coins)
+    assert used().shape == (0,)
+    first, _ = table.allocate_many(2).tolist()
+    table[Purse].coins[1] = 9
+    assert used().tolist() == [5, 9]
+    assert used() is used()
+    table.free(first)
+    assert used().tolist() == [5, 9]
+    table.allocate_many(2)
+    assert len(used()) == table.high_water
+    assert made == [0, 2, table.high_water]
