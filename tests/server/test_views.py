@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from server.views import CAMERA, CHANGES_MAX, DEAD, FOLLOW, KILLCAM, OWN, Views
+from server.views_kernels import renew_views
 from sim.components import Motion
 from sim.games.arena.rules import ArenaRules
+from sim.motion_kernels import CROUCHING
 from sim.weapons_kernels import EYE
+from tests.reference.views import Body, Wish, sight_of
 from tests.sim.arena_match import Arena
 
 STANDING = EYE * 1.4
@@ -198,3 +201,43 @@ def test_many_changes_at_once_are_told_over_ticks() -> None:
     arena.world.players[Motion].position[:clients] = 1.0
     views = Views(arena.world, row=row, client_of_row=client_of_row, killcam_s=0.0)
     assert [len(views.update()) for _ in range(3)] == [CHANGES_MAX, 10, 0]
+
+
+def test_views_are_those_of_a_look_at_one_client_after_another() -> None:
+    random = np.random.default_rng(11)
+    players, clients, tick, base = 40, 64, 100, 7
+    for _ in range(60):
+        row = np.where(random.random(clients) < 0.8, random.integers(0, players, clients), -1).astype(np.int32)
+        ids = random.integers(1, 1 << 60, players).astype(np.uint64)
+        alive, team = random.random(players) < 0.5, random.integers(0, 3, players).astype(np.uint8)
+        respawn = np.where(random.random(players) < 0.4, np.inf, 1.0)
+        flags = np.where(random.random(players) < 0.3, CROUCHING, 0).astype(np.uint16)
+        yaw, feet = random.integers(0, 65536, players).astype(np.uint16), random.random((players, 3))
+        target = random.integers(-1, players, clients).astype(np.int32)
+        known = np.where(random.random(clients) < 0.9, ids[np.maximum(target, 0)], 5).astype(np.uint64)
+        until = np.where(random.random(clients) < 0.5, random.integers(tick - 9, tick + 9, clients), 0)
+        bodies = [
+            Body(*each) for each in zip(ids.tolist(), alive.tolist(), team.tolist(), respawn.tolist(), strict=True)
+        ]
+        wishes = [Wish(*each) for each in zip(target.tolist(), known.tolist(), until.tolist(), strict=True)]
+        expected = [sight_of(int(own), wish, bodies, tick) for own, wish in zip(row, wishes, strict=True)]
+        eye, camera, told = np.zeros((clients, 3)), np.array([1.0, 2.0, 3.0]), np.zeros(clients, np.uint64)
+        body, watched, mode = np.zeros(clients, np.int32), np.zeros(clients, np.uint64), np.zeros(clients, np.uint8)
+        look, changed = np.zeros(clients, np.uint16), np.zeros(CHANGES_MAX, np.int32)
+        count = renew_views(
+            tick, base, (1.4, 1.0), camera, row, (ids, alive, team, respawn, yaw, flags, feet),
+            (target, known, until), (eye, look, body, watched, mode), (np.zeros(clients, np.uint8), told), changed,
+        )  # fmt: skip
+        assert mode.tolist() == [sight.mode for sight in expected]
+        assert watched.tolist() == [sight.watched for sight in expected]
+        assert body.tolist() == [sight.row + base if sight.row >= 0 else -1 for sight in expected]
+        assert (target >= 0).tolist() == [sight.mode in (FOLLOW, KILLCAM) for sight in expected]
+        assert changed[:count].tolist() == [c for c in range(clients) if row[c] >= 0 and (watched[c] or mode[c])]
+        for client, sight in enumerate(expected):
+            if sight.mode == CAMERA:
+                assert eye[client].tolist() == camera.tolist()
+            elif row[client] >= 0:
+                at = sight.row if sight.row >= 0 else int(row[client])
+                height = EYE * (1.0 if flags[at] & CROUCHING else 1.4)
+                assert np.allclose(eye[client] - feet[at], [0.0, 0.0, height])
+                assert look[client] == yaw[at]
