@@ -2,4 +2,6 @@
 
 from tools.cache_home import require_cache
 
+__all__ = ["require_cache"]
+
 require_cache()
