@@ -14,9 +14,9 @@ import numpy as np
 
 from sim.arrays import F64, I16, I64, U16, U64, AnyArray, Bool
 from sim.commands import REWIND_STEPS
-from sim.rewind_kernels import PITCH, SINCE, YAW, HistoryArrays, pose_at, ticks_back, write_poses
+from sim.rewind_kernels import PITCH, SINCE, YAW, HistoryArrays, pose_at, write_poses
 
-__all__ = ["HISTORY_S", "PoseHistory", "Poses", "history_depth"]
+__all__ = ["HISTORY_S", "PoseHistory", "Poses", "history_depth", "whole_ticks_back"]
 
 HISTORY_S = 1.0
 """What the history holds at least."""
@@ -25,6 +25,14 @@ HISTORY_S = 1.0
 def history_depth(tick_hz: int) -> int:
     """Ticks of a ring that holds `HISTORY_S` and the tick at each end of it: a power of two."""
     return 1 << math.ceil(math.log2(tick_hz * HISTORY_S + 2))
+
+
+def whole_ticks_back(rewind: int) -> int:
+    """How many ticks before its own the tick at or before a moment lies, as kernels reckon with `ticks_back`.
+
+    Python would have that one compiled in the first tick with a shot.
+    """
+    return -(-rewind // REWIND_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class PoseHistory:
 
     def holds(self, rewind: int) -> bool:
         """Whether the moment `rewind` steps before the last tick is in the history."""
-        return rewind >= 0 and self.tick - int(ticks_back(rewind)) >= self.first
+        return rewind >= 0 and self.tick - whole_ticks_back(rewind) >= self.first
 
     def pose(self, row: int, rewind: int = 0) -> tuple[tuple[float, float, float], float] | None:
         """Feet and height [m] of a player at a moment, exactly as shots are judged by them; None if it was not there.
@@ -122,7 +130,7 @@ class PoseHistory:
             found = self.pose(row, rewind)
             if found is not None:
                 there[row], feet[row], height[row] = True, found[0], found[1]
-        back = int(ticks_back(rewind))
+        back = whole_ticks_back(rewind)
         here, after = (self.tick - back) % self.depth, (self.tick - max(back - 1, 0)) % self.depth
         part = (REWIND_STEPS * back - rewind) / REWIND_STEPS
         turn = (self.arrays[YAW][after] - self.arrays[YAW][here]).astype(np.int16)

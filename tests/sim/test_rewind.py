@@ -11,7 +11,8 @@ from sim.games.arena.rules import ArenaRules
 from sim.geometry import Geometry
 from sim.hitscan import Judgement
 from sim.motion_kernels import TELEPORTED
-from sim.rewind import PoseHistory, history_depth
+from sim.rewind import PoseHistory, history_depth, whole_ticks_back
+from sim.rewind_kernels import ticks_back
 from sim.snapshot import capture, restore, state_hash
 from sim.weapons import NoShot
 from sim.worldmap import Trigger, TriggerKind
@@ -312,3 +313,8 @@ def test_a_refused_trigger_is_told_with_its_reason() -> None:
     mine = arena.id_of(slot)
     assert told == [("shot", mine, 6), ("no_shot", mine, NoShot.RATE), ("no_shot", mine, NoShot.RATE)]
     assert next(event for event in arena.world.game.event_specs if event.name == "no_shot").range_m == 0.0
+
+
+def test_python_and_kernels_agree_how_many_ticks_back_a_moment_lies() -> None:
+    moments = range(3 * REWIND_STEPS + 1)
+    assert [whole_ticks_back(rewind) for rewind in moments] == [ticks_back(rewind) for rewind in moments]

@@ -29,7 +29,7 @@ from sim.hitscan_kernels import hitscan_batch
 from sim.movers import Crush
 from sim.occlusion import occluders
 from sim.pipeline import Access, Step, System
-from sim.rewind_kernels import ticks_back
+from sim.rewind import whole_ticks_back
 from sim.systems import Intent, body_height_service, pose_history
 from sim.table import Used
 from sim.trig import SINE_TABLE
@@ -146,7 +146,7 @@ def fire_system() -> System:
                 tell_refusals(combat.refusals, refused, players.ids, motion.position, step.events.arrays, no_shot)
             if combat.shot_count == 0:
                 return
-            combat.crowd.gather(history, int(ticks_back(min(farthest, world.rewind_max))), grow=widest)
+            combat.crowd.gather(history, whole_ticks_back(int(min(farthest, world.rewind_max))), grow=widest)
             combat.gathered = True
             hitscan_batch(
                 scene, table, SINE_TABLE, combat.shots, combat.shot_count, aims, poses,
