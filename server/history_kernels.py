@@ -1,7 +1,7 @@
 """The quantised history of all entities, and from when on a client's own reckoning is good enough.
 
-`history[entity, tick mod ring]` holds the fields of the last ticks; an entity's rows lie together, because what reads
-them (encoding against a baseline, and the check below) reads one entity at a time.
+`history[tick mod ring, entity]` holds the fields of the last ticks; those of a tick lie together, because most
+entities are looked at in the same few ticks: now, the tick before, and the one that most clients acknowledged last.
 
 Dead reckoning (IEEE 1278.1, annex E): a client goes on with what it was told last, and is told anew only where that
 would be off by more than a bound. What it was told last differs from client to client, so the question is put once
@@ -77,17 +77,17 @@ def _bounded(bounds: I64) -> int:
 
 
 @kernel(counted=False, merge=True)
-def _reckon(tick: int, rows: I32, mark: I32, bounds: I64, last: int, codec: Codec) -> None:
+def _reckon(tick: int, i: int, history: I32, mark: I32, bounds: I64, last: int, codec: Codec) -> None:
     """Find from which tick on every state, reckoned to now, is within the bounds."""
-    ring = rows.shape[0]
-    now = rows[tick & (ring - 1)]
+    ring = history.shape[0]
+    now = history[tick & (ring - 1), i]
     low = max(int(np.int64(mark[STEADY])), tick - ring + 1)
     rest = int(np.int64(mark[CHANGED]))
     if tick - rest >= REST_TICKS:
         mark[STEADY] = max(low, rest)
         return
     then = min(tick, rest) - 1  # since `rest` every state has been this one, and has not moved
-    while then >= low and _inside(now, rows[then & (ring - 1)], tick - then, bounds, last, codec):
+    while then >= low and _inside(now, history[then & (ring - 1), i], tick - then, bounds, last, codec):
         then -= 1
     mark[STEADY] = max(low, then + 1)
 
@@ -103,7 +103,7 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
     if not follows:
         state[1] = tick
     state[0] = tick
-    last = _bounded(bounds)
+    last, ring = _bounded(bounds), history.shape[0]
     count = 0
     for i in range(identity.shape[0]):
         same = known[i] == identity[i]
@@ -111,13 +111,12 @@ def commit(tick: int, identity: U64, staged: I32, world: World, bounds: I64, cod
         if identity[i] == np.uint64(0):
             marks[i, SPAWNED] = NEVER
             continue
-        rows = history[i]
-        now = rows[tick & (rows.shape[0] - 1)]
+        now = history[tick & (ring - 1), i]
         for f in range(now.shape[0]):
             now[f] = staged[i, f]
         if same and follows:
-            _compare(tick, now, rows[(tick - 1) & (rows.shape[0] - 1)], bounds, marks[i])
-            _reckon(tick, rows, marks[i], bounds, last, codec)
+            _compare(tick, now, history[(tick - 1) & (ring - 1), i], bounds, marks[i])
+            _reckon(tick, i, history, marks[i], bounds, last, codec)
             continue
         for m in range(CHANGED, EXACT + LEVELS):
             marks[i, m] = tick

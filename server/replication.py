@@ -204,7 +204,7 @@ class Replication:
         self._world = (
             np.zeros(entities, dtype=np.uint64),
             np.zeros((entities, MARKS), dtype=np.int32),
-            np.zeros((entities, ring, count), dtype=np.int32),
+            np.zeros((ring, entities, count), dtype=np.int32),
             np.full(2, -1, dtype=np.int64),
         )
         self._records = (

@@ -111,7 +111,7 @@ REACH = 20  # how far relevance is looked for [cm], 0: as far as the limits allo
 CLIENT_COLUMNS = 21
 HEARD_MAX = 64
 
-# world: entity id; marks; history of fields by (entity, tick mod ring); state: tick of the newest, and of the oldest
+# world: entity id; marks; history of fields by (tick mod ring, entity); state: tick of the newest, and of the oldest
 # in an unbroken sequence
 LEVELS = 3
 SPAWNED, CHANGED, STEADY, EXACT = 0, 1, 2, 3  # marks, ticks; EXACT: one for each of the LEVELS

@@ -120,12 +120,13 @@ def common_age(tick: int, acked: int) -> int:
 def _encode(age: int, level: int, tick: int, entity: int, world: World, records: Records) -> int:
     """Encode a record at the end of the arena; its bits. The arena has room."""
     codec, arena, _, state = records
-    rows = world[2][entity]
-    current, at = rows[tick % rows.shape[0]], state[0]
+    history, at = world[2], state[0]
+    ring = history.shape[0]
+    current = history[tick & (ring - 1), entity]
     if age == 0:
         bits = encode_full(current, world[0][entity], level, codec, arena, at)
     else:
-        bits = encode_delta(current, rows[(tick - age) % rows.shape[0]], age, level, codec, arena, at)
+        bits = encode_delta(current, history[(tick - age) & (ring - 1), entity], age, level, codec, arena, at)
     state[0] = at + (bits + 63) // 64
     return bits
 
@@ -218,7 +219,7 @@ def _look(place: int, slots: Slots, world: World, asked: I64, spans: I32) -> int
 @kernel(counted=False, merge=True)
 def ask(tick: int, c: int, client: I64, world: World, records: Records, team: int, asked: I64) -> None:
     """Put together what a survey is to know."""
-    ring, state, acked = world[2].shape[1], records[3], client[ACKED_TICK]
+    ring, state, acked = world[2].shape[0], records[3], client[ACKED_TICK]
     asked[ASK_TICK], asked[ASK_CLIENT], asked[ASK_OWN_ROW] = tick, c, client[OWN_ROW]
     asked[ASK_TEAM] = team if team != 0 else -1
     asked[ASK_RING], asked[ASK_ROWS] = ring, world[0].shape[0]
@@ -239,15 +240,15 @@ def _survey(c: int, ahead: int, slots: Slots, world: World, cache: I64, asked: I
     )
     fetch_ahead(entity, baseline, born, sent, state, level, told, ahead, asked[ASK_BLOCKS])
     history, tick = world[2], asked[ASK_TICK]
-    ring, fields = history.shape[1], history.shape[2]
+    ring, rows, fields = history.shape
     for half in range(2):
         stale = masks[STALE + half]
         while stale != 0:
             place = np.uint64(64 * half + lowest_bit(stale))
             stale &= stale - 1
-            first = int(np.int64(entity[place])) * ring
-            fetch_state(history, (first + (tick & (ring - 1))) * fields, fields)
-            fetch_state(history, (first + (tick - int(np.int64(spans[AGE, place])) & (ring - 1))) * fields, fields)
+            row, then = int(np.int64(entity[place])), tick - int(np.int64(spans[AGE, place]))
+            fetch_state(history, ((tick & (ring - 1)) * rows + row) * fields, fields)
+            fetch_state(history, ((then & (ring - 1)) * rows + row) * fields, fields)
     return int(passed)
 
 

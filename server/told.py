@@ -227,7 +227,7 @@ class ToldFeed:
         replication = self._parts.replication
         (columns, flags), (packets, bits), world = replication._slots, replication._sent, replication._world
         history, newest = world[2], int(world[3][0])
-        oldest = max(int(world[3][1]), newest - history.shape[1] + 1)
+        oldest = max(int(world[3][1]), newest - history.shape[0] + 1)
         live = flags[STATE, client] == LIVE
         baseline, sent = columns[BASELINE, client].astype(np.int64), columns[SENT, client].astype(np.int64)
         acked = np.flatnonzero(live & (baseline >= oldest))
@@ -248,4 +248,4 @@ class ToldFeed:
         rows: AnyArray = np.zeros(len(pairs), KEY)
         rows["slot"], rows["level"], rows["tick"], rows["id"] = slot, level, tick, world[0][entity]
         rows["newest"] = tick == np.where(sent[slot] < oldest, newest, sent[slot])
-        return rows, np.where(self._told_fields[level], history[entity, tick % history.shape[1]], 0).astype("<i4")
+        return rows, np.where(self._told_fields[level], history[tick % history.shape[0], entity], 0).astype("<i4")
