@@ -105,9 +105,8 @@ def fire_system() -> System:
         flight, flying = access.write("projectile", Motion), access.write("projectile", Projectile)
         combat, judged = _combat(access), _judgement(access)
         shot, no_shot = access.event("shot"), access.event("no_shot")
-        history = pose_history(access)
+        history, table = pose_history(access), ARMOURY.table
         scene = (occluders(access), history.arrays, combat.crowd.arrays)
-        table = ARMOURY.table
         poses = (motion.position, combat.height, look.yaw, look.pitch)
         owners = (players.ids, arms.weapon, vitals.team, intent.rewind)
         flights = (
