@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from server.errors import ReplayError
 from server.replay import Replay, make_world
 from server.replay_state import Difference, first_difference, state_columns
+from sim.errors import SimError
 from sim.snapshot import capture, restore
 from sim.world import World
 
@@ -148,8 +149,16 @@ def _explain(replay: Replay, world: World | None) -> Mismatch:
 
 
 def _compare_frame(replay: Replay, expected: int | None, world: World | None) -> Mismatch:
-    """The played state against the key frame of the same tick, value by value."""
+    """The played state against the key frame of the same tick, value by value.
+
+    Raises:
+        ReplayError: The key frame cannot be restored; it is left out and told of.
+    """
     recorded = world or make_world(replay.header, lambda _: replay.world.map)
-    restore(recorded, replay.key_frame(replay.tick))
+    try:
+        restore(recorded, replay.key_frame(replay.tick))
+    except SimError:
+        replay.restore_frame(replay.tick)  # refused there as well, with nothing changed, and left out
+        raise
     difference = first_difference(state_columns(recorded), state_columns(replay.world))
     return Mismatch(replay.tick, expected, replay.actual_hash, replay.tick, difference)

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
-from persistence.recording import ChunkKind, RecordingReader
+from persistence.recording import ChunkKind, RecordingReader, RecordingWriter
 from persistence.recording_format import HEAD_BYTES
 from server.errors import MapError, ReplayError, WrongBuildError
 from server.replay import Replay, find_map
@@ -188,6 +189,30 @@ def test_a_damaged_key_frame_is_gone_round(recorded: Path, tmp_path: Path) -> No
     assert verdict.same
     assert (verdict.ticks, verdict.key_frames) == (TICKS, 3)
     assert len(verdict.problems) == 1
+
+
+def test_a_hostile_key_frame_is_gone_round_and_named_by_what_it_holds(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.hitrec"
+    with RecordingReader(recorded) as reader, RecordingWriter(path, reader.header) as writer:
+        for chunk in reader.chunks:
+            content = reader.read(chunk)
+            if chunk.kind is ChunkKind.KEYFRAME and chunk.first_tick == 100:
+                parts = msgpack.unpackb(content)
+                position = np.frombuffer(parts[4][0][2][0], np.float64).copy()
+                position[3 * 2 + 1] = np.nan
+                parts[4][0][2][0] = position.tobytes()
+                content = msgpack.packb(parts)
+            writer.append(chunk.kind, chunk.first_tick, chunk.tick_count, content)
+    verdict = verify(Replay.open(path))
+    assert verdict.same
+    assert verdict.ticks == TICKS
+    (problem,) = verdict.problems
+    assert "table 'player': column motion.position of slot 2 holds nan; must be -1e+06 to 1e+06" in problem
+    assert "\n" not in problem
+    replay = Replay.open(path)
+    replay.seek(120)
+    assert replay.actual_hash == replay.expected_hash
+    assert 100 not in replay.key_frames
 
 
 def test_a_damaged_first_key_frame_begins_at_the_next(recorded: Path, tmp_path: Path) -> None:
