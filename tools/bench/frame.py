@@ -9,7 +9,6 @@ Reference: 118 µs per player-tick, the lower end of what an open-source Quake I
 """
 
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from server.livereader import LiveFeedReader, LiveFrame
 from tools.bench.harness import Row, row
-from tools.bench.served import card_of, start_hitreg
+from tools.bench.served import card_of, end_hitreg, start_hitreg
 from tools.errors import ToolsError
 
 __all__ = ["MatchFigures", "run", "run_match"]
@@ -96,10 +95,7 @@ def _measure(map_source: str, players: int, *, seconds: float, recordings: str) 
         time.sleep(seconds)
         after, last = _processor_s(server.pid), _frame(reader)
     finally:
-        for process in (swarm, server):
-            if process is not None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(20.0)
+        end_hitreg(swarm, server)
     ticks = int(last.head["tick"]) - int(first.head["tick"])
     figures, start = last.head["metrics"], first.head["metrics"]
     return MatchFigures(
