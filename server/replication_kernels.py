@@ -285,8 +285,7 @@ def _open_row(c: int, tick: int, client: I64, sent: Sent) -> int:
 
 @kernel(counted=False, merge=True)
 def _assemble_one(
-    c: int,
-    ahead: int,
+    whose: tuple[int, int],
     tick: int,
     event_bytes: int,
     hearers: Hearers,
@@ -299,11 +298,12 @@ def _assemble_one(
     out: U8,
     counters: I64,
 ) -> int:
-    """Write the snapshot of client `c`; its length.
+    """Write the snapshot of a client; its length.
 
-    ahead: By how many rows the next client follows. owner: Section of each client, and the zone's sections. records:
-    With the team of each client.
+    whose: Client, and by how many rows the next one follows. owner: Section of each client, and the zone's sections.
+    records: With the team of each client.
     """
+    c, ahead = whose
     client, (slots, sent) = hearers[0][c], interest
     sequence = int(np.int64(client[NEXT_SEQUENCE]))
     carried = sent[1][c, _open_row(c, tick, client, sent)]
@@ -376,7 +376,7 @@ def assemble(
                 continue
         if before >= 0:
             size = _assemble_one(
-                before, c - before, tick, event_bytes, hearers, owner, interest, world, records, events, draft,
+                (before, c - before), tick, event_bytes, hearers, owner, interest, world, records, events, draft,
                 payload[before], counters,
             )  # fmt: skip
             length[before] = size
