@@ -476,7 +476,8 @@ class Endpoint:
             return waiting
         since: I64 = np.stack((full[waiting], gap[waiting]))
         late = (since > 0) & (self._now_us - since >= self.limits.stall_ns // 1000)
-        return waiting[late.any(axis=0) & (self.active[waiting] != 0)]
+        stalled: I64 = waiting[late.any(axis=0) & (self.active[waiting] != 0)]
+        return stalled
 
     def statistics(self) -> dict[str, float]:
         """Counts by reason, slabs free, and means over the open peers of what is measured."""
