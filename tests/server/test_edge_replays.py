@@ -382,24 +382,26 @@ def test_counters_tell_of_replays(edge: Edge, page: Page) -> None:
     assert status["replays_opened"] > 0
 
 
+def runs(pid: int) -> bool:
+    try:  # one that has ended and that nobody has waited for yet has gone, too
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids: set[int]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while any(map(runs, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def children(process: int) -> set[int]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
-    return {int(line) for line in listed.stdout.split()}
+    return set(filter(runs, map(int, listed.stdout.split())))
 
 
 def test_workers_end_with_the_page_and_with_the_edge(directory: Path, recorded: Recorded) -> None:
-    def runs(pid: int) -> bool:
-        try:  # one that has ended and that nobody has waited for yet has gone, too
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except OSError:
-            return False
-
-    def gone(pids: set[int]) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while any(map(runs, pids)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
     with running_edge("no-feed", "--record-dir", str(directory)) as edge:
         with watching(edge, recorded.path.name) as page:
             page.text("opened")
