@@ -26,6 +26,7 @@ from tools.maps import OPENARENA
 from tools.maps import app as map_app
 from tools.netem import netem
 from tools.openarena import map_path
+from tools.processes import end_processes
 from tools.replay import app as replay_app
 from tools.token import app as token_app
 
@@ -168,7 +169,7 @@ def run(
         try:
             server.run(ticks=None if seconds is None else max(1, round(seconds * server.config.tick_hz)))
         finally:
-            _stop_bots(swarm)
+            end_processes(swarm, within_s=BOTS_STOP_S)
         _tell_end(server)
 
 
@@ -179,17 +180,6 @@ def _start_bots(card: Path, count: int) -> "subprocess.Popen[bytes] | None":
     command = [sys.executable, "-m", "tools.cli", "bots", "--count", str(count), "--card", str(card), "--quiet"]
     # A session of their own: Ctrl-C reaches the server alone, which then stops them in order.
     return subprocess.Popen([*command, "--parent-pid", str(os.getpid())], start_new_session=True)
-
-
-def _stop_bots(swarm: "subprocess.Popen[bytes] | None") -> None:
-    if swarm is None:
-        return
-    swarm.terminate()
-    try:
-        swarm.wait(BOTS_STOP_S)
-    except subprocess.TimeoutExpired:
-        swarm.kill()
-        swarm.wait()
 
 
 @app.command()

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from server.livereader import LiveFeedReader, LiveFrame
 from tools.bench.harness import Row, row
-from tools.bench.served import card_of, end_hitreg, start_hitreg
+from tools.bench.served import card_of, start_hitreg
 from tools.errors import ToolsError
+from tools.processes import end_processes
 
 __all__ = ["MatchFigures", "run", "run_match"]
 
@@ -95,7 +96,7 @@ def _measure(map_source: str, players: int, *, seconds: float, recordings: str) 
         time.sleep(seconds)
         after, last = _processor_s(server.pid), _frame(reader)
     finally:
-        end_hitreg(swarm, server)
+        end_processes(swarm, server)
     ticks = int(last.head["tick"]) - int(first.head["tick"])
     figures, start = last.head["metrics"], first.head["metrics"]
     return MatchFigures(

@@ -10,7 +10,6 @@ machine do not count: the mean over all ticks, key frames included, also as a sh
 """
 
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ from tools.bench.harness import Row, median_us, row
 from tools.bench.served import card_of, start_hitreg
 from tools.errors import ToolsError
 from tools.maps import open_map
+from tools.processes import end_processes
 from tools.script import play_script
 
 __all__ = ["RecordingFigures", "read_figures", "run"]
@@ -125,10 +125,7 @@ def _record(directory: Path, *, seconds: float) -> Path:
         _wait_for_file(directory)
         time.sleep(seconds)
     finally:
-        for process in (server, swarm):
-            if process is not None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(30.0)
+        end_processes(server, swarm)
     return max(directory.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_size)
 
 

@@ -34,6 +34,7 @@ from sim.world import World
 from tools.bench.harness import Row, row
 from tools.bench.long_match import MINUTES
 from tools.errors import ToolsError
+from tools.processes import end_processes
 from tools.script import play_script
 
 __all__ = ["run"]
@@ -125,8 +126,7 @@ def _running_edge(directory: Path) -> Iterator[_Edge]:
         try:
             yield _Edge(process.stdout.readline().split()[1], process.pid)
         finally:
-            process.terminate()
-            process.wait(10.0)
+            end_processes(process)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,7 @@ import sys
 
 from tools.errors import ToolsError
 
-__all__ = ["card_of", "end_hitreg", "start_hitreg"]
-
-END_S = 20.0  # for a process to end by itself once it is asked to
+__all__ = ["card_of", "start_hitreg"]
 
 
 def start_hitreg(*arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -32,16 +30,3 @@ def card_of(server: subprocess.Popen[str], bench: str) -> str:
         if found:
             return found[1]
     raise ToolsError(f"bench {bench}: the server did not start; run `hitreg serve` to see why")
-
-
-def end_hitreg(*processes: subprocess.Popen[str] | None) -> None:
-    """Ask processes to end, one after another; who does not in time is killed, so that none is left behind."""
-    for process in processes:
-        if process is None:
-            continue
-        process.terminate()
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
