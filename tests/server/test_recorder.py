@@ -22,7 +22,7 @@ from server.event_notes import read_events
 from server.livereader import LiveFeedReader, LiveFrame
 from server.match import CommandBlock, MatchHeader, encode_block
 from server.recorder import EMPTY_S, NOTES_PER_SECOND_MAX, RETRY_S, Recorder, RecorderLimits, match_header
-from server.recorder_notes import read_network, read_stages
+from server.recorder_notes import NetworkNotes, read_network, read_stages
 from server.recorder_thread import NOTE_BYTES_MAX
 from server.retention import Retention, recordings_in, retire
 from sim.commands import Commands, Join, Leave
@@ -299,7 +299,10 @@ def test_a_server_notes_who_comes_and_goes_the_network_and_its_stages(tmp_path: 
         stages = server.frame.stages
         hashes = {server.world.tick: state_hash(server.world)}
         alive = int(server.world.players[Vitals].alive.sum())
+        server.inputs.lead_ticks[:] = -1.5
+        behind = NetworkNotes(server.transport.endpoint, server.inputs, server.sessions, server.frame.commands).note()
     (path,) = files(tmp_path)
+    assert np.frombuffer((behind or {})["lead"], "<i2").tolist() == [-384, -384]  # inputs that come too late
     assert alive
     with RecordingReader(path) as reader:
         assert reader.complete
